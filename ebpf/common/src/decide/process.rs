@@ -1,0 +1,83 @@
+//! Signals and tracing: the container's own tasks freely, others by what they execute.
+
+use super::{Reason, Verdict};
+use crate::abi::{InodeKey, NO_RULE, PolicyId, Subject, ptrace, state};
+use crate::errno::EPERM;
+use crate::lookup::Lookup;
+
+/// `PTRACE_MODE_ATTACH` (`include/linux/ptrace.h`).
+pub const PTRACE_MODE_ATTACH: u32 = 0x02;
+/// `PTRACE_MODE_NOAUDIT`: a probe, never worth an event.
+pub const PTRACE_MODE_NOAUDIT: u32 = 0x04;
+
+/// The task that is acted upon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Its subject, if it belongs to a container.
+    pub subject: Option<Subject>,
+    /// Device of the super block that holds its executable; 0 for a kernel thread.
+    pub exe_dev: u32,
+    /// Inode number of its executable; 0 for a kernel thread.
+    pub exe_ino: u64,
+}
+
+/// Sending `signal` (0 probes for existence).
+#[inline(always)]
+pub fn decide_signal<L: Lookup>(
+    tables: &L,
+    policy: PolicyId,
+    target: &Target,
+    signal: u32,
+) -> Verdict {
+    match target.subject {
+        Some(subject) if subject.policy == policy => return Verdict::allow(NO_RULE),
+        // Another container: the fixed core.
+        Some(_) => return Verdict::refuse(EPERM, Reason::Core, NO_RULE),
+        None => {}
+    }
+    let key = InodeKey {
+        policy,
+        dev: target.exe_dev,
+        ino: target.exe_ino,
+    };
+    match tables.process(key) {
+        Some(found) if signal < 64 && found.signals >> signal & 1 == 1 => {
+            Verdict::allow(found.rule)
+        }
+        Some(found) => Verdict::refuse(EPERM, Reason::NotInGrant, found.rule),
+        None => Verdict::no_grant(EPERM),
+    }
+}
+
+/// Everything that `PTRACE_MODE_*` guards. A task of the same container may be traced once its policy is in force;
+/// before that it is the runtime's own code with all of the host's rights.
+#[inline(always)]
+pub fn decide_ptrace<L: Lookup>(
+    tables: &L,
+    policy: PolicyId,
+    target: &Target,
+    mode: u32,
+) -> Verdict {
+    match target.subject {
+        Some(subject) if subject.policy == policy && subject.state == state::ENFORCED => {
+            return Verdict::allow(NO_RULE);
+        }
+        Some(_) => return Verdict::refuse(EPERM, Reason::Core, NO_RULE),
+        None => {}
+    }
+    let want = if mode & PTRACE_MODE_ATTACH != 0 {
+        ptrace::ATTACH
+    } else {
+        ptrace::READ
+    };
+    let key = InodeKey {
+        policy,
+        dev: target.exe_dev,
+        ino: target.exe_ino,
+    };
+    match tables.process(key) {
+        Some(found) if found.ptrace & want == want => Verdict::allow(found.rule),
+        Some(found) => Verdict::refuse(EPERM, Reason::NotInGrant, found.rule),
+        None => Verdict::no_grant(EPERM),
+    }
+}

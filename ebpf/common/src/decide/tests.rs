@@ -1,0 +1,421 @@
+//! The order of the decision, case by case, on tables small enough to see.
+
+use super::capability::decide_capability;
+use super::file::*;
+use super::mount::{MountRequest, decide_mount, decide_umount, ms};
+use super::process::{Target, decide_ptrace, decide_signal};
+use super::*;
+use crate::abi::*;
+use crate::errno::{EACCES, EPERM, EXDEV};
+use crate::lookup::{CapabilityUse, Lookup};
+use crate::magic;
+
+const P: PolicyId = PolicyId(7);
+const DEV: u32 = kernel_dev(8, 1);
+
+/// Tables as slices: slow and obvious.
+#[derive(Default)]
+struct Tables<'a> {
+    files: &'a [(u64, FileRule)],
+    supers: &'a [(u32, SuperRule)],
+    devices: &'a [(DeviceKey, RightsRule)],
+    mounts: &'a [(u64, MountRule)],
+    capability: Option<CapabilityRule>,
+    process: Option<ProcessRule>,
+}
+
+impl Lookup for Tables<'_> {
+    fn policy(&self, _: PolicyId) -> Option<PolicyHeader> {
+        Some(PolicyHeader::default())
+    }
+    fn file(&self, key: InodeKey) -> Option<FileRule> {
+        (key.policy == P && key.dev == DEV)
+            .then(|| {
+                self.files
+                    .iter()
+                    .find(|(ino, _)| *ino == key.ino)
+                    .map(|(_, rule)| *rule)
+            })
+            .flatten()
+    }
+    fn super_block(&self, key: SuperKey) -> Option<SuperRule> {
+        self.supers
+            .iter()
+            .find(|(dev, _)| *dev == key.dev)
+            .map(|(_, rule)| *rule)
+    }
+    fn device(&self, key: DeviceKey) -> Option<RightsRule> {
+        self.devices
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, rule)| *rule)
+    }
+    fn mount(&self, key: MountKey) -> Option<MountRule> {
+        self.mounts
+            .iter()
+            .find(|(hash, _)| *hash == key.fs_type)
+            .map(|(_, rule)| *rule)
+    }
+    fn capability(&self, _: CapabilityKey, syscall: Option<u32>) -> Option<CapabilityUse> {
+        self.capability.map(|rule| rule.used_in(syscall))
+    }
+    fn process(&self, _: ProcessKey) -> Option<ProcessRule> {
+        self.process
+    }
+    fn module(&self, _: InodeKey) -> Option<RightsRule> {
+        None
+    }
+}
+
+fn rule(rights: Rights, rule: u32) -> FileRule {
+    FileRule {
+        rights,
+        flags: 0,
+        rule,
+        reserved: 0,
+    }
+}
+
+fn stored() -> FileObject {
+    FileObject {
+        dev: DEV,
+        magic: 0xef53,
+        super_flags: 0,
+        of_process: false,
+        backing: false,
+    }
+}
+
+fn decide(tables: &Tables<'_>, object: &FileObject, chain: &[u64], want: Rights) -> Verdict {
+    effective_rights(tables, P, object, &mut chain.iter().copied()).decide(want)
+}
+
+#[test]
+fn the_nearest_rule_decides_even_where_a_farther_one_gives_more() {
+    let files = [(2, rule(Rights::ALL, 0)), (20, rule(Rights::READ, 1))];
+    let tables = Tables {
+        files: &files,
+        ..Tables::default()
+    };
+    assert_eq!(
+        decide(&tables, &stored(), &[21, 20, 2], Rights::READ),
+        Verdict::allow(1)
+    );
+    let refused = decide(&tables, &stored(), &[21, 20, 2], Rights::WRITE);
+    assert_eq!(refused, Verdict::refuse(EACCES, Reason::NotInGrant, 1));
+    assert_eq!(
+        decide(&tables, &stored(), &[30, 2], Rights::WRITE),
+        Verdict::allow(0)
+    );
+}
+
+#[test]
+fn an_unnamed_object_is_refused_with_the_errno_of_its_kind() {
+    let tables = Tables::default();
+    assert_eq!(
+        decide(&tables, &stored(), &[9, 2], Rights::READ).errno,
+        EACCES
+    );
+    assert_eq!(
+        decide(&tables, &stored(), &[9, 2], Rights::CHMOD).errno,
+        EPERM
+    );
+}
+
+#[test]
+fn a_chain_longer_than_the_bound_is_refused() {
+    let files = [(1, rule(Rights::ALL, 0))];
+    let tables = Tables {
+        files: &files,
+        ..Tables::default()
+    };
+    let mut deep = [5u64; 80];
+    deep[MAX_DEPTH as usize] = 1;
+    assert_eq!(
+        decide(&tables, &stored(), &deep, Rights::READ).reason,
+        Reason::TooDeep
+    );
+    deep[MAX_DEPTH as usize - 1] = 1;
+    assert!(decide(&tables, &stored(), &deep, Rights::READ).allowed());
+}
+
+#[test]
+fn bpffs_is_core_whatever_is_granted() {
+    let files = [(2, rule(Rights::ALL, 0))];
+    let supers = [(
+        DEV,
+        SuperRule {
+            kind: super_kind::RUNTIME,
+            magic: magic::BPF_FS,
+        },
+    )];
+    let tables = Tables {
+        files: &files,
+        supers: &supers,
+        ..Tables::default()
+    };
+    let object = FileObject {
+        magic: magic::BPF_FS,
+        ..stored()
+    };
+    let verdict = decide(&tables, &object, &[2], Rights::READ);
+    assert_eq!(verdict.reason, Reason::Core);
+    let header = PolicyHeader {
+        audit: u32::MAX,
+        ..PolicyHeader::default()
+    };
+    assert!(
+        verdict.enforced(&header, Section::Files),
+        "audit mode must not open the core"
+    );
+}
+
+#[test]
+fn an_own_procfs_gives_processes_but_not_the_kernel() {
+    let supers = [(
+        DEV,
+        SuperRule {
+            kind: super_kind::RUNTIME,
+            magic: magic::PROC,
+        },
+    )];
+    let tables = Tables {
+        supers: &supers,
+        ..Tables::default()
+    };
+    let kernel = FileObject {
+        magic: magic::PROC,
+        ..stored()
+    };
+    assert!(decide(&tables, &kernel, &[2], Rights::READ).allowed());
+    assert!(!decide(&tables, &kernel, &[2], Rights::WRITE).allowed());
+    let process = FileObject {
+        of_process: true,
+        ..kernel
+    };
+    assert!(decide(&tables, &process, &[2], Rights::WRITE).allowed());
+}
+
+#[test]
+fn a_reused_device_number_of_another_type_is_not_own() {
+    let supers = [(
+        DEV,
+        SuperRule {
+            kind: super_kind::CONTAINER,
+            magic: magic::TMPFS,
+        },
+    )];
+    let tables = Tables {
+        supers: &supers,
+        ..Tables::default()
+    };
+    assert!(!decide(&tables, &stored(), &[2], Rights::READ).allowed());
+}
+
+#[test]
+fn a_backing_rule_holds_only_behind_an_overlay() {
+    let backing = FileRule {
+        flags: file_flags::BACKING,
+        ..rule(Rights::ALL, NO_RULE)
+    };
+    let files = [(2, backing)];
+    let tables = Tables {
+        files: &files,
+        ..Tables::default()
+    };
+    assert!(!decide(&tables, &stored(), &[2], Rights::READ).allowed());
+    let object = FileObject {
+        backing: true,
+        ..stored()
+    };
+    assert!(decide(&tables, &object, &[2], Rights::READ).allowed());
+}
+
+#[test]
+fn a_move_never_widens() {
+    let reads = Effective {
+        rights: Rights::READ | Rights::RENAME,
+        rule: 0,
+        reason: Reason::NoGrant,
+    };
+    let all = Effective {
+        rights: Rights::ALL,
+        rule: 1,
+        reason: Reason::NoGrant,
+    };
+    assert_eq!(
+        decide_move(Rights::RENAME, reads, all),
+        Verdict::refuse(EXDEV, Reason::Widening, 1)
+    );
+    let drop = Effective {
+        rights: Rights::CREATE,
+        rule: 2,
+        reason: Reason::NotInGrant,
+    };
+    assert!(decide_move(Rights::RENAME, all, drop).allowed());
+    assert_eq!(decide_move(Rights::RENAME, all, reads).errno, EACCES);
+    assert_eq!(decide_move(Rights::LINK, reads, all).errno, EACCES);
+}
+
+#[test]
+fn devices_go_by_number_then_by_major() {
+    let key = |minor| DeviceKey {
+        policy: P,
+        class: device_class::BLOCK,
+        major: 8,
+        minor,
+    };
+    let some = RightsRule {
+        rights: Rights::READ,
+        rule: 3,
+    };
+    let devices = [
+        (key(ANY_MINOR), some),
+        (
+            key(1),
+            RightsRule {
+                rights: Rights::NONE,
+                rule: 4,
+            },
+        ),
+    ];
+    let tables = Tables {
+        devices: &devices,
+        ..Tables::default()
+    };
+    let ask = |number, want| decide_device(&tables, P, device_class::BLOCK, number, false, want);
+    assert!(ask((8, 2), Rights::READ).allowed());
+    assert!(!ask((8, 2), Rights::WRITE).allowed());
+    assert_eq!(ask((8, 1), Rights::READ).rule, 4);
+    assert_eq!(ask((9, 0), Rights::READ), Verdict::no_grant(EACCES));
+    assert!(!decide_device(&tables, P, device_class::CHAR, (8, 2), false, Rights::READ).allowed());
+}
+
+#[test]
+fn a_capability_goes_with_its_system_call() {
+    let mut syscalls = [0; 8];
+    syscalls[165 / 64] = 1 << (165 % 64);
+    let known = CapabilityRule {
+        syscalls,
+        all: 0,
+        rule: 5,
+    };
+    let tables = Tables {
+        capability: Some(known),
+        ..Tables::default()
+    };
+    let ask = |syscall, level| decide_capability(&tables, P, 21, syscall, level);
+    assert!(ask(Some(165), 0).allowed());
+    for other in [Some(166), Some(512 + 165), None] {
+        assert_eq!(ask(other, 0).errno, EPERM, "{other:?}");
+    }
+    assert!(ask(None, 1).allowed(), "its own user namespace");
+    let everywhere = CapabilityRule {
+        syscalls: [0; 8],
+        all: 1,
+        rule: 5,
+    };
+    let tables = Tables {
+        capability: Some(everywhere),
+        ..Tables::default()
+    };
+    assert!(decide_capability(&tables, P, 21, None, 0).allowed());
+}
+
+#[test]
+fn mounts_need_the_type_the_flags_and_an_own_target() {
+    let tmpfs = type_hash_of("tmpfs");
+    let mounts = [(
+        tmpfs,
+        MountRule {
+            required_flags: 2,
+            rule: 1,
+            reserved: 0,
+        },
+    )];
+    let tables = Tables {
+        mounts: &mounts,
+        ..Tables::default()
+    };
+    let good = MountRequest {
+        fs_type: tmpfs,
+        flags: 2 | 4,
+        flags_known: true,
+        own_target: true,
+    };
+    assert!(decide_mount(&tables, P, &good).allowed());
+    let bad = [
+        MountRequest { flags: 4, ..good },
+        MountRequest {
+            own_target: false,
+            ..good
+        },
+        MountRequest {
+            fs_type: type_hash_of("ext4"),
+            ..good
+        },
+        MountRequest {
+            flags: 2 | ms::REMOUNT,
+            ..good
+        },
+        MountRequest {
+            flags: 2 | 1 << 20,
+            ..good
+        },
+    ];
+    for request in bad {
+        assert_eq!(
+            decide_mount(&tables, P, &request).errno,
+            EPERM,
+            "{request:?}"
+        );
+    }
+    assert!(decide_umount(true, magic::TMPFS).allowed());
+    assert!(!decide_umount(false, magic::TMPFS).allowed());
+    assert_eq!(decide_umount(true, magic::BPF_FS).reason, Reason::Core);
+}
+
+#[test]
+fn processes_are_own_or_named_by_executable() {
+    let named = ProcessRule {
+        signals: 1 << 15,
+        ptrace: ptrace::READ,
+        rule: 2,
+    };
+    let tables = Tables {
+        process: Some(named),
+        ..Tables::default()
+    };
+    let host = Target {
+        subject: None,
+        exe_dev: DEV,
+        exe_ino: 5,
+    };
+    assert!(decide_signal(&tables, P, &host, 15).allowed());
+    assert_eq!(decide_signal(&tables, P, &host, 9).errno, EPERM);
+    assert!(decide_ptrace(&tables, P, &host, 0x9).allowed());
+    assert!(!decide_ptrace(&tables, P, &host, 0x12).allowed());
+    let in_container = |policy, state| Target {
+        subject: Some(Subject { policy, state }),
+        ..host
+    };
+    assert!(decide_signal(&tables, P, &in_container(P, state::ENFORCED), 9).allowed());
+    assert!(decide_ptrace(&tables, P, &in_container(P, state::ENFORCED), 0x12).allowed());
+    let pending = decide_ptrace(&tables, P, &in_container(P, state::PENDING), 0x9);
+    assert_eq!(pending.reason, Reason::Core);
+    let other = in_container(PolicyId(8), state::ENFORCED);
+    assert_eq!(decide_signal(&tables, P, &other, 15).reason, Reason::Core);
+    assert_eq!(decide_ptrace(&tables, P, &other, 0x9).reason, Reason::Core);
+}
+
+#[test]
+fn type_names_hash_like_the_kernel_side_reads_them() {
+    let mut bytes = [0u8; TYPE_NAME_MAX];
+    bytes[..5].copy_from_slice(b"tmpfs");
+    assert_eq!(type_hash(&bytes), type_hash_of("tmpfs"));
+    assert_ne!(type_hash_of("tmpfs"), type_hash_of("ramfs"));
+    assert_eq!(
+        type_hash_of("a-very-long-file-system-name"),
+        type_hash_of("a-very-long-fil")
+    );
+}

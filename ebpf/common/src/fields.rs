@@ -1,0 +1,111 @@
+//! Kernel struct fields that the programs read, with their offsets resolved at load time.
+//!
+//! Rust emits no CO-RE relocations, so no offset is compiled in: the loader looks each field up in the running kernel's
+//! BTF and writes the byte offsets into the read-only array `OFFSETS` before the programs are verified. To the verifier
+//! they are constants, so a load through a trusted pointer stays a plain load. A field that the kernel does not have is
+//! an error that names it.
+
+/// Declares [`Field`] and [`FIELDS`] together, so that an index and its row cannot part.
+macro_rules! fields {
+    ($($(#[$doc:meta])* $name:ident = $container:literal, $member:literal;)*) => {
+        /// A field; its number is its index in [`FIELDS`] and in the programs' `OFFSETS`.
+        #[repr(usize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Field { $($(#[$doc])* $name),* }
+
+        /// Where each [`Field`] lives: kernel struct and member path.
+        pub const FIELDS: &[FieldInfo] = &[$(FieldInfo { container: $container, member: $member }),*];
+    };
+}
+
+/// A row of [`FIELDS`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FieldInfo {
+    /// Name of the struct.
+    pub container: &'static str,
+    /// Dotted path of members; anonymous structs and unions on the way are not named.
+    pub member: &'static str,
+}
+
+fields! {
+    /// `const struct path f_path` → its dentry.
+    FileDentry = "file", "f_path.dentry";
+    /// The inode that is really read and written.
+    FileInode = "file", "f_inode";
+    /// `FMODE_*`.
+    FileMode = "file", "f_mode";
+    /// `O_*`.
+    FileFlags = "file", "f_flags";
+    /// Mount of a path.
+    PathMnt = "path", "mnt";
+    /// Entry of a path.
+    PathDentry = "path", "dentry";
+    /// Directory entry above.
+    DentryParent = "dentry", "d_parent";
+    /// Inode, or NULL for an entry about to be made.
+    DentryInode = "dentry", "d_inode";
+    /// Pointer to the entry's name.
+    DentryName = "dentry", "d_name.name";
+    /// Super block of an entry.
+    DentrySuper = "dentry", "d_sb";
+    /// Inode number.
+    InodeNumber = "inode", "i_ino";
+    /// Super block of an inode.
+    InodeSuper = "inode", "i_sb";
+    /// Type and permission bits.
+    InodeMode = "inode", "i_mode";
+    /// Device number of a node.
+    InodeRdev = "inode", "i_rdev";
+    /// Device number of a super block.
+    SuperDev = "super_block", "s_dev";
+    /// Magic of a super block.
+    SuperMagic = "super_block", "s_magic";
+    /// `SB_*`.
+    SuperFlags = "super_block", "s_flags";
+    /// File system type.
+    SuperType = "super_block", "s_type";
+    /// Name of a file system type.
+    TypeName = "file_system_type", "name";
+    /// Super block of a mount.
+    MountSuper = "vfsmount", "mnt_sb";
+    /// `MNT_*`.
+    MountFlags = "vfsmount", "mnt_flags";
+    /// Address space of a task.
+    TaskMm = "task_struct", "mm";
+    /// `PF_*`.
+    TaskFlags = "task_struct", "flags";
+    /// Thread group id in the initial pid namespace.
+    TaskTgid = "task_struct", "tgid";
+    /// Objective credentials.
+    TaskRealCred = "task_struct", "real_cred";
+    /// Subjective credentials.
+    TaskCred = "task_struct", "cred";
+    /// `TS_*`, with `TS_COMPAT` for a 32-bit call.
+    TaskStatus = "task_struct", "thread_info.status";
+    /// Executable of an address space.
+    MmExeFile = "mm_struct", "exe_file";
+    /// File that is about to be executed.
+    BprmFile = "linux_binprm", "file";
+    /// File of a mapping, or NULL.
+    VmaFile = "vm_area_struct", "vm_file";
+    /// `VM_*`.
+    VmaFlags = "vm_area_struct", "vm_flags";
+    /// Nesting of a user namespace; 0 is the initial one.
+    UserNsLevel = "user_namespace", "level";
+    /// VFS part of a procfs inode.
+    ProcInodeVfs = "proc_inode", "vfs_inode";
+    /// Process that a procfs inode shows.
+    ProcInodePid = "proc_inode", "pid";
+    /// Its numbers, that of the initial pid namespace first.
+    PidNumbers = "pid", "numbers";
+    /// Number in one pid namespace.
+    UpidNumber = "upid", "nr";
+    /// System call number at entry (x86-64).
+    RegsSyscall = "pt_regs", "orig_ax";
+}
+
+/// Fields there are.
+pub const FIELD_COUNT: usize = FIELDS.len();
+
+/// Offset that stands for "not resolved"; the loader never loads with one.
+pub const UNRESOLVED: u32 = u32::MAX;
