@@ -1,0 +1,279 @@
+//! Hooks on open files: opening, executing, mapping.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use ebpf_common::Rights;
+use ebpf_common::abi::{PolicyId, Section, SuperKey, device_class, split_dev, state};
+use ebpf_common::decide::Verdict;
+use ebpf_common::decide::file::decide_device;
+use ebpf_common::event::Action;
+use ebpf_common::fields::Field;
+use ebpf_common::hooks::Hook;
+use ebpf_common::lookup::Lookup;
+use ebpf_common::magic;
+
+use crate::field::load;
+use crate::object::{Dentry, rights_at, super_identity};
+use crate::report::{Refusal, refuse};
+use crate::subject;
+use crate::tables::Tables;
+
+const FMODE_READ: u32 = 1 << 0;
+const FMODE_WRITE: u32 = 1 << 1;
+const FMODE_CREATED: u32 = 1 << 20;
+/// `__FMODE_EXEC` in `f_flags`: opened by `execve` or as its interpreter.
+const FLAG_EXEC: u32 = 0x20;
+/// `__O_TMPFILE`.
+const FLAG_TMPFILE: u32 = 0o20_000_000;
+const S_IFMT: u32 = 0o170_000;
+const S_IFCHR: u32 = 0o020_000;
+const S_IFBLK: u32 = 0o060_000;
+const PROT_WRITE: u64 = 2;
+const PROT_EXEC: u64 = 4;
+const MAP_TYPE: u64 = 0x0f;
+const MAP_SHARED: u64 = 1;
+const MAP_SHARED_VALIDATE: u64 = 3;
+const VM_SHARED: u64 = 8;
+
+/// What an open file means to do to its object. The fields are loaded here, so that the verifier does not carry what it
+/// learnt of them through the walk.
+#[inline(always)]
+fn wanted(file: *const u8) -> Rights {
+    // SAFETY: the callers hand in trusted `struct file` pointers; both fields are 32 bits.
+    let mode: u32 = unsafe { load(file, Field::FileMode) };
+    // SAFETY: as above.
+    let flags: u32 = unsafe { load(file, Field::FileFlags) };
+    // The descriptor that made the file may fill it: creating was decided when the entry was made.
+    if mode & FMODE_CREATED != 0 || flags & FLAG_TMPFILE == FLAG_TMPFILE {
+        return Rights::CREATE;
+    }
+    let mut want = Rights::NONE;
+    if flags & FLAG_EXEC != 0 {
+        want = Rights::EXECUTE;
+    } else if mode & FMODE_READ != 0 {
+        want = Rights::READ;
+    }
+    if mode & FMODE_WRITE != 0 {
+        want = want | Rights::WRITE;
+    }
+    want
+}
+
+/// What opening a device node means to do: one that this very open made is not thereby free.
+#[inline(always)]
+fn wanted_of_device(file: *const u8) -> Rights {
+    // SAFETY: the callers hand in trusted `struct file` pointers; the field is 32 bits.
+    let mode: u32 = unsafe { load(file, Field::FileMode) };
+    let read = if mode & FMODE_READ != 0 {
+        Rights::READ
+    } else {
+        Rights::NONE
+    };
+    let write = if mode & FMODE_WRITE != 0 {
+        Rights::WRITE
+    } else {
+        Rights::NONE
+    };
+    read | write
+}
+
+/// Decides what `want` answers on the object of an open file, and refuses for `hook`.
+#[inline(always)]
+fn decide_file(
+    ctx: &LsmContext,
+    hook: Hook,
+    policy: PolicyId,
+    file: *const u8,
+    want: impl FnOnce() -> Rights,
+) -> i32 {
+    // SAFETY: the callers hand in trusted or walked `struct file` pointers.
+    let dentry = unsafe { Dentry::of_file(file) };
+    decide_entry(ctx, hook, policy, dentry, want)
+}
+
+/// Decides what `want` answers on a directory entry, and refuses for `hook`.
+///
+/// It is asked after the walk: the verifier follows the walk once for each set of wanted rights that it can tell apart
+/// before it.
+#[inline(always)]
+pub(crate) fn decide_entry(
+    ctx: &LsmContext,
+    hook: Hook,
+    policy: PolicyId,
+    dentry: Dentry,
+    want: impl FnOnce() -> Rights,
+) -> i32 {
+    let (effective, object) = rights_at(policy, dentry);
+    let want = want();
+    let verdict = effective.decide(want);
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        rights: want,
+        dentry: dentry.0 as u64,
+        dev: object.dev,
+        ino: dentry.ino(),
+        magic: object.magic,
+        ..Refusal::of(hook, Action::File, Section::Files)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// Opening a file: device nodes by number, everything else by identity.
+#[lsm(hook = "file_open")]
+pub fn file_open(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(1);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(subject) = subject::of_current() else {
+        return 0;
+    };
+    let file: *const u8 = ctx.arg(0);
+    // SAFETY: the hook's argument is trusted; the field is 32 bits.
+    let flags: u32 = unsafe { load(file, Field::FileFlags) };
+    // What the entry process executes is governed already; what the runtime opens before is not.
+    if subject.state == state::PENDING && flags & FLAG_EXEC == 0 {
+        return 0;
+    }
+    // SAFETY: as above; `f_inode` of an open file is never null.
+    let inode: *const u8 = unsafe { load(file, Field::FileInode) };
+    // SAFETY: the pointer is an inode; `i_mode` is 16 bits.
+    let kind = u32::from(unsafe { load::<u16>(inode, Field::InodeMode) }) & S_IFMT;
+    let class = match kind {
+        S_IFCHR => device_class::CHAR,
+        S_IFBLK => device_class::BLOCK,
+        _ => {
+            return decide_file(&ctx, Hook::FileOpen, subject.policy, file, || wanted(file));
+        }
+    };
+    open_device(&ctx, subject.policy, file, inode, class)
+}
+
+#[inline(always)]
+fn open_device(
+    ctx: &LsmContext,
+    policy: PolicyId,
+    file: *const u8,
+    inode: *const u8,
+    class: u32,
+) -> i32 {
+    let want = wanted_of_device(file);
+    // SAFETY: `inode` is the file's inode; `i_rdev` is 32 bits.
+    let rdev: u32 = unsafe { load(inode, Field::InodeRdev) };
+    // SAFETY: `file` is trusted.
+    let dentry = unsafe { Dentry::of_file(file) };
+    let (dev, magic, _) = super_identity(dentry.super_block());
+    let own_pts = magic == magic::DEVPTS
+        && Tables
+            .super_block(SuperKey { policy, dev })
+            .is_some_and(|found| found.magic == magic);
+    let verdict: Verdict = decide_device(&Tables, policy, class, split_dev(rdev), own_pts, want);
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        rights: want,
+        dentry: dentry.0 as u64,
+        dev,
+        ino: dentry.ino(),
+        magic,
+        detail: u64::from(class) << 32 | u64::from(rdev),
+        ..Refusal::of(Hook::FileOpen, Action::Device, Section::Devices)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// Executing a file, and each interpreter on the way. Governed for the entry process's first exec too.
+#[lsm(hook = "bprm_check_security")]
+pub fn bprm_check_security(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(1);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(subject) = subject::of_current() else {
+        return 0;
+    };
+    let bprm: *const u8 = ctx.arg(0);
+    // SAFETY: the hook's argument is trusted.
+    let file: *const u8 = unsafe { load(bprm, Field::BprmFile) };
+    decide_file(&ctx, Hook::BprmCheck, subject.policy, file, || {
+        Rights::EXECUTE
+    })
+}
+
+/// Mapping a file executable, or shared and writable. The descriptor may have come from elsewhere.
+#[lsm(hook = "mmap_file")]
+pub fn mmap_file(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(4);
+    if previous != 0 {
+        return previous;
+    }
+    let file: *const u8 = ctx.arg(0);
+    if file.is_null() {
+        return 0;
+    }
+    let prot: u64 = ctx.arg(2);
+    let flags: u64 = ctx.arg(3);
+    let shared = matches!(flags & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE);
+    mapping(&ctx, Hook::MmapFile, file, prot, shared)
+}
+
+/// Changing a mapping's protection.
+#[lsm(hook = "file_mprotect")]
+pub fn file_mprotect(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(3);
+    if previous != 0 {
+        return previous;
+    }
+    let vma: *const u8 = ctx.arg(0);
+    let prot: u64 = ctx.arg(2);
+    // SAFETY: the hook's argument is trusted.
+    let file: *const u8 = unsafe { load(vma, Field::VmaFile) };
+    if file.is_null() {
+        return 0;
+    }
+    // SAFETY: as above; `vm_flags` is an `unsigned long`.
+    let shared = unsafe { load::<u64>(vma, Field::VmaFlags) } & VM_SHARED != 0;
+    mapping(&ctx, Hook::FileMprotect, file, prot, shared)
+}
+
+#[inline(always)]
+fn mapping(ctx: &LsmContext, hook: Hook, file: *const u8, prot: u64, shared: bool) -> i32 {
+    if prot & PROT_EXEC == 0 && !(prot & PROT_WRITE != 0 && shared) {
+        return 0;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    // Device memory was decided by number when the node was opened.
+    // SAFETY: `file` is trusted or walked; `f_inode` of an open file is never null.
+    let inode: *const u8 = unsafe { load(file, Field::FileInode) };
+    // SAFETY: the pointer is an inode; `i_mode` is 16 bits.
+    let kind = u32::from(unsafe { load::<u16>(inode, Field::InodeMode) }) & S_IFMT;
+    if kind == S_IFCHR || kind == S_IFBLK {
+        return 0;
+    }
+    // SAFETY: as above; `f_mode` is 32 bits.
+    let mode: u32 = unsafe { load(file, Field::FileMode) };
+    decide_file(ctx, hook, policy, file, || mapped(prot, shared, mode))
+}
+
+/// What a mapping means to do to its file; the descriptor that made the file may fill it.
+#[inline(always)]
+fn mapped(prot: u64, shared: bool, mode: u32) -> Rights {
+    let mut want = Rights::NONE;
+    if prot & PROT_EXEC != 0 {
+        want = Rights::EXECUTE;
+    }
+    if prot & PROT_WRITE != 0 && shared {
+        let fill = if mode & FMODE_CREATED != 0 {
+            Rights::CREATE
+        } else {
+            Rights::WRITE
+        };
+        want = want | fill;
+    }
+    want
+}

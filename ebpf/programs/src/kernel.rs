@@ -1,0 +1,199 @@
+//! Hooks on the kernel itself: capabilities, `bpf(2)`, what the kernel loads, the clock.
+
+use aya_ebpf::helpers::generated::bpf_task_pt_regs;
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, SYSCALLS, Section};
+use ebpf_common::decide::capability::decide_capability;
+use ebpf_common::decide::kernel::{
+    decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read,
+};
+use ebpf_common::decide::{Reason, Verdict};
+use ebpf_common::errno::EPERM;
+use ebpf_common::event::Action;
+use ebpf_common::fields::Field;
+use ebpf_common::hooks::Hook;
+use ebpf_common::lookup::Lookup;
+
+use crate::field::load;
+use crate::object::{Dentry, super_identity};
+use crate::report::{Refusal, refuse};
+use crate::subject;
+use crate::tables::Tables;
+
+/// `CAP_OPT_NOAUDIT`: the kernel only asks whether the capability could be used.
+const CAP_OPT_NOAUDIT: u32 = 1 << 1;
+/// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`: threads whose saved registers are not of a system call.
+const PF_WORKERS: u32 = 0x10 | 0x4000 | 0x20_0000;
+/// `TS_COMPAT` (x86): a 32-bit call, whose number means another system call.
+const TS_COMPAT: u32 = 0x2;
+
+/// The native system call the task is in, if it is known.
+#[inline(always)]
+fn system_call() -> Option<u32> {
+    let task = subject::current();
+    // SAFETY: `current` is trusted; `flags` is 32 bits.
+    let flags: u32 = unsafe { load(task, Field::TaskFlags) };
+    // SAFETY: as above.
+    let status: u32 = unsafe { load(task, Field::TaskStatus) };
+    if flags & PF_WORKERS != 0 || status & TS_COMPAT != 0 {
+        return None;
+    }
+    // SAFETY: the helper takes a trusted task and answers a trusted `pt_regs`.
+    let registers = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
+    if registers.is_null() {
+        return None;
+    }
+    // SAFETY: the pointer is a `pt_regs`; `orig_ax` is an `unsigned long`.
+    let number: u64 = unsafe { load(registers, Field::RegsSyscall) };
+    (number < u64::from(SYSCALLS)).then_some(number as u32)
+}
+
+/// Use of a capability that the task holds.
+#[lsm(hook = "capable")]
+pub fn capable(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(4);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let namespace: *const u8 = ctx.arg(1);
+    let capability: u32 = ctx.arg(2);
+    let options: u32 = ctx.arg(3);
+    // SAFETY: the hook's argument is trusted; `level` is an int.
+    let level: u32 = unsafe { load(namespace, Field::UserNsLevel) };
+    let call = system_call();
+    let verdict = decide_capability(&Tables, policy, capability, call, level);
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        detail: u64::from(capability) << 32 | u64::from(call.unwrap_or(u32::MAX)),
+        silent: options & CAP_OPT_NOAUDIT != 0,
+        ..Refusal::of(Hook::Capable, Action::Capability, Section::Capabilities)
+    };
+    refuse(&ctx, policy, verdict, &refusal)
+}
+
+/// The header of the caller's policy, or a refusal.
+#[inline(always)]
+fn by_header(policy: PolicyId, decide: impl FnOnce(&PolicyHeader) -> Verdict) -> Verdict {
+    match Tables.policy(policy) {
+        Some(header) => decide(&header),
+        None => Verdict::refuse(EPERM, Reason::NoPolicy, NO_RULE),
+    }
+}
+
+/// Refuses for `hook` unless the verdict allows.
+#[inline(always)]
+fn settle(
+    ctx: &LsmContext,
+    hook: Hook,
+    action: Action,
+    policy: PolicyId,
+    verdict: Verdict,
+    detail: u32,
+) -> i32 {
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        detail: u64::from(detail),
+        ..Refusal::of(hook, action, Section::Kernel)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// A command of `bpf(2)`, before 6.15.
+#[lsm(hook = "bpf")]
+pub fn bpf(ctx: LsmContext) -> i32 {
+    match ctx.arg(3) {
+        0 => bpf_command(&ctx),
+        previous => previous,
+    }
+}
+
+/// A command of `bpf(2)` from 6.15 on, where the hook has a fourth argument; the loader picks one of the two.
+#[lsm(hook = "bpf")]
+pub fn bpf_from_kernel(ctx: LsmContext) -> i32 {
+    match ctx.arg(4) {
+        0 => bpf_command(&ctx),
+        previous => previous,
+    }
+}
+
+#[inline(always)]
+fn bpf_command(ctx: &LsmContext) -> i32 {
+    let command: u32 = ctx.arg(0);
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let verdict = by_header(policy, |header| decide_bpf(header, command));
+    settle(ctx, Hook::Bpf, Action::Bpf, policy, verdict, command)
+}
+
+/// Data that the kernel is to load from memory.
+#[lsm(hook = "kernel_load_data")]
+pub fn kernel_load_data(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(2);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    settle(
+        &ctx,
+        Hook::KernelLoadData,
+        Action::KernelLoad,
+        policy,
+        decide_kernel_load(),
+        ctx.arg(0),
+    )
+}
+
+/// A file that the kernel is to read into itself.
+#[lsm(hook = "kernel_read_file")]
+pub fn kernel_read_file(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(3);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let file: *const u8 = ctx.arg(0);
+    // SAFETY: the hook's argument is trusted.
+    let dentry = unsafe { Dentry::of_file(file) };
+    let (dev, magic, _) = super_identity(dentry.super_block());
+    let ino = dentry.ino();
+    let verdict = decide_kernel_read(&Tables, InodeKey { policy, dev, ino });
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        dentry: dentry.0 as u64,
+        dev,
+        ino,
+        magic,
+        detail: ctx.arg(1),
+        ..Refusal::of(Hook::KernelReadFile, Action::KernelRead, Section::Kernel)
+    };
+    refuse(&ctx, policy, verdict, &refusal)
+}
+
+/// Setting the clock.
+#[lsm(hook = "settime")]
+pub fn settime(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(2);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let verdict = by_header(policy, decide_clock);
+    settle(&ctx, Hook::Settime, Action::Clock, policy, verdict, 0)
+}

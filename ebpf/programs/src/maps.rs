@@ -1,0 +1,90 @@
+//! The maps, pinned by the loader under their names here. Keys and values are those of [`ebpf_common::abi`].
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, RingBuf};
+use ebpf_common::abi::*;
+
+/// The hash maps grow with what is loaded; these are the bounds that the loader checks at install.
+const POLICIES_MAX: u32 = 4096;
+const ENTRIES_MAX: u32 = 1 << 20;
+const EVENTS_BYTES: u32 = 1 << 20;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty, $max:expr;)*) => {
+        $($(#[$doc])* #[map] pub(crate) static $name: HashMap<$key, $value> =
+            HashMap::with_max_entries($max, BPF_F_NO_PREALLOC);)*
+    };
+}
+
+tables! {
+    /// Headers of the loaded policies.
+    POLICIES: PolicyId => PolicyHeader, POLICIES_MAX;
+    /// Files by identity.
+    FILES: InodeKey => FileRule, ENTRIES_MAX;
+    /// Super blocks of a container's own.
+    SUPERS: SuperKey => SuperRule, ENTRIES_MAX;
+    /// Device number of a super block that a container made, to its policy: forgotten when the super block goes.
+    SUPER_OWNERS: u32 => PolicyId, ENTRIES_MAX;
+    /// Device nodes by number.
+    DEVICES: DeviceKey => RightsRule, ENTRIES_MAX;
+    /// Mounts by type.
+    MOUNTS: MountKey => MountRule, ENTRIES_MAX;
+    /// Capabilities by system call.
+    CAPABILITIES: CapabilityKey => CapabilityRule, ENTRIES_MAX;
+    /// Processes of the host by executable.
+    PROCESSES: ProcessKey => ProcessRule, ENTRIES_MAX;
+    /// Module files.
+    MODULES: InodeKey => RightsRule, ENTRIES_MAX;
+    /// Containers' cgroups by id: the second witness of who belongs to them.
+    CGROUPS: u64 => PolicyId, POLICIES_MAX;
+}
+
+/// One [`GlobalState`].
+#[map]
+pub(crate) static STATE: Array<GlobalState> = Array::with_max_entries(1, 0);
+
+/// Events that found the ring buffer full.
+#[map]
+pub(crate) static LOST: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Refusals, for `reeve audit`.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+
+/// `BPF_MAP_TYPE_TASK_STORAGE` (`include/uapi/linux/bpf.h`).
+const TASK_STORAGE: usize = 29;
+
+/// A BTF map definition by hand: the library has no task storage. Only the pointers' types are read, from BTF.
+#[repr(C)]
+pub(crate) struct TaskStorage {
+    r#type: *const [i32; TASK_STORAGE],
+    key: *const i32,
+    value: *const Subject,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: the definition holds null pointers that nothing follows.
+unsafe impl Sync for TaskStorage {}
+
+impl TaskStorage {
+    /// The map as the helpers want it.
+    #[inline(always)]
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+}
+
+/// The subject of each task of a container.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "SUBJECTS")]
+pub(crate) static SUBJECTS: TaskStorage = TaskStorage {
+    r#type: core::ptr::null(),
+    key: core::ptr::null(),
+    value: core::ptr::null(),
+    max_entries: core::ptr::null(),
+    map_flags: core::ptr::null(),
+};

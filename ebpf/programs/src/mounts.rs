@@ -1,0 +1,279 @@
+//! Hooks on mounts, and the keeping of which super blocks are a container's own.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use ebpf_common::Rights;
+use ebpf_common::abi::*;
+use ebpf_common::decide::mount::{MountRequest, decide_mount, decide_umount, ms};
+use ebpf_common::event::Action;
+use ebpf_common::fields::Field;
+use ebpf_common::hooks::Hook;
+use ebpf_common::lookup::Lookup;
+use ebpf_common::magic;
+
+use crate::field::load;
+use crate::maps::{SUPER_OWNERS, SUPERS};
+use crate::object::{Dentry, rights_at, super_identity};
+use crate::report::{Refusal, refuse};
+use crate::subject;
+use crate::tables::Tables;
+
+const BPF_ANY: u64 = 0;
+const MNT_NOSUID: u32 = 1;
+const MNT_NODEV: u32 = 2;
+const MNT_NOEXEC: u32 = 4;
+const MNT_READONLY: u32 = 0x40;
+const MS_RDONLY: u64 = 1;
+const BIND: [u8; TYPE_NAME_MAX] = *b"bind\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// [`type_hash`] of a type name in kernel memory; 0, which no rule has, if it cannot be read.
+#[inline(always)]
+fn hash_at(name: *const u8) -> u64 {
+    let mut bytes = [0u8; TYPE_NAME_MAX];
+    // SAFETY: the helper reads any address and reports a fault.
+    match unsafe { bpf_probe_read_kernel_str_bytes(name, &mut bytes) } {
+        Ok(_) => type_hash(&bytes),
+        Err(_) => 0,
+    }
+}
+
+/// [`type_hash`] of a super block's type.
+#[inline(always)]
+fn super_type(super_block: *const u8) -> u64 {
+    // SAFETY: the callers hand in super blocks.
+    let fs_type: *const u8 = unsafe { load(super_block, Field::SuperType) };
+    // SAFETY: the pointer is a `file_system_type`.
+    hash_at(unsafe { load(fs_type, Field::TypeName) })
+}
+
+/// Whether a mount point is the container's own.
+#[inline(always)]
+fn own(policy: PolicyId, dentry: Dentry) -> bool {
+    let (effective, _) = rights_at(policy, dentry);
+    effective.rights == Rights::ALL && effective.rule == NO_RULE
+}
+
+/// Whether the container itself mounted the super block.
+#[inline(always)]
+fn container_made(policy: PolicyId, super_block: *const u8) -> (bool, u32) {
+    let (dev, magic, _) = super_identity(super_block);
+    let made = Tables
+        .super_block(SuperKey { policy, dev })
+        .is_some_and(|found| found.kind == super_kind::CONTAINER && found.magic == magic);
+    (made, magic)
+}
+
+/// Refuses a mount for `hook` unless a rule allows it.
+#[inline(always)]
+fn decide(
+    ctx: &LsmContext,
+    hook: Hook,
+    action: Action,
+    policy: PolicyId,
+    request: &MountRequest,
+    at: u64,
+) -> i32 {
+    let verdict = decide_mount(&Tables, policy, request);
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        dentry: at,
+        ino: request.fs_type,
+        detail: request.flags,
+        ..Refusal::of(hook, action, Section::Mounts)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// `mount(2)`: everything it can do.
+#[lsm(hook = "sb_mount")]
+pub fn sb_mount(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(5);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let flags: u64 = ctx.arg(3);
+    let fs_type = if flags & ms::BIND != 0 {
+        type_hash(&BIND)
+    } else {
+        hash_at(ctx.arg(2))
+    };
+    // SAFETY: the hook's argument is trusted.
+    let target = unsafe { Dentry::of_path(ctx.arg(1)) };
+    let own_target = own(policy, target);
+    let request = MountRequest {
+        fs_type,
+        flags,
+        flags_known: true,
+        own_target,
+    };
+    decide(
+        &ctx,
+        Hook::SbMount,
+        Action::Mount,
+        policy,
+        &request,
+        target.0 as u64,
+    )
+}
+
+/// Attaching a detached mount: a new super block of the container's own, or a clone of some tree, which is a bind.
+#[lsm(hook = "move_mount")]
+pub fn move_mount(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(2);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let from: *const u8 = ctx.arg(0);
+    // SAFETY: the hook's argument is trusted.
+    let super_block = unsafe { Dentry::of_path(from) }.super_block();
+    let (made, _) = container_made(policy, super_block);
+    let fs_type = if made {
+        super_type(super_block)
+    } else {
+        type_hash(&BIND)
+    };
+    // SAFETY: as above.
+    let mount: *const u8 = unsafe { load(from, Field::PathMnt) };
+    // SAFETY: the pointer is a `vfsmount`; `mnt_flags` is an int.
+    let flags = ms_flags(unsafe { load(mount, Field::MountFlags) });
+    // SAFETY: the hook's argument is trusted.
+    let target = unsafe { Dentry::of_path(ctx.arg(1)) };
+    let own_target = own(policy, target);
+    let request = MountRequest {
+        fs_type,
+        flags,
+        flags_known: true,
+        own_target,
+    };
+    decide(
+        &ctx,
+        Hook::MoveMount,
+        Action::MoveMount,
+        policy,
+        &request,
+        target.0 as u64,
+    )
+}
+
+/// `MS_*` for `MNT_*`, as far as rules name them.
+#[inline(always)]
+fn ms_flags(flags: u32) -> u64 {
+    let mut answer = u64::from(flags & (MNT_NOSUID | MNT_NODEV | MNT_NOEXEC)) << 1;
+    if flags & MNT_READONLY != 0 {
+        answer |= MS_RDONLY;
+    }
+    answer
+}
+
+/// Unmounting.
+#[lsm(hook = "sb_umount")]
+pub fn sb_umount(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(2);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let mount: *const u8 = ctx.arg(0);
+    // SAFETY: the hook's argument is trusted.
+    let super_block: *const u8 = unsafe { load(mount, Field::MountSuper) };
+    let (made, magic) = container_made(policy, super_block);
+    let verdict = decide_umount(made, magic);
+    if verdict.allowed() {
+        return 0;
+    }
+    let (dev, ..) = super_identity(super_block);
+    let refusal = Refusal {
+        dev,
+        magic,
+        ..Refusal::of(Hook::SbUmount, Action::Umount, Section::Mounts)
+    };
+    refuse(&ctx, policy, verdict, &refusal)
+}
+
+/// A super block is being made or reused, by any mount API. What the runtime mounts while it sets the container up, and
+/// what the container mounts in memory, is the container's own.
+#[lsm(hook = "sb_kern_mount")]
+pub fn sb_kern_mount(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(1);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(subject) = subject::of_current() else {
+        return 0;
+    };
+    let super_block: *const u8 = ctx.arg(0);
+    let policy = subject.policy;
+    let (dev, magic, _) = super_identity(super_block);
+    if subject.state == state::PENDING {
+        if made_for_container(policy, magic) {
+            adopt(policy, dev, magic, super_kind::RUNTIME);
+        }
+        return 0;
+    }
+    let fs_type = super_type(super_block);
+    let request = MountRequest {
+        fs_type,
+        flags: 0,
+        flags_known: false,
+        own_target: true,
+    };
+    let refused = decide(&ctx, Hook::SbKernMount, Action::Mount, policy, &request, 0);
+    if refused == 0 && matches!(magic, magic::TMPFS | magic::RAMFS) {
+        adopt(policy, dev, magic, super_kind::CONTAINER);
+    }
+    refused
+}
+
+/// Types whose super block is new for each mount or shows only what the container may see of the kernel.
+#[inline(always)]
+fn made_for_container(policy: PolicyId, magic: u32) -> bool {
+    match magic {
+        magic::MQUEUE => Tables
+            .policy(policy)
+            .is_some_and(|header| header.kernel & kernel::PRIVATE_IPC != 0),
+        magic::TMPFS | magic::RAMFS | magic::DEVPTS => true,
+        magic::PROC | magic::SYSFS | magic::CGROUP | magic::CGROUP2 => true,
+        _ => false,
+    }
+}
+
+/// Notes a super block as the container's own. If the map is full the container simply has no rights there.
+#[inline(always)]
+fn adopt(policy: PolicyId, dev: u32, magic: u32, kind: u32) {
+    let rule = SuperRule { kind, magic };
+    if SUPERS
+        .insert(&SuperKey { policy, dev }, &rule, BPF_ANY)
+        .is_ok()
+        && !magic::shows_kernel(magic)
+    {
+        let _ = SUPER_OWNERS.insert(&dev, &policy, BPF_ANY);
+    }
+}
+
+/// A super block goes away, and its device number may be given out again.
+#[lsm(hook = "sb_free_security")]
+pub fn sb_free_security(ctx: LsmContext) -> i32 {
+    let super_block: *const u8 = ctx.arg(0);
+    // SAFETY: the hook's argument is a super block that is still whole.
+    let dev: u32 = unsafe { load(super_block, Field::SuperDev) };
+    // SAFETY: the value is four bytes, never torn.
+    if let Some(policy) = unsafe { SUPER_OWNERS.get(dev) } {
+        let _ = SUPERS.remove(&SuperKey {
+            policy: *policy,
+            dev,
+        });
+        let _ = SUPER_OWNERS.remove(&dev);
+    }
+    0
+}

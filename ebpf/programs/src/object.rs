@@ -1,0 +1,155 @@
+//! Objects as the kernel knows them: directory entries, their super blocks and ancestors.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use ebpf_common::abi::{PolicyId, kernel};
+use ebpf_common::decide::file::{Effective, FileObject, effective_rights};
+use ebpf_common::fields::Field;
+use ebpf_common::lookup::{Chain, Lookup};
+use ebpf_common::magic;
+
+use crate::field::{load, offset, probe};
+use crate::subject;
+use crate::tables::Tables;
+
+/// A `struct dentry` that the verifier trusts or walks by BTF.
+#[derive(Clone, Copy)]
+pub(crate) struct Dentry(pub(crate) *const u8);
+
+impl Dentry {
+    /// The entry of a `struct path`.
+    ///
+    /// # Safety
+    /// `path` is a pointer to a `struct path` that the verifier trusts.
+    #[inline(always)]
+    pub(crate) unsafe fn of_path(path: *const u8) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { load(path, Field::PathDentry) })
+    }
+
+    /// The entry that a `struct file` was opened by.
+    ///
+    /// # Safety
+    /// `file` is a pointer to a `struct file` that the verifier trusts or walks.
+    #[inline(always)]
+    pub(crate) unsafe fn of_file(file: *const u8) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { load(file, Field::FileDentry) })
+    }
+
+    /// Its inode; null for an entry about to be made.
+    #[inline(always)]
+    pub(crate) fn inode(self) -> *const u8 {
+        // SAFETY: the pointer is a dentry.
+        unsafe { load(self.0, Field::DentryInode) }
+    }
+
+    /// The directory entry above.
+    #[inline(always)]
+    pub(crate) fn parent(self) -> Self {
+        // SAFETY: the pointer is a dentry.
+        Self(unsafe { load(self.0, Field::DentryParent) })
+    }
+
+    /// Its super block.
+    #[inline(always)]
+    pub(crate) fn super_block(self) -> *const u8 {
+        // SAFETY: the pointer is a dentry.
+        unsafe { load(self.0, Field::DentrySuper) }
+    }
+
+    /// Its inode number, 0 without an inode.
+    #[inline(always)]
+    pub(crate) fn ino(self) -> u64 {
+        let inode = self.inode();
+        if inode.is_null() {
+            return 0;
+        }
+        // SAFETY: the pointer is an inode.
+        unsafe { load(inode, Field::InodeNumber) }
+    }
+}
+
+/// Device, magic and flags of a super block.
+#[inline(always)]
+pub(crate) fn super_identity(super_block: *const u8) -> (u32, u32, u64) {
+    // SAFETY: the callers hand in super blocks; the fields are `dev_t`, `unsigned long`, `unsigned long`.
+    let dev: u32 = unsafe { load(super_block, Field::SuperDev) };
+    // SAFETY: as above.
+    let magic: u64 = unsafe { load(super_block, Field::SuperMagic) };
+    // SAFETY: as above.
+    let flags: u64 = unsafe { load(super_block, Field::SuperFlags) };
+    (dev, magic as u32, flags)
+}
+
+/// What `policy` gives over the entry, judged from the entry itself upwards.
+#[inline(always)]
+pub(crate) fn rights_at(policy: PolicyId, dentry: Dentry) -> (Effective, FileObject) {
+    let (dev, magic, super_flags) = super_identity(dentry.super_block());
+    let object = FileObject {
+        dev,
+        magic,
+        super_flags,
+        of_process: magic == magic::PROC && shows_own_process(policy, dentry.inode()),
+        backing: credentials_borrowed(),
+    };
+    let effective = effective_rights(&Tables, policy, &object, &mut Ancestors(dentry.0));
+    (effective, object)
+}
+
+/// The entry and its ancestors up to the root of its file system.
+///
+/// Mount points are not crossed: who mounts something decides what lies above it, so a bind mount below a granted
+/// directory would inherit that grant. The submounts that a grant covers are rules of their own instead.
+struct Ancestors(*const u8);
+
+impl Chain for Ancestors {
+    #[inline(always)]
+    fn next_ino(&mut self) -> Option<u64> {
+        if self.0.is_null() {
+            return None;
+        }
+        let dentry = Dentry(self.0);
+        let parent = dentry.parent();
+        self.0 = if parent.0 == dentry.0 {
+            core::ptr::null()
+        } else {
+            parent.0
+        };
+        Some(dentry.ino())
+    }
+}
+
+/// Whether the task acts with credentials other than its own, as overlayfs does behind a file of its.
+#[inline(always)]
+fn credentials_borrowed() -> bool {
+    let task = subject::current();
+    // SAFETY: `current` is trusted; both fields are pointers.
+    let own: u64 = unsafe { load(task, Field::TaskRealCred) };
+    // SAFETY: as above.
+    let used: u64 = unsafe { load(task, Field::TaskCred) };
+    own != used
+}
+
+/// Whether a procfs inode shows a process of the container: any where the pid namespace is its own, else the caller.
+#[inline(always)]
+fn shows_own_process(policy: PolicyId, inode: *const u8) -> bool {
+    if inode.is_null() {
+        return false;
+    }
+    // `container_of(inode, struct proc_inode, vfs_inode)`: not an address that the verifier follows.
+    let outer = (inode as u64).wrapping_sub(offset(Field::ProcInodeVfs) as u64);
+    let pid: u64 = probe(outer, Field::ProcInodePid).unwrap_or(0);
+    if pid == 0 {
+        return false;
+    }
+    let private = Tables
+        .policy(policy)
+        .is_some_and(|header| header.kernel & kernel::PRIVATE_PID != 0);
+    if private {
+        return true;
+    }
+    let numbers = pid.wrapping_add(offset(Field::PidNumbers) as u64);
+    let number: u32 = probe(numbers, Field::UpidNumber).unwrap_or(0);
+    let caller = bpf_get_current_pid_tgid();
+    number != 0 && (number == (caller >> 32) as u32 || number == caller as u32)
+}

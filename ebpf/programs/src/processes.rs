@@ -1,0 +1,110 @@
+//! Hooks on other processes: tracing and signals.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use ebpf_common::abi::Section;
+use ebpf_common::decide::process::{PTRACE_MODE_NOAUDIT, Target, decide_ptrace, decide_signal};
+use ebpf_common::event::Action;
+use ebpf_common::fields::Field;
+use ebpf_common::hooks::Hook;
+
+use crate::field::load;
+use crate::object::super_identity;
+use crate::report::{Refusal, refuse};
+use crate::subject;
+use crate::tables::Tables;
+
+/// What a task is: its subject, and the file it executes.
+#[inline(always)]
+fn target(task: *const u8) -> Target {
+    // SAFETY: the callers hand in hook arguments, which are trusted.
+    let subject = unsafe { subject::of_task(task) }.map(|stored| {
+        // SAFETY: the helper returned a live value of this type.
+        unsafe { *stored }
+    });
+    let mut answer = Target {
+        subject,
+        exe_dev: 0,
+        exe_ino: 0,
+    };
+    // SAFETY: as above.
+    let mm: *const u8 = unsafe { load(task, Field::TaskMm) };
+    if mm.is_null() {
+        return answer;
+    }
+    // SAFETY: the pointer is an `mm_struct`.
+    let file: *const u8 = unsafe { load(mm, Field::MmExeFile) };
+    if file.is_null() {
+        return answer;
+    }
+    // SAFETY: the pointer is a `file`, whose inode is never null.
+    let inode: *const u8 = unsafe { load(file, Field::FileInode) };
+    // SAFETY: the pointer is an inode.
+    let super_block: *const u8 = unsafe { load(inode, Field::InodeSuper) };
+    // SAFETY: the pointer is an inode.
+    answer.exe_ino = unsafe { load(inode, Field::InodeNumber) };
+    answer.exe_dev = super_identity(super_block).0;
+    answer
+}
+
+/// Identity of the target, for the report.
+#[inline(always)]
+fn refusal(hook: Hook, action: Action, task: *const u8, target: &Target, detail: u32) -> Refusal {
+    Refusal {
+        dev: target.exe_dev,
+        ino: target.exe_ino,
+        detail: u64::from(detail),
+        // SAFETY: the task is trusted; `tgid` is an int.
+        target_pid: unsafe { load(task, Field::TaskTgid) },
+        ..Refusal::of(hook, action, Section::Processes)
+    }
+}
+
+/// Tracing a process, or anything that the kernel guards alike: its memory, environment, descriptors, namespaces.
+#[lsm(hook = "ptrace_access_check")]
+pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(2);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let child: *const u8 = ctx.arg(0);
+    let mode: u32 = ctx.arg(1);
+    let target = target(child);
+    let verdict = decide_ptrace(&Tables, policy, &target, mode);
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        silent: mode & PTRACE_MODE_NOAUDIT != 0,
+        ..refusal(Hook::PtraceAccess, Action::Ptrace, child, &target, mode)
+    };
+    refuse(&ctx, policy, verdict, &refusal)
+}
+
+/// Sending a signal.
+#[lsm(hook = "task_kill")]
+pub fn task_kill(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(4);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let task: *const u8 = ctx.arg(0);
+    let signal: u32 = ctx.arg(2);
+    let target = target(task);
+    let verdict = decide_signal(&Tables, policy, &target, signal);
+    if verdict.allowed() {
+        return 0;
+    }
+    refuse(
+        &ctx,
+        policy,
+        verdict,
+        &refusal(Hook::TaskKill, Action::Signal, task, &target, signal),
+    )
+}

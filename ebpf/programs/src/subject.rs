@@ -1,0 +1,124 @@
+//! Who is asking: the subject of the current task, and how it is handed on.
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_task_btf, bpf_task_storage_get,
+};
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use ebpf_common::abi::{PolicyId, Subject, state};
+
+use crate::maps::{CGROUPS, STATE, SUBJECTS};
+
+/// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
+const CREATE: u64 = 1;
+/// Depths of the cgroup hierarchy at which a container's cgroup may lie.
+pub(crate) const CGROUP_LEVELS: u32 = 16;
+/// Refusal of a clone whose child could not be labelled.
+const EAGAIN: i32 = 11;
+
+/// The subject stored with `task`.
+///
+/// # Safety
+/// `task` is a `task_struct` pointer that the verifier trusts.
+#[inline(always)]
+pub(crate) unsafe fn of_task(task: *const u8) -> Option<*mut Subject> {
+    // SAFETY: as above; without the create flag the helper only looks up.
+    let found = unsafe {
+        bpf_task_storage_get(
+            SUBJECTS.as_ptr(),
+            task.cast_mut().cast(),
+            core::ptr::null_mut(),
+            0,
+        )
+    };
+    (!found.is_null()).then_some(found.cast())
+}
+
+/// The current task, trusted.
+#[inline(always)]
+pub(crate) fn current() -> *const u8 {
+    // SAFETY: the helper has no precondition.
+    unsafe { bpf_get_current_task_btf() as *const u8 }
+}
+
+/// The subject of the current task: its own label, or that of the container whose cgroup it is found in.
+#[inline(always)]
+pub(crate) fn of_current() -> Option<Subject> {
+    // SAFETY: `current` is trusted.
+    if let Some(stored) = unsafe { of_task(current()) } {
+        // SAFETY: the helper returned a live value of this type.
+        return Some(unsafe { *stored });
+    }
+    by_cgroup().map(|policy| Subject {
+        policy,
+        state: state::ENFORCED,
+    })
+}
+
+/// The second witness. Task-storage look-ups can fail spuriously before 6.2, and a task may have been put into a
+/// container's cgroup from outside; neither may run free.
+#[inline(always)]
+fn by_cgroup() -> Option<PolicyId> {
+    let levels = STATE.get(0)?.cgroup_levels;
+    if levels == 0 {
+        return None;
+    }
+    let mut level = 1;
+    while level < CGROUP_LEVELS {
+        if levels >> level & 1 == 1 {
+            // SAFETY: the helper has no precondition; a level below the task's own cgroup gives 0.
+            let id = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
+            // SAFETY: values are replaced whole, never torn: they are four bytes.
+            if id != 0
+                && let Some(policy) = unsafe { CGROUPS.get(id) }
+            {
+                return Some(*policy);
+            }
+        }
+        level += 1;
+    }
+    None
+}
+
+/// The policy of the current task, if it is in force. A pending task is the runtime's own code.
+#[inline(always)]
+pub(crate) fn enforced() -> Option<PolicyId> {
+    match of_current() {
+        Some(subject) if subject.state != state::PENDING => Some(subject.policy),
+        _ => None,
+    }
+}
+
+/// A child belongs to its parent's container, or is not made.
+#[lsm(hook = "task_alloc")]
+pub fn task_alloc(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(2);
+    if previous != 0 {
+        return previous;
+    }
+    let Some(mut subject) = of_current() else {
+        return 0;
+    };
+    let child: *const u8 = ctx.arg(0);
+    // SAFETY: the hook's argument is trusted, and the value pointer is of the map's value type.
+    let stored = unsafe {
+        bpf_task_storage_get(
+            SUBJECTS.as_ptr(),
+            child.cast_mut().cast(),
+            core::ptr::from_mut(&mut subject).cast(),
+            CREATE,
+        )
+    };
+    if stored.is_null() { -EAGAIN } else { 0 }
+}
+
+/// The first successful exec ends the set-up: from here on the policy is in force.
+#[lsm(hook = "bprm_committing_creds")]
+pub fn bprm_committing_creds(_ctx: LsmContext) -> i32 {
+    // SAFETY: `current` is trusted.
+    if let Some(stored) = unsafe { of_task(current()) } {
+        // SAFETY: the value is live, and only its own task moves it from pending to enforced.
+        unsafe { (*stored).state = state::ENFORCED };
+    }
+    0
+}

@@ -1,0 +1,59 @@
+//! The decision's tables over the maps.
+
+use ebpf_common::abi::*;
+use ebpf_common::lookup::{CapabilityUse, Lookup};
+
+use crate::maps::*;
+
+/// [`Lookup`] over the maps.
+pub(crate) struct Tables;
+
+macro_rules! copied {
+    ($map:ident, $key:expr) => {
+        // SAFETY: entries are written whole by the loader before their policy is in use, and only removed after it.
+        unsafe { $map.get(&$key) }.copied()
+    };
+}
+
+impl Lookup for Tables {
+    #[inline(always)]
+    fn policy(&self, id: PolicyId) -> Option<PolicyHeader> {
+        copied!(POLICIES, id)
+    }
+
+    #[inline(always)]
+    fn file(&self, key: InodeKey) -> Option<FileRule> {
+        copied!(FILES, key)
+    }
+
+    #[inline(always)]
+    fn super_block(&self, key: SuperKey) -> Option<SuperRule> {
+        copied!(SUPERS, key)
+    }
+
+    #[inline(always)]
+    fn device(&self, key: DeviceKey) -> Option<RightsRule> {
+        copied!(DEVICES, key)
+    }
+
+    #[inline(always)]
+    fn mount(&self, key: MountKey) -> Option<MountRule> {
+        copied!(MOUNTS, key)
+    }
+
+    #[inline(always)]
+    fn capability(&self, key: CapabilityKey, syscall: Option<u32>) -> Option<CapabilityUse> {
+        // SAFETY: as above.
+        unsafe { CAPABILITIES.get(&key) }.map(|rule| rule.used_in(syscall))
+    }
+
+    #[inline(always)]
+    fn process(&self, key: ProcessKey) -> Option<ProcessRule> {
+        copied!(PROCESSES, key)
+    }
+
+    #[inline(always)]
+    fn module(&self, key: InodeKey) -> Option<RightsRule> {
+        copied!(MODULES, key)
+    }
+}
