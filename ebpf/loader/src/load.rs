@@ -1,0 +1,161 @@
+//! From the embedded object to attached, pinned programs.
+
+use std::path::Path;
+
+use aya::maps::Map;
+use aya::programs::{Lsm, Program};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use ebpf_common::hooks::{HOOKS, HookInfo};
+
+use crate::btf::Btf;
+use crate::pins::Pins;
+use crate::{Error, host};
+
+/// The object that `cargo xtask ebpf` built.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/reeve.bpf.o"));
+
+/// Whether the build embeds an object.
+pub(crate) fn has_object() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// Maps that are pinned; all that the programs have.
+pub(crate) const MAPS: [&str; 15] = [
+    "POLICIES",
+    "FILES",
+    "SUPERS",
+    "SUPER_OWNERS",
+    "DEVICES",
+    "MOUNTS",
+    "CAPABILITIES",
+    "PROCESSES",
+    "MODULES",
+    "CGROUPS",
+    "STATE",
+    "LOST",
+    "EVENTS",
+    "SUBJECTS",
+    "AYA_LOGS",
+];
+
+/// Loads, attaches and pins everything. On failure nothing stays: the pins of a load that is not whole are removed by
+/// dropping them here or by the next load.
+pub(crate) fn load_and_pin(pins: &Pins, debug: bool) -> Result<(), Error> {
+    if !has_object() {
+        return Err(Error::NoObject);
+    }
+    let kernel = Btf::of_kernel()?;
+    let offsets = kernel.offsets()?;
+    let hooks = hooks_of(&kernel)?;
+    let mut object = parse(&offsets, debug)?;
+    let directory = pins.begin()?;
+    let done = pin_maps(&mut object, &directory)
+        .and_then(|()| attach(&mut object, &hooks, &directory))
+        .and_then(|()| pins.finish());
+    if done.is_err() {
+        let _ = pins.remove();
+    }
+    done
+}
+
+/// The hooks that this kernel has. One that it should have and does not is an error; one from a later kernel is left out,
+/// because there an older hook governs the same action.
+fn hooks_of(kernel: &Btf) -> Result<Vec<(&'static HookInfo, &'static str)>, Error> {
+    let version = host::kernel_version();
+    let mut found = Vec::new();
+    for hook in HOOKS {
+        if kernel.has_function(&format!("bpf_lsm_{}", hook.name)) {
+            found.push((hook, program_of(kernel, hook)));
+        } else if version >= hook.since {
+            return Err(Error::NoHook(hook.name));
+        }
+    }
+    Ok(found)
+}
+
+/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on.
+fn program_of(kernel: &Btf, hook: &'static HookInfo) -> &'static str {
+    match hook.name {
+        "bpf" if kernel.parameters("bpf_lsm_bpf") == Some(4) => "bpf_from_kernel",
+        name => name,
+    }
+}
+
+fn parse(offsets: &[u32], debug: bool) -> Result<Ebpf, Error> {
+    let types = aya::Btf::from_sys_fs().map_err(|error| Error::Load(Box::new(error.into())))?;
+    let debug = u32::from(debug);
+    EbpfLoader::new()
+        .btf(Some(&types))
+        .allow_unsupported_maps()
+        .override_global("OFFSETS", offsets, true)
+        .override_global("DEBUG", &debug, true)
+        .load(OBJECT)
+        .map_err(|error| Error::Load(Box::new(error)))
+}
+
+fn pin_maps(object: &mut Ebpf, directory: &Path) -> Result<(), Error> {
+    for name in MAPS {
+        let Some(map) = object.map(name) else {
+            return Err(Error::Incomplete {
+                path: directory.into(),
+                missing: name.to_owned(),
+            });
+        };
+        let path = directory.join("maps").join(name);
+        pin_map(map, &path)?;
+    }
+    Ok(())
+}
+
+fn pin_map(map: &Map, path: &Path) -> Result<(), Error> {
+    map.pin(path).map_err(|error| Error::Pin {
+        path: path.into(),
+        source: Box::new(error),
+    })
+}
+
+fn attach(
+    object: &mut Ebpf,
+    hooks: &[(&'static HookInfo, &'static str)],
+    directory: &Path,
+) -> Result<(), Error> {
+    let types = aya::Btf::from_sys_fs().map_err(|error| Error::Load(Box::new(error.into())))?;
+    for (hook, name) in hooks {
+        let Some(Program::Lsm(program)) = object.program_mut(name) else {
+            return Err(Error::Incomplete {
+                path: directory.into(),
+                missing: (*name).to_owned(),
+            });
+        };
+        attach_one(program, hook, &types, directory)?;
+    }
+    Ok(())
+}
+
+fn attach_one(
+    program: &mut Lsm,
+    hook: &'static HookInfo,
+    types: &aya::Btf,
+    directory: &Path,
+) -> Result<(), Error> {
+    let refused = |source| Error::Program {
+        hook: hook.name,
+        source: Box::new(source),
+    };
+    program.load(hook.name, types).map_err(refused)?;
+    let path = directory.join("programs").join(hook.name);
+    program.pin(&path).map_err(|error| Error::Pin {
+        path: path.clone(),
+        source: Box::new(error),
+    })?;
+    let id = program.attach().map_err(refused)?;
+    let link = program.take_link(id).map_err(refused)?;
+    let path = directory.join("links").join(hook.name);
+    aya::programs::links::FdLink::from(link)
+        .pin(&path)
+        .map_err(|error| Error::Pin {
+            path: path.clone(),
+            source: Box::new(error),
+        })?;
+    Ok(())
+}

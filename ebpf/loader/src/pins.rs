@@ -1,0 +1,127 @@
+//! Where the programs, links and maps live, and the lock around making and removing them.
+//!
+//! Everything is pinned below `loading` first and the directory is renamed when it is whole, so that a reader sees all or
+//! nothing. A loader that was killed leaves `loading`, which the next one removes, and with it whatever was attached.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ebpf_common::ABI_VERSION;
+use ebpf_common::magic;
+use rustix::fs::{FlockOperation, flock, statfs};
+
+use crate::Error;
+
+/// Mount point of the BPF file system.
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
+
+/// The directories below [`BPFFS`].
+#[derive(Clone, Debug)]
+pub(crate) struct Pins {
+    base: PathBuf,
+}
+
+impl Pins {
+    /// The usual place.
+    ///
+    /// # Errors
+    /// [`Error::NoBpffs`] if no BPF file system is mounted there.
+    pub(crate) fn at_bpffs() -> Result<Self, Error> {
+        let path = PathBuf::from(BPFFS);
+        match statfs(&path) {
+            Ok(found) if found.f_type as u32 == magic::BPF_FS => Ok(Self {
+                base: path.join("reeve"),
+            }),
+            _ => Err(Error::NoBpffs { path }),
+        }
+    }
+
+    /// What is loaded and whole.
+    pub(crate) fn ready(&self) -> PathBuf {
+        self.base.join(format!("v{ABI_VERSION}"))
+    }
+
+    /// What is being loaded.
+    pub(crate) fn loading(&self) -> PathBuf {
+        self.base.join("loading")
+    }
+
+    /// Makes the empty directories for a load, removing what a killed one left.
+    pub(crate) fn begin(&self) -> Result<PathBuf, Error> {
+        remove_tree(&self.loading())?;
+        let loading = self.loading();
+        for part in ["maps", "programs", "links"] {
+            let path = loading.join(part);
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .map_err(|error| Error::system(format!("mkdir({:?})", path.display()), error))?;
+        }
+        Ok(loading)
+    }
+
+    /// The load is whole.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        let (from, to) = (self.loading(), self.ready());
+        fs::rename(&from, &to).map_err(|error| {
+            Error::system(
+                format!("rename({:?}, {:?})", from.display(), to.display()),
+                error,
+            )
+        })
+    }
+
+    /// Removes everything, which detaches it. Links go first: a program that stays attached while the maps go would decide
+    /// on nothing.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        for tree in [self.ready(), self.loading()] {
+            for part in ["links", "programs", "maps"] {
+                remove_tree(&tree.join(part))?;
+            }
+            remove_tree(&tree)?;
+        }
+        match fs::remove_dir(&self.base) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // Another version's pins.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            other => other
+                .map_err(|error| Error::system(format!("rmdir({:?})", self.base.display()), error)),
+        }
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|error| Error::system(format!("rm -r {:?}", path.display()), error)),
+    }
+}
+
+/// Held while anything is loaded, numbered or removed; it ends with the file.
+pub(crate) struct Lock(#[expect(dead_code, reason = "closing it unlocks")] File);
+
+impl Lock {
+    /// Waits for the lock in the state directory, which is made if it is missing.
+    pub(crate) fn take(state_dir: &Path) -> Result<Self, Error> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state_dir)
+            .map_err(|error| Error::system(format!("mkdir({:?})", state_dir.display()), error))?;
+        let path = state_dir.join(".lock");
+        let call = || format!("open({:?}, O_CREAT)", path.display());
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| Error::system(call(), error))?;
+        flock(&file, FlockOperation::LockExclusive)
+            .map_err(|error| Error::system(format!("flock({:?})", path.display()), error))?;
+        Ok(Self(file))
+    }
+}
