@@ -1,4 +1,5 @@
-//! Embeds the eBPF object that `cargo xtask ebpf` built, or an empty one, which the loader refuses with a remedy.
+//! Embeds the eBPF object that `cargo xtask ebpf` built, or an empty one, which the loader refuses
+//! with a remedy.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};

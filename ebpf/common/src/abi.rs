@@ -1,7 +1,8 @@
 //! Keys and values of every map that user space and the eBPF programs share.
 //!
-//! Everything is `repr(C)`, of fixed width, without implicit padding, and asserted below. A change of any layout or
-//! meaning raises [`ABI_VERSION`], which is part of the pin directory's name: two versions never share a map.
+//! Everything is `repr(C)`, of fixed width, without implicit padding, and asserted below. A change
+//! of any layout or meaning raises [`ABI_VERSION`], which is part of the pin directory's name: two
+//! versions never share a map.
 
 use crate::rights::Rights;
 
@@ -14,14 +15,16 @@ pub const MAX_DEPTH: u32 = 64;
 /// Rule index that stands for "no line of the policy": the default, or the fixed core.
 pub const NO_RULE: u32 = u32::MAX;
 
-/// Number of a loaded policy, one per container; 0 is never given out, and none is given out twice per load.
+/// Number of a loaded policy, one per container; 0 is never given out, and none is given out twice
+/// per load.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PolicyId(pub u32);
 
 /// Where the entry process of a container stands; see [`Subject::state`].
 pub mod state {
-    /// Set by the runtime; it ends with the process's first successful `execve`. Only the runtime's own code runs.
+    /// Set by the runtime; it ends with the process's first successful `execve`. Only the runtime's
+    /// own code runs.
     pub const PENDING: u32 = 1;
     /// In force, for good.
     pub const ENFORCED: u32 = 2;
@@ -88,7 +91,8 @@ pub mod kernel {
 pub struct InodeKey {
     /// Whose rule it is.
     pub policy: PolicyId,
-    /// Device of the super block, in the kernel's own encoding (`major << 20 | minor`); see [`kernel_dev`].
+    /// Device of the super block, in the kernel's own encoding (`major << 20 | minor`); see
+    /// [`kernel_dev`].
     pub dev: u32,
     /// Inode number.
     pub ino: u64,
@@ -98,7 +102,8 @@ pub struct InodeKey {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileRule {
-    /// What may be done to the object and, for a directory, to everything below that has no nearer rule.
+    /// What may be done to the object and, for a directory, to everything below that has no nearer
+    /// rule.
     pub rights: Rights,
     /// Bits of [`file_flags`].
     pub flags: u32,
@@ -128,7 +133,8 @@ pub struct SuperKey {
     pub dev: u32,
 }
 
-/// Value of `SUPERS`. `magic` is compared at use: device numbers of anonymous super blocks are reused.
+/// Value of `SUPERS`. `magic` is compared at use: device numbers of anonymous super blocks are
+/// reused.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SuperRule {
@@ -224,7 +230,8 @@ pub const SYSCALLS: u32 = 512;
 pub struct CapabilityRule {
     /// Bit `n % 64` of word `n / 64`: native system call `n`.
     pub syscalls: [u64; 8],
-    /// 1: in every system call, also where its number is not known (a kernel worker, a compatibility call).
+    /// 1: in every system call, also where its number is not known (a kernel worker, a
+    /// compatibility call).
     pub all: u32,
     /// Index into the policy's table of grants, or [`NO_RULE`] for the built-in list.
     pub rule: u32,

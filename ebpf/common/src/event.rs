@@ -1,4 +1,5 @@
-//! What the ring buffer carries: one event for each refusal, and for each action that audit mode let through.
+//! What the ring buffer carries: one event for each refusal, and for each action that audit mode
+//! let through.
 
 /// Path components that an event carries, from the object upwards.
 pub const COMPONENTS: usize = 16;
@@ -9,17 +10,20 @@ pub const COMPONENT_BYTES: usize = 48;
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Open, map, create, delete, … : `rights` says which, the object is `dev`, `ino` and the components.
+    /// Open, map, create, delete, … : `rights` says which, the object is `dev`, `ino` and the
+    /// components.
     File = 0,
     /// Open of a device node: `detail` is `class << 32 | dev_t` in the kernel's encoding.
     Device = 1,
-    /// Mount: `detail` holds the `MS_*` flags, `ino` the hash of the type, the components the mount point.
+    /// Mount: `detail` holds the `MS_*` flags, `ino` the hash of the type, the components the mount
+    /// point.
     Mount = 2,
     /// Attach of a detached mount.
     MoveMount = 3,
     /// Unmount.
     Umount = 4,
-    /// Use of a capability over the host: `detail` is `capability << 32 | system call` (`u32::MAX`: not known).
+    /// Use of a capability over the host: `detail` is `capability << 32 | system call` (`u32::MAX`:
+    /// not known).
     Capability = 5,
     /// Signal: `detail` is its number, `target_pid` who.
     Signal = 6,

@@ -1,9 +1,9 @@
 //! Kernel struct fields that the programs read, with their offsets resolved at load time.
 //!
-//! Rust emits no CO-RE relocations, so no offset is compiled in: the loader looks each field up in the running kernel's
-//! BTF and writes the byte offsets into the read-only array `OFFSETS` before the programs are verified. To the verifier
-//! they are constants, so a load through a trusted pointer stays a plain load. A field that the kernel does not have is
-//! an error that names it.
+//! Rust emits no CO-RE relocations, so no offset is compiled in: the loader looks each field up in
+//! the running kernel's BTF and writes the byte offsets into the read-only array `OFFSETS` before
+//! the programs are verified. To the verifier they are constants, so a load through a trusted
+//! pointer stays a plain load. A field that the kernel does not have is an error that names it.
 
 /// Declares [`Field`] and [`FIELDS`] together, so that an index and its row cannot part.
 macro_rules! fields {
@@ -14,7 +14,8 @@ macro_rules! fields {
         pub enum Field { $($(#[$doc])* $name),* }
 
         /// Where each [`Field`] lives: kernel struct and member path.
-        pub const FIELDS: &[FieldInfo] = &[$(FieldInfo { container: $container, member: $member }),*];
+        pub const FIELDS: &[FieldInfo] =
+            &[$(FieldInfo { container: $container, member: $member }),*];
     };
 }
 

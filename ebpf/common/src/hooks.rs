@@ -1,27 +1,33 @@
-//! Every LSM hook that Reeve attaches, and what it governs. `docs/reference/hooks.md` is generated from this table.
+//! Every LSM hook that Reeve attaches, and what it governs. `docs/reference/hooks.md` is generated
+//! from this table.
 
 use crate::abi::Section;
 
 /// A row of [`HOOKS`].
 #[derive(Clone, Copy, Debug)]
 pub struct HookInfo {
-    /// Name of the LSM hook in `include/linux/lsm_hook_defs.h`; the eBPF program has the same name.
+    /// Name of the LSM hook in `include/linux/lsm_hook_defs.h`; the eBPF program has the same
+    /// name.
     pub name: &'static str,
     /// First kernel that has the hook (major, minor), never below the oldest supported one, 6.1.
     pub since: (u32, u32),
-    /// Section of the policy that decides; `None` for the hooks that keep the subject and the super blocks.
+    /// Section of the policy that decides; `None` for the hooks that keep the subject and the
+    /// super blocks.
     pub section: Option<Section>,
     /// What a container is allowed or refused here, in words.
     pub governs: &'static str,
     /// Test in `tests/enforce` in which the hook lets an action through.
     pub allow_test: &'static str,
-    /// Test in `tests/enforce` in which it refuses one (for a keeping hook: in which its keeping shows).
+    /// Test in `tests/enforce` in which it refuses one (for a keeping hook: in which its keeping
+    /// shows).
     pub deny_test: &'static str,
 }
 
 /// Declares [`Hook`] and [`HOOKS`] together.
 macro_rules! hooks {
-    ($($variant:ident = $name:literal, $since:expr, $section:expr, $governs:literal, $allow:literal, $deny:literal;)*) => {
+    ($($variant:ident = $name:literal, $since:expr, $section:expr,
+        $governs:literal,
+        $allow:literal, $deny:literal;)*) => {
         /// A hook; its number is its index in [`HOOKS`] and in audit events.
         #[repr(u32)]
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +36,12 @@ macro_rules! hooks {
 
         /// Every hook, in order of its number.
         pub const HOOKS: &[HookInfo] = &[$(HookInfo {
-            name: $name, since: $since, section: $section, governs: $governs, allow_test: $allow, deny_test: $deny,
+            name: $name,
+            since: $since,
+            section: $section,
+            governs: $governs,
+            allow_test: $allow,
+            deny_test: $deny,
         }),*];
     };
 }
@@ -38,63 +49,107 @@ macro_rules! hooks {
 const FILES: Option<Section> = Some(Section::Files);
 const MOUNTS: Option<Section> = Some(Section::Mounts);
 const PROCESSES: Option<Section> = Some(Section::Processes);
+const CAPABILITIES: Option<Section> = Some(Section::Capabilities);
 const KERNEL: Option<Section> = Some(Section::Kernel);
 
 hooks! {
     TaskAlloc = "task_alloc", (6, 1), None,
-        "a child gets its parent's subject, or is not made", "inherit_fork", "inherit_fork";
+        "a child gets its parent's subject, or is not made",
+        "inherit_fork", "inherit_fork";
     BprmCheck = "bprm_check_security", (6, 1), FILES,
-        "execute a file, or be its interpreter", "exec_granted", "exec_refused";
+        "execute a file, or be its interpreter",
+        "exec_granted", "exec_refused";
     BprmCommitting = "bprm_committing_creds", (6, 1), None,
-        "the entry process's first exec puts its policy in force", "start_race", "start_race";
+        "the entry process's first exec puts its policy in force",
+        "start_race", "start_race";
     FileOpen = "file_open", (6, 1), FILES,
-        "open for reading, writing, execution; device nodes by number", "open_granted", "open_refused";
+        "open for reading, writing, execution; device nodes by number",
+        "open_granted", "open_refused";
     MmapFile = "mmap_file", (6, 1), FILES,
-        "map a file executable, or shared and writable", "mmap_granted", "mmap_refused";
+        "map a file executable, or shared and writable",
+        "mmap_granted", "mmap_refused";
     FileMprotect = "file_mprotect", (6, 1), FILES,
-        "make a file mapping executable, or a shared one writable", "mprotect_granted", "mprotect_refused";
+        "make a file mapping executable, or a shared one writable",
+        "mprotect_granted", "mprotect_refused";
     PathMknod = "path_mknod", (6, 1), FILES,
-        "create a file, node, fifo or socket", "create_granted", "create_refused";
-    PathMkdir = "path_mkdir", (6, 1), FILES, "create a directory", "mkdir_granted", "mkdir_refused";
-    PathSymlink = "path_symlink", (6, 1), FILES, "create a symbolic link", "symlink_granted", "symlink_refused";
+        "create a file, node, fifo or socket",
+        "create_granted", "create_refused";
+    PathMkdir = "path_mkdir", (6, 1), FILES,
+        "create a directory",
+        "mkdir_granted", "mkdir_refused";
+    PathSymlink = "path_symlink", (6, 1), FILES,
+        "create a symbolic link",
+        "symlink_granted", "symlink_refused";
     PathLink = "path_link", (6, 1), FILES,
-        "give a file another name, never with more rights", "link_granted", "link_refused";
-    PathUnlink = "path_unlink", (6, 1), FILES, "delete a file", "unlink_granted", "unlink_refused";
-    PathRmdir = "path_rmdir", (6, 1), FILES, "delete a directory", "rmdir_granted", "rmdir_refused";
+        "give a file another name, never with more rights",
+        "link_granted", "link_refused";
+    PathUnlink = "path_unlink", (6, 1), FILES,
+        "delete a file",
+        "unlink_granted", "unlink_refused";
+    PathRmdir = "path_rmdir", (6, 1), FILES,
+        "delete a directory",
+        "rmdir_granted", "rmdir_refused";
     PathRename = "path_rename", (6, 1), FILES,
-        "rename, move, exchange or replace, never with more rights", "rename_granted", "rename_refused";
+        "rename, move, exchange or replace, never with more rights",
+        "rename_granted", "rename_refused";
     PathTruncate = "path_truncate", (6, 1), FILES,
-        "cut a file by path (on 6.1 also by descriptor)", "truncate_granted", "truncate_refused";
+        "cut a file by path (on 6.1 also by descriptor)",
+        "truncate_granted", "truncate_refused";
     FileTruncate = "file_truncate", (6, 2), FILES,
-        "cut a file by descriptor", "ftruncate_granted", "ftruncate_refused";
-    PathChmod = "path_chmod", (6, 1), FILES, "change permission bits", "chmod_granted", "chmod_refused";
-    PathChown = "path_chown", (6, 1), FILES, "change owner or group", "chown_granted", "chown_refused";
+        "cut a file by descriptor",
+        "ftruncate_granted", "ftruncate_refused";
+    PathChmod = "path_chmod", (6, 1), FILES,
+        "change permission bits",
+        "chmod_granted", "chmod_refused";
+    PathChown = "path_chown", (6, 1), FILES,
+        "change owner or group",
+        "chown_granted", "chown_refused";
     InodeSetxattr = "inode_setxattr", (6, 1), FILES,
-        "set an extended attribute (on 6.1 also an access control list)", "setxattr_granted", "setxattr_refused";
+        "set an extended attribute (on 6.1 also an access control list)",
+        "setxattr_granted", "setxattr_refused";
     InodeRemovexattr = "inode_removexattr", (6, 1), FILES,
-        "remove an extended attribute", "removexattr_granted", "removexattr_refused";
-    InodeSetAcl = "inode_set_acl", (6, 2), FILES, "set an access control list", "acl_granted", "acl_refused";
+        "remove an extended attribute",
+        "removexattr_granted", "removexattr_refused";
+    InodeSetAcl = "inode_set_acl", (6, 2), FILES,
+        "set an access control list",
+        "acl_granted", "acl_refused";
     InodeRemoveAcl = "inode_remove_acl", (6, 2), FILES,
-        "remove an access control list", "remove_acl_granted", "remove_acl_refused";
+        "remove an access control list",
+        "remove_acl_granted", "remove_acl_refused";
     SbMount = "sb_mount", (6, 1), MOUNTS,
-        "mount(2): new, bind, remount, move, propagation", "mount_granted", "mount_refused";
+        "mount(2): new, bind, remount, move, propagation",
+        "mount_granted", "mount_refused";
     MoveMount = "move_mount", (6, 1), MOUNTS,
-        "attach a detached mount", "move_mount_granted", "move_mount_refused";
+        "attach a detached mount",
+        "move_mount_granted", "move_mount_refused";
     SbUmount = "sb_umount", (6, 1), MOUNTS,
-        "unmount what the container itself mounted", "umount_granted", "umount_refused";
+        "unmount what the container itself mounted",
+        "umount_granted", "umount_refused";
     SbKernMount = "sb_kern_mount", (6, 1), MOUNTS,
-        "make a super block of a type, by any mount API", "fsopen_granted", "fsopen_refused";
+        "make a super block of a type, by any mount API",
+        "fsopen_granted", "fsopen_refused";
     SbFree = "sb_free_security", (6, 1), None,
-        "a super block that goes away is no longer the container's", "own_tmpfs", "reused_device_number";
-    Capable = "capable", (6, 1), Some(Section::Capabilities),
-        "a capability over the host, in a system call", "capability_granted", "capability_refused";
-    Bpf = "bpf", (6, 1), KERNEL, "a command of bpf(2)", "bpf_granted", "bpf_refused";
+        "a super block that goes away is no longer the container's",
+        "own_tmpfs", "reused_device_number";
+    Capable = "capable", (6, 1), CAPABILITIES,
+        "a capability over the host, in a system call",
+        "capability_granted", "capability_refused";
+    Bpf = "bpf", (6, 1), KERNEL,
+        "a command of bpf(2)",
+        "bpf_granted", "bpf_refused";
     KernelLoadData = "kernel_load_data", (6, 1), KERNEL,
-        "a module or kexec image from memory", "module_granted", "init_module_refused";
+        "a module or kexec image from memory",
+        "module_granted", "init_module_refused";
     KernelReadFile = "kernel_read_file", (6, 1), KERNEL,
-        "a module read from its file", "module_granted", "module_refused";
+        "a module read from its file",
+        "module_granted", "module_refused";
     PtraceAccess = "ptrace_access_check", (6, 1), PROCESSES,
-        "trace a process or look into it", "ptrace_granted", "ptrace_refused";
-    TaskKill = "task_kill", (6, 1), PROCESSES, "send a signal", "signal_granted", "signal_refused";
-    Settime = "settime", (6, 1), KERNEL, "set the clock or time zone", "settime_granted", "settime_refused";
+        "trace a process or look into it",
+        "ptrace_granted", "ptrace_refused";
+    TaskKill = "task_kill", (6, 1), PROCESSES,
+        "send a signal",
+        "signal_granted", "signal_refused";
+    Settime = "settime", (6, 1), KERNEL,
+        "set the clock or time zone",
+        "settime_granted", "settime_refused";
 }

@@ -1,9 +1,9 @@
-//! What Reeve's user space and its eBPF programs share: the ABI of the maps, the table of hooks, the table of
-//! kernel struct fields, and the one pure decision function.
+//! What Reeve's user space and its eBPF programs share: the ABI of the maps, the table of hooks,
+//! the table of kernel struct fields, and the one pure decision function.
 //!
-//! The crate is `no_std`, has no dependency and no `unsafe`: the eBPF programs (`ebpf/programs`) and the host
-//! (`policy`, `ebpf/loader`, `runtime`) compile the same lines. It does no I/O and knows nothing of YAML, paths or
-//! system calls.
+//! The crate is `no_std`, has no dependency and no `unsafe`: the eBPF programs (`ebpf/programs`)
+//! and the host (`policy`, `ebpf/loader`, `runtime`) compile the same lines. It does no I/O and
+//! knows nothing of YAML, paths or system calls.
 //!
 //! Reading order:
 //! - [`abi`]: keys and values of every map, versioned and layout-asserted

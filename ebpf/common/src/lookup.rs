@@ -17,8 +17,9 @@ pub trait Lookup {
     fn device(&self, key: DeviceKey) -> Option<RightsRule>;
     /// `MOUNTS`.
     fn mount(&self, key: MountKey) -> Option<MountRule>;
-    /// `CAPABILITIES`, tested for one system call; see [`CapabilityRule`]. The whole value is too large to copy on the
-    /// kernel's 512-byte stack, so the implementation tests the bit in place.
+    /// `CAPABILITIES`, tested for one system call; see [`CapabilityRule`]. The whole value is too
+    /// large to copy on the kernel's 512-byte stack, so the implementation tests the bit in
+    /// place.
     fn capability(&self, key: CapabilityKey, syscall: Option<u32>) -> Option<CapabilityUse>;
     /// `PROCESSES`.
     fn process(&self, key: ProcessKey) -> Option<ProcessRule>;
@@ -36,13 +37,15 @@ pub struct CapabilityUse {
 }
 
 impl CapabilityRule {
-    /// Whether the capability may be used in `syscall`; `None` is a caller whose system call is not known.
+    /// Whether the capability may be used in `syscall`; `None` is a caller whose system call is not
+    /// known.
     #[inline(always)]
     pub fn used_in(&self, syscall: Option<u32>) -> CapabilityUse {
         let allowed = match syscall {
             _ if self.all == 1 => true,
             Some(number) if number < crate::abi::SYSCALLS => {
-                // Opaque, so that the mask stays: the verifier of 6.1 does not see that the bound above implies it.
+                // Opaque, so that the mask stays: the verifier of 6.1 does not see that the bound
+                // above implies it.
                 let word = core::hint::black_box(number as usize >> 6) & 7;
                 self.syscalls[word] >> (number & 63) & 1 == 1
             }
@@ -57,8 +60,8 @@ impl CapabilityRule {
 
 /// The chain of inodes from an object up to the root of its file system.
 pub trait Chain {
-    /// The next inode number; `None` once the root has been given. A step without an inode (an entry that is about to be
-    /// created) is left out.
+    /// The next inode number; `None` once the root has been given. A step without an inode (an
+    /// entry that is about to be created) is left out.
     fn next_ino(&mut self) -> Option<u64>;
 }
 

@@ -1,5 +1,5 @@
-//! Super-block magic numbers and flags that the decision distinguishes (`include/uapi/linux/magic.h`,
-//! `include/linux/fs.h`).
+//! Super-block magic numbers and flags that the decision distinguishes
+//! (`include/uapi/linux/magic.h`, `include/linux/fs.h`).
 
 /// `PROC_SUPER_MAGIC`.
 pub const PROC: u32 = 0x9fa0;
@@ -21,7 +21,8 @@ pub const RAMFS: u32 = 0x8584_58f6;
 pub const DEVPTS: u32 = 0x1cd1;
 /// `OVERLAYFS_SUPER_MAGIC`.
 pub const OVERLAY: u32 = 0x794c_7630;
-/// `BTRFS_SUPER_MAGIC`: inode numbers repeat between its subvolumes, so identity needs more than (device, inode).
+/// `BTRFS_SUPER_MAGIC`: inode numbers repeat between its subvolumes, so identity needs more than
+/// (device, inode).
 pub const BTRFS: u32 = 0x9123_683e;
 /// `TRACEFS_MAGIC`.
 pub const TRACEFS: u32 = 0x7472_6163;
@@ -30,12 +31,12 @@ pub const DEBUGFS: u32 = 0x6462_6720;
 /// `SECURITYFS_MAGIC`.
 pub const SECURITYFS: u32 = 0x7363_6673;
 
-/// `SB_NOUSER` of `super_block.s_flags`: the kernel's own mounts (pipes, sockets, memfds, anonymous inodes, nsfs),
-/// which no process can mount.
+/// `SB_NOUSER` of `super_block.s_flags`: the kernel's own mounts (pipes, sockets, memfds, anonymous
+/// inodes, nsfs), which no process can mount.
 pub const SB_NOUSER: u64 = 1 << 31;
 
-/// Whether the file system shows the kernel itself rather than stored files: readable by its container where the
-/// runtime mounted it, written only where a grant names the entry.
+/// Whether the file system shows the kernel itself rather than stored files: readable by its
+/// container where the runtime mounted it, written only where a grant names the entry.
 #[inline(always)]
 pub const fn shows_kernel(magic: u32) -> bool {
     matches!(

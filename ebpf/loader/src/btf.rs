@@ -1,8 +1,8 @@
 //! Offsets of struct fields from the running kernel's BTF (`Documentation/bpf/btf.rst`).
 //!
-//! A reader of exactly what is needed: struct members by name, through anonymous structs and unions, and the names of
-//! functions. The library that loads the programs keeps member offsets to itself, and the one crate that reads them is
-//! LGPL.
+//! A reader of exactly what is needed: struct members by name, through anonymous structs and
+//! unions, and the names of functions. The library that loads the programs keeps member offsets to
+//! itself, and the one crate that reads them is LGPL.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -184,7 +184,8 @@ impl Btf {
         None
     }
 
-    /// Bit offset and type of a member, looked for in anonymous members too, to a depth of `levels`.
+    /// Bit offset and type of a member, looked for in anonymous members too, to a depth of
+    /// `levels`.
     fn member(&self, id: u32, name: &str, levels: u32) -> Option<(u32, u32)> {
         let container = self.types.get(id as usize)?;
         if levels == 0 || !matches!(container.kind, KIND_STRUCT | KIND_UNION) {

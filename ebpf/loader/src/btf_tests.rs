@@ -27,7 +27,8 @@ fn build(strings: &str, types: &[(u32, u32, u32, u32, &[u32])]) -> Vec<u8> {
     bytes
 }
 
-/// `struct file { int x; union { const struct path f_path; } }`, `struct path { int y; int dentry; }`, and a function.
+/// `struct file { int x; union { const struct path f_path; } }`, `struct path { int y; int dentry;
+/// }`, and a function.
 fn sample() -> Vec<u8> {
     let strings = "\0file\0x\0f_path\0path\0y\0dentry\0bpf_lsm_file_open\0int\0";
     let at = |text: &str| strings.find(&format!("\0{text}\0")).expect("known") as u32 + 1;

@@ -15,8 +15,8 @@ use crate::{Error, host, load, selftest};
 /// Depth of the cgroup hierarchy below which containers' groups are not found by the kernel side.
 const CGROUP_LEVELS: u32 = 16;
 
-/// Proof that a process is under a policy: made by [`Enforcer::attach`] alone, and asked for by whatever lets the process
-/// run.
+/// Proof that a process is under a policy: made by [`Enforcer::attach`] alone, and asked for by
+/// whatever lets the process run.
 #[derive(Debug)]
 #[must_use = "the process may only be let go with it"]
 pub struct PolicyAttached(());
@@ -32,7 +32,8 @@ impl Enforcer {
     /// Opens what is loaded, or loads it; then sees a refusal happen.
     ///
     /// # Errors
-    /// Whatever keeps this kernel from enforcing; nothing stays loaded then. [`Error::help`] has the remedy.
+    /// Whatever keeps this kernel from enforcing; nothing stays loaded then. [`Error::help`] has
+    /// the remedy.
     pub fn ensure(state_dir: &Path) -> Result<Self, Error> {
         host::require_bpf_lsm()?;
         let pins = Pins::at_bpffs()?;
@@ -62,10 +63,12 @@ impl Enforcer {
         }))
     }
 
-    /// Gives a policy a number and writes its tables. The header comes last, so that a policy is whole or not there.
+    /// Gives a policy a number and writes its tables. The header comes last, so that a policy is
+    /// whole or not there.
     ///
-    /// The last other container may have unloaded everything since [`Enforcer::ensure`], so what is pinned is opened, or
-    /// loaded, again under the lock; once the header is written nobody unloads.
+    /// The last other container may have unloaded everything since [`Enforcer::ensure`], so what is
+    /// pinned is opened, or loaded, again under the lock; once the header is written nobody
+    /// unloads.
     ///
     /// # Errors
     /// As [`Enforcer::ensure`], a full map, or a failed call; nothing of the policy stays then.
@@ -88,7 +91,8 @@ impl Enforcer {
         Ok(id)
     }
 
-    /// Makes a v2 cgroup the second witness: a task found in it or below is under the policy, whatever its label.
+    /// Makes a v2 cgroup the second witness: a task found in it or below is under the policy,
+    /// whatever its label.
     ///
     /// # Errors
     /// A failed call.
@@ -111,8 +115,8 @@ impl Enforcer {
         })
     }
 
-    /// Puts the process behind `pidfd` under a policy: pending until its first successful exec, then in force for good.
-    /// The process must not run any code but the runtime's before.
+    /// Puts the process behind `pidfd` under a policy: pending until its first successful exec,
+    /// then in force for good. The process must not run any code but the runtime's before.
     ///
     /// # Errors
     /// A failed call, or a label that cannot be read back.
@@ -146,7 +150,8 @@ impl Enforcer {
         Ok(self.maps.get("LOST", &0u32)?.unwrap_or(0))
     }
 
-    /// Takes a policy's tables away. A task that still has its label is refused everything from then on.
+    /// Takes a policy's tables away. A task that still has its label is refused everything from
+    /// then on.
     ///
     /// # Errors
     /// A failed call.

@@ -79,7 +79,7 @@ pub enum Error {
     #[error("all policy numbers are used up")]
     NoPolicyNumber,
     /// Programs are loaded that are not this build's.
-    #[error("what is pinned at {path:?} is incomplete: `{missing}` is not there", path = path.display())]
+    #[error("what is pinned at {:?} is incomplete: `{missing}` is not there", path.display())]
     Incomplete {
         /// The pin directory.
         path: PathBuf,
@@ -102,8 +102,8 @@ impl Error {
         let text = match self {
             Self::NoBpfLsm { active } => {
                 return Some(format!(
-                    "boot with `lsm={active},bpf` on the kernel command line (on Debian: GRUB_CMDLINE_LINUX in \
-                     /etc/default/grub, then update-grub)"
+                    "boot with `lsm={active},bpf` on the kernel command line (on Debian: \
+                     GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub)"
                 ));
             }
             Self::NoBtf(_) => "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
@@ -113,11 +113,12 @@ impl Error {
             Self::NoObject => "run `cargo xtask ebpf` and build again",
             Self::NoBpffs { .. } => "mount -t bpf bpf /sys/fs/bpf",
             Self::Program { .. } => {
-                "`reeve doctor` shows what this kernel lacks; loading needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN over \
-                 the host"
+                "`reeve doctor` shows what this kernel lacks; loading needs CAP_BPF, CAP_PERFMON \
+                 and CAP_SYS_ADMIN over the host"
             }
             Self::NotEnforced { .. } => {
-                "see that /proc/sys/kernel/ftrace_enabled is 1, and that `bpf` is in /sys/kernel/security/lsm"
+                "see that /proc/sys/kernel/ftrace_enabled is 1, and that `bpf` is in \
+                 /sys/kernel/security/lsm"
             }
             Self::Incomplete { .. } => {
                 "stop the containers that have a policy; the next start loads afresh"

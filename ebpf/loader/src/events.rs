@@ -8,8 +8,8 @@ use ebpf_common::event::Event;
 use crate::pins::Pins;
 use crate::{Error, sys};
 
-/// The consuming end of the ring buffer. An event is read once, so readers share a lock and a log (see the runtime's
-/// `audit`).
+/// The consuming end of the ring buffer. An event is read once, so readers share a lock and a log
+/// (see the runtime's `audit`).
 pub struct Events {
     ring: RingBuf<MapData>,
 }
@@ -48,8 +48,8 @@ impl AsFd for Events {
     }
 }
 
-/// The kernel side's debug log. It is empty unless the programs were loaded with debug logging on; otherwise the verifier
-/// has removed the code.
+/// The kernel side's debug log. It is empty unless the programs were loaded with debug logging on;
+/// otherwise the verifier has removed the code.
 pub struct DebugLog {
     logger: aya_log::EbpfLogger<ToStderr>,
 }

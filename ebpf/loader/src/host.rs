@@ -24,8 +24,8 @@ pub fn active_lsms() -> Option<String> {
         .map(|list| list.trim().to_owned())
 }
 
-/// Refuses a kernel whose list of security modules is known and lacks `bpf`. Where the list is not shown, the self-test
-/// after loading decides.
+/// Refuses a kernel whose list of security modules is known and lacks `bpf`. Where the list is not
+/// shown, the self-test after loading decides.
 ///
 /// # Errors
 /// [`Error::NoBpfLsm`].

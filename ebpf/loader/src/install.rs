@@ -7,7 +7,8 @@ use policy::{Inode, Tables};
 use crate::Error;
 use crate::maps::Maps;
 
-/// Writes everything, the header last: a policy without a header refuses, so a half-written one is never looser.
+/// Writes everything, the header last: a policy without a header refuses, so a half-written one is
+/// never looser.
 ///
 /// # Errors
 /// A full map, or a failed call.

@@ -38,8 +38,8 @@ pub(crate) const MAPS: [&str; 15] = [
     "AYA_LOGS",
 ];
 
-/// Loads, attaches and pins everything. On failure nothing stays: the pins of a load that is not whole are removed by
-/// dropping them here or by the next load.
+/// Loads, attaches and pins everything. On failure nothing stays: the pins of a load that is not
+/// whole are removed by dropping them here or by the next load.
 pub(crate) fn load_and_pin(pins: &Pins, debug: bool) -> Result<(), Error> {
     if !has_object() {
         return Err(Error::NoObject);
@@ -58,8 +58,8 @@ pub(crate) fn load_and_pin(pins: &Pins, debug: bool) -> Result<(), Error> {
     done
 }
 
-/// The hooks that this kernel has. One that it should have and does not is an error; one from a later kernel is left out,
-/// because there an older hook governs the same action.
+/// The hooks that this kernel has. One that it should have and does not is an error; one from a
+/// later kernel is left out, because there an older hook governs the same action.
 fn hooks_of(kernel: &Btf) -> Result<Vec<(&'static HookInfo, &'static str)>, Error> {
     let version = host::kernel_version();
     let mut found = Vec::new();

@@ -104,7 +104,8 @@ impl Maps {
         self.set("STATE", &0u32, &state)
     }
 
-    /// Removes everything that belongs to a policy. The header goes first: without it every decision is a refusal.
+    /// Removes everything that belongs to a policy. The header goes first: without it every
+    /// decision is a refusal.
     pub(crate) fn remove_policy(&self, policy: PolicyId) -> Result<(), Error> {
         use ebpf_common::abi::{CapabilityKey, DeviceKey, InodeKey, MountKey};
         self.remove_where::<PolicyId>("POLICIES", |key| *key == policy)?;

@@ -1,7 +1,8 @@
 //! Where the programs, links and maps live, and the lock around making and removing them.
 //!
-//! Everything is pinned below `loading` first and the directory is renamed when it is whole, so that a reader sees all or
-//! nothing. A loader that was killed leaves `loading`, which the next one removes, and with it whatever was attached.
+//! Everything is pinned below `loading` first and the directory is renamed when it is whole, so
+//! that a reader sees all or nothing. A loader that was killed leaves `loading`, which the next one
+//! removes, and with it whatever was attached.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -74,8 +75,8 @@ impl Pins {
         })
     }
 
-    /// Removes everything, which detaches it. Links go first: a program that stays attached while the maps go would decide
-    /// on nothing.
+    /// Removes everything, which detaches it. Links go first: a program that stays attached while
+    /// the maps go would decide on nothing.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         for tree in [self.ready(), self.loading()] {
             for part in ["links", "programs", "maps"] {

@@ -1,8 +1,8 @@
 //! Whether a refusal really happens.
 //!
-//! Programs load, attach and look well on a kernel without `bpf` among its security modules, and on older ones after
-//! `ftrace_enabled` was set to 0, and yet never run. So a child is labelled with a policy that has no tables, which must
-//! refuse everything, and tries to open `/`.
+//! Programs load, attach and look well on a kernel without `bpf` among its security modules, and on
+//! older ones after `ftrace_enabled` was set to 0, and yet never run. So a child is labelled with a
+//! policy that has no tables, which must refuse everything, and tries to open `/`.
 
 use std::io::Write;
 use std::os::fd::AsFd;

@@ -27,7 +27,7 @@ pub(crate) unsafe trait Plain: Copy {}
 
 macro_rules! plain {
     ($($name:ty),*) => { $(
-        // SAFETY: declared in the ABI, which asserts its layout: fixed-width integers without padding.
+        // SAFETY: the ABI asserts the layout: fixed-width integers without padding.
         unsafe impl Plain for $name {}
     )* };
 }
@@ -75,7 +75,8 @@ struct ObjectAttr {
 }
 
 fn bpf<A>(command: libc::c_int, attr: &mut A) -> io::Result<libc::c_long> {
-    // SAFETY: `attr` is a prefix of `union bpf_attr` of the size given; what it points at lives in the callers' frames.
+    // SAFETY: `attr` is a prefix of `union bpf_attr` of the size given; what it points at lives in
+    // the callers' frames.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -175,12 +176,13 @@ pub(crate) fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
     if bytes.len() < size_of::<T>() {
         return None;
     }
-    // SAFETY: long enough, and every bit pattern is a value; unaligned because the entry need not be aligned.
+    // SAFETY: long enough, and every bit pattern is a value; unaligned because the entry need not
+    // be aligned.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// Forks a child that waits for one byte on `gate`, then opens `/` and exits with the errno, or 0 if it could.
-/// Answers the child's process id.
+/// Forks a child that waits for one byte on `gate`, then opens `/` and exits with the errno, or 0
+/// if it could. Answers the child's process id.
 pub(crate) fn fork_opener(gate: BorrowedFd<'_>) -> io::Result<i32> {
     // SAFETY: the child only calls async-signal-safe functions and ends with `_exit`.
     match unsafe { libc::fork() } {

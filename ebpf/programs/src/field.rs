@@ -10,7 +10,8 @@ static OFFSETS: [u32; FIELD_COUNT] = [UNRESOLVED; FIELD_COUNT];
 /// Byte offset of `field`.
 #[inline(always)]
 pub(crate) fn offset(field: Field) -> usize {
-    // SAFETY: the index is in bounds; volatile, because the value here is not the one that the loader writes.
+    // SAFETY: the index is in bounds; volatile, because the value here is not the one that the
+    // loader writes.
     unsafe { core::ptr::read_volatile(&raw const OFFSETS[field as usize]) as usize }
 }
 

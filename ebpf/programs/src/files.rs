@@ -35,8 +35,8 @@ const MAP_SHARED: u64 = 1;
 const MAP_SHARED_VALIDATE: u64 = 3;
 const VM_SHARED: u64 = 8;
 
-/// What an open file means to do to its object. The fields are loaded here, so that the verifier does not carry what it
-/// learnt of them through the walk.
+/// What an open file means to do to its object. The fields are loaded here, so that the verifier
+/// does not carry what it learnt of them through the walk.
 #[inline(always)]
 fn wanted(file: *const u8) -> Rights {
     // SAFETY: the callers hand in trusted `struct file` pointers; both fields are 32 bits.
@@ -93,8 +93,8 @@ fn decide_file(
 
 /// Decides what `want` answers on a directory entry, and refuses for `hook`.
 ///
-/// It is asked after the walk: the verifier follows the walk once for each set of wanted rights that it can tell apart
-/// before it.
+/// It is asked after the walk: the verifier follows the walk once for each set of wanted rights
+/// that it can tell apart before it.
 #[inline(always)]
 pub(crate) fn decide_entry(
     ctx: &LsmContext,
@@ -185,7 +185,8 @@ fn open_device(
     refuse(ctx, policy, verdict, &refusal)
 }
 
-/// Executing a file, and each interpreter on the way. Governed for the entry process's first exec too.
+/// Executing a file, and each interpreter on the way. Governed for the entry process's first exec
+/// too.
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let previous: i32 = ctx.arg(1);

@@ -23,7 +23,8 @@ use crate::tables::Tables;
 
 /// `CAP_OPT_NOAUDIT`: the kernel only asks whether the capability could be used.
 const CAP_OPT_NOAUDIT: u32 = 1 << 1;
-/// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`: threads whose saved registers are not of a system call.
+/// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`: threads whose saved registers are not of a system
+/// call.
 const PF_WORKERS: u32 = 0x10 | 0x4000 | 0x20_0000;
 /// `TS_COMPAT` (x86): a 32-bit call, whose number means another system call.
 const TS_COMPAT: u32 = 0x2;
@@ -115,7 +116,8 @@ pub fn bpf(ctx: LsmContext) -> i32 {
     }
 }
 
-/// A command of `bpf(2)` from 6.15 on, where the hook has a fourth argument; the loader picks one of the two.
+/// A command of `bpf(2)` from 6.15 on, where the hook has a fourth argument; the loader picks one
+/// of the two.
 #[lsm(hook = "bpf")]
 pub fn bpf_from_kernel(ctx: LsmContext) -> i32 {
     match ctx.arg(4) {

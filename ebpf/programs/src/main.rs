@@ -1,10 +1,12 @@
 //! Reeve's eBPF programs: one on each LSM hook of [`ebpf_common::hooks::HOOKS`].
 //!
-//! Each program does the same: honour an earlier refusal, find the caller's subject (one task-storage look-up; without
-//! one the hook returns at once), gather what the hook sees, ask the pure decision of `ebpf-common`, and either return or
-//! report and refuse. The programs decide nothing themselves.
+//! Each program does the same: honour an earlier refusal, find the caller's subject (one
+//! task-storage look-up; without one the hook returns at once), gather what the hook sees, ask the
+//! pure decision of `ebpf-common`, and either return or report and refuse. The programs decide
+//! nothing themselves.
 //!
-//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`report`], then the hooks by topic.
+//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`report`], then the
+//! hooks by topic.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The maps, pinned by the loader under their names here. Keys and values are those of [`ebpf_common::abi`].
+//! The maps, pinned by the loader under their names here. Keys and values are those of
+//! [`ebpf_common::abi`].
 
 use core::ffi::c_void;
 
@@ -26,7 +27,8 @@ tables! {
     FILES: InodeKey => FileRule, ENTRIES_MAX;
     /// Super blocks of a container's own.
     SUPERS: SuperKey => SuperRule, ENTRIES_MAX;
-    /// Device number of a super block that a container made, to its policy: forgotten when the super block goes.
+    /// Device number of a super block that a container made, to its policy; it goes with the
+    /// super block.
     SUPER_OWNERS: u32 => PolicyId, ENTRIES_MAX;
     /// Device nodes by number.
     DEVICES: DeviceKey => RightsRule, ENTRIES_MAX;
@@ -57,7 +59,8 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 /// `BPF_MAP_TYPE_TASK_STORAGE` (`include/uapi/linux/bpf.h`).
 const TASK_STORAGE: usize = 29;
 
-/// A BTF map definition by hand: the library has no task storage. Only the pointers' types are read, from BTF.
+/// A BTF map definition by hand: the library has no task storage. Only the pointers' types are
+/// read, from BTF.
 #[repr(C)]
 pub(crate) struct TaskStorage {
     r#type: *const [i32; TASK_STORAGE],

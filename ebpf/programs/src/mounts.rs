@@ -122,7 +122,8 @@ pub fn sb_mount(ctx: LsmContext) -> i32 {
     )
 }
 
-/// Attaching a detached mount: a new super block of the container's own, or a clone of some tree, which is a bind.
+/// Attaching a detached mount: a new super block of the container's own, or a clone of some tree,
+/// which is a bind.
 #[lsm(hook = "move_mount")]
 pub fn move_mount(ctx: LsmContext) -> i32 {
     let previous: i32 = ctx.arg(2);
@@ -201,8 +202,8 @@ pub fn sb_umount(ctx: LsmContext) -> i32 {
     refuse(&ctx, policy, verdict, &refusal)
 }
 
-/// A super block is being made or reused, by any mount API. What the runtime mounts while it sets the container up, and
-/// what the container mounts in memory, is the container's own.
+/// A super block is being made or reused, by any mount API. What the runtime mounts while it sets
+/// the container up, and what the container mounts in memory, is the container's own.
 #[lsm(hook = "sb_kern_mount")]
 pub fn sb_kern_mount(ctx: LsmContext) -> i32 {
     let previous: i32 = ctx.arg(1);
@@ -235,7 +236,8 @@ pub fn sb_kern_mount(ctx: LsmContext) -> i32 {
     refused
 }
 
-/// Types whose super block is new for each mount or shows only what the container may see of the kernel.
+/// Types whose super block is new for each mount or shows only what the container may see of the
+/// kernel.
 #[inline(always)]
 fn made_for_container(policy: PolicyId, magic: u32) -> bool {
     match magic {
@@ -248,7 +250,8 @@ fn made_for_container(policy: PolicyId, magic: u32) -> bool {
     }
 }
 
-/// Notes a super block as the container's own. If the map is full the container simply has no rights there.
+/// Notes a super block as the container's own. If the map is full the container simply has no
+/// rights there.
 #[inline(always)]
 fn adopt(policy: PolicyId, dev: u32, magic: u32, kind: u32) {
     let rule = SuperRule { kind, magic };

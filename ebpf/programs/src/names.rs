@@ -23,7 +23,8 @@ const S_IFREG: u32 = 0o100_000;
 
 /// Declares a hook whose object is the entry of a `struct path` argument.
 macro_rules! on_path {
-    ($(#[$doc:meta])* $name:ident = $lsm:tt, $hook:ident, $path:literal, $previous:literal, $right:ident) => {
+    ($(#[$doc:meta])* $name:ident = $lsm:tt, $hook:ident,
+        $path:literal, $previous:literal, $right:ident) => {
         $(#[$doc])*
         #[lsm(hook = $lsm)]
         pub fn $name(ctx: LsmContext) -> i32 {
@@ -43,7 +44,8 @@ macro_rules! on_path {
 
 /// Declares a hook whose object is a `struct dentry` argument.
 macro_rules! on_entry {
-    ($(#[$doc:meta])* $name:ident = $lsm:tt, $hook:ident, $entry:literal, $previous:literal, $right:ident) => {
+    ($(#[$doc:meta])* $name:ident = $lsm:tt, $hook:ident,
+        $entry:literal, $previous:literal, $right:ident) => {
         $(#[$doc])*
         #[lsm(hook = $lsm)]
         pub fn $name(ctx: LsmContext) -> i32 {

@@ -72,7 +72,8 @@ impl Dentry {
 /// Device, magic and flags of a super block.
 #[inline(always)]
 pub(crate) fn super_identity(super_block: *const u8) -> (u32, u32, u64) {
-    // SAFETY: the callers hand in super blocks; the fields are `dev_t`, `unsigned long`, `unsigned long`.
+    // SAFETY: the callers hand in super blocks; the fields are `dev_t`, `unsigned long`, `unsigned
+    // long`.
     let dev: u32 = unsafe { load(super_block, Field::SuperDev) };
     // SAFETY: as above.
     let magic: u64 = unsafe { load(super_block, Field::SuperMagic) };
@@ -98,8 +99,9 @@ pub(crate) fn rights_at(policy: PolicyId, dentry: Dentry) -> (Effective, FileObj
 
 /// The entry and its ancestors up to the root of its file system.
 ///
-/// Mount points are not crossed: who mounts something decides what lies above it, so a bind mount below a granted
-/// directory would inherit that grant. The submounts that a grant covers are rules of their own instead.
+/// Mount points are not crossed: who mounts something decides what lies above it, so a bind mount
+/// below a granted directory would inherit that grant. The submounts that a grant covers are rules
+/// of their own instead.
 struct Ancestors(*const u8);
 
 impl Chain for Ancestors {
@@ -119,7 +121,8 @@ impl Chain for Ancestors {
     }
 }
 
-/// Whether the task acts with credentials other than its own, as overlayfs does behind a file of its.
+/// Whether the task acts with credentials other than its own, as overlayfs does behind a file of
+/// its.
 #[inline(always)]
 fn credentials_borrowed() -> bool {
     let task = subject::current();
@@ -130,13 +133,15 @@ fn credentials_borrowed() -> bool {
     own != used
 }
 
-/// Whether a procfs inode shows a process of the container: any where the pid namespace is its own, else the caller.
+/// Whether a procfs inode shows a process of the container: any where the pid namespace is its own,
+/// else the caller.
 #[inline(always)]
 fn shows_own_process(policy: PolicyId, inode: *const u8) -> bool {
     if inode.is_null() {
         return false;
     }
-    // `container_of(inode, struct proc_inode, vfs_inode)`: not an address that the verifier follows.
+    // `container_of(inode, struct proc_inode, vfs_inode)`: not an address that the verifier
+    // follows.
     let outer = (inode as u64).wrapping_sub(offset(Field::ProcInodeVfs) as u64);
     let pid: u64 = probe(outer, Field::ProcInodePid).unwrap_or(0);
     if pid == 0 {

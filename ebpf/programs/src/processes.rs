@@ -60,7 +60,8 @@ fn refusal(hook: Hook, action: Action, task: *const u8, target: &Target, detail:
     }
 }
 
-/// Tracing a process, or anything that the kernel guards alike: its memory, environment, descriptors, namespaces.
+/// Tracing a process, or anything that the kernel guards alike: its memory, environment,
+/// descriptors, namespaces.
 #[lsm(hook = "ptrace_access_check")]
 pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let previous: i32 = ctx.arg(2);

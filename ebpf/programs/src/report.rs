@@ -89,8 +89,8 @@ pub(crate) fn refuse(
     if enforced { negative(verdict.errno) } else { 0 }
 }
 
-/// The errno as hooks return it. From 6.12 the verifier wants to see that the value is in range, and does not follow a
-/// negation.
+/// The errno as hooks return it. From 6.12 the verifier wants to see that the value is in range,
+/// and does not follow a negation.
 #[inline(always)]
 fn negative(errno: i32) -> i32 {
     match errno {
@@ -104,7 +104,8 @@ fn negative(errno: i32) -> i32 {
 fn record(policy: PolicyId, verdict: Verdict, refusal: &Refusal, enforced: bool) {
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
         if let Some(lost) = LOST.get_ptr_mut(0) {
-            // SAFETY: the element is live for the program's run; a lost increment only makes the count low.
+            // SAFETY: the element is live for the program's run; a lost increment only makes the
+            // count low.
             unsafe { *lost += 1 };
         }
         return;

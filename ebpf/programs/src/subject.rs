@@ -41,7 +41,8 @@ pub(crate) fn current() -> *const u8 {
     unsafe { bpf_get_current_task_btf() as *const u8 }
 }
 
-/// The subject of the current task: its own label, or that of the container whose cgroup it is found in.
+/// The subject of the current task: its own label, or that of the container whose cgroup it is
+/// found in.
 #[inline(always)]
 pub(crate) fn of_current() -> Option<Subject> {
     // SAFETY: `current` is trusted.
@@ -55,8 +56,8 @@ pub(crate) fn of_current() -> Option<Subject> {
     })
 }
 
-/// The second witness. Task-storage look-ups can fail spuriously before 6.2, and a task may have been put into a
-/// container's cgroup from outside; neither may run free.
+/// The second witness. Task-storage look-ups can fail spuriously before 6.2, and a task may have
+/// been put into a container's cgroup from outside; neither may run free.
 #[inline(always)]
 fn by_cgroup() -> Option<PolicyId> {
     let levels = STATE.get(0)?.cgroup_levels;

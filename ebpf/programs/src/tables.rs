@@ -10,7 +10,8 @@ pub(crate) struct Tables;
 
 macro_rules! copied {
     ($map:ident, $key:expr) => {
-        // SAFETY: entries are written whole by the loader before their policy is in use, and only removed after it.
+        // SAFETY: entries are written whole by the loader before their policy is in use, and only
+        // removed after it.
         unsafe { $map.get(&$key) }.copied()
     };
 }

@@ -5,8 +5,9 @@ use crate::abi::{CapabilityKey, NO_RULE, PolicyId};
 use crate::errno::EPERM;
 use crate::lookup::Lookup;
 
-/// Whether `capability` may be used over a user namespace of nesting `level` (0 is the initial one) in native system
-/// call `syscall`; `None` where the number is not known (kernel workers, compatibility calls, whose numbers mean others).
+/// Whether `capability` may be used over a user namespace of nesting `level` (0 is the initial one)
+/// in native system call `syscall`; `None` where the number is not known (kernel workers,
+/// compatibility calls, whose numbers mean others).
 #[inline(always)]
 pub fn decide_capability<L: Lookup>(
     tables: &L,

@@ -19,7 +19,8 @@ pub struct FileObject {
     pub magic: u32,
     /// `super_block.s_flags`.
     pub super_flags: u64,
-    /// procfs only: the entry lies below a process's directory (`/proc/PID`), not among the kernel's own entries.
+    /// procfs only: the entry lies below a process's directory (`/proc/PID`), not among the
+    /// kernel's own entries.
     pub of_process: bool,
     /// Opened with borrowed credentials, as overlayfs opens the file behind its own.
     pub backing: bool,
@@ -66,8 +67,8 @@ impl Effective {
     }
 }
 
-/// The rights that `policy` gives over `object`, whose ancestors `chain` yields from the object (or, for an entry about
-/// to be made, from its directory) to the root of the file system.
+/// The rights that `policy` gives over `object`, whose ancestors `chain` yields from the object
+/// (or, for an entry about to be made, from its directory) to the root of the file system.
 ///
 /// The order is the model: the fixed core, then what is the container's own, then the nearest rule.
 #[inline(always)]
@@ -133,8 +134,8 @@ fn nearest_rule<L: Lookup, C: Chain>(
     Effective::none(Reason::TooDeep)
 }
 
-/// Opening a device node: decided by class and number, wherever the node lies. `own_pts`: the node is in a devpts
-/// instance of the container's own, where the numbers are its own terminals.
+/// Opening a device node: decided by class and number, wherever the node lies. `own_pts`: the node
+/// is in a devpts instance of the container's own, where the numbers are its own terminals.
 #[inline(always)]
 pub fn decide_device<L: Lookup>(
     tables: &L,
@@ -165,8 +166,9 @@ pub fn decide_device<L: Lookup>(
     }
 }
 
-/// Moving or linking an object: `needed` (rename or link) at its old place, `create` in the new directory, and no more
-/// rights there than here. `new_directory` are the rights that govern the new place.
+/// Moving or linking an object: `needed` (rename or link) at its old place, `create` in the new
+/// directory, and no more rights there than here. `new_directory` are the rights that govern the
+/// new place.
 #[inline(always)]
 pub fn decide_move(needed: Rights, old: Effective, new_directory: Effective) -> Verdict {
     let verdict = old.decide(needed);

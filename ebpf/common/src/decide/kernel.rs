@@ -14,7 +14,8 @@ pub fn decide_kernel_read<L: Lookup>(tables: &L, key: InodeKey) -> Verdict {
     }
 }
 
-/// Data handed to the kernel from memory (`init_module`, `kexec_load`): its origin cannot be told, so never.
+/// Data handed to the kernel from memory (`init_module`, `kexec_load`): its origin cannot be told,
+/// so never.
 #[inline(always)]
 pub fn decide_kernel_load() -> Verdict {
     Verdict::no_grant(EPERM)

@@ -1,7 +1,8 @@
-//! The decision: one module per section of a policy, each a pure function of the tables and of what the hook saw.
+//! The decision: one module per section of a policy, each a pure function of the tables and of what
+//! the hook saw.
 //!
-//! Invariants: a look-up that finds nothing refuses; the fixed core is tested before any grant; a refusal carries the
-//! errno that an unprivileged caller of the same call gets.
+//! Invariants: a look-up that finds nothing refuses; the fixed core is tested before any grant; a
+//! refusal carries the errno that an unprivileged caller of the same call gets.
 
 pub mod capability;
 pub mod file;
@@ -108,8 +109,8 @@ impl Verdict {
         self.errno == 0
     }
 
-    /// Whether the refusal stands under `header`: in audit mode it is recorded and let through, but never for the fixed
-    /// core.
+    /// Whether the refusal stands under `header`: in audit mode it is recorded and let through, but
+    /// never for the fixed core.
     #[inline(always)]
     pub const fn enforced(self, header: &PolicyHeader, section: Section) -> bool {
         self.errno != 0

@@ -54,7 +54,8 @@ pub fn decide_mount<L: Lookup>(tables: &L, policy: PolicyId, request: &MountRequ
     }
 }
 
-/// Unmounting: only what the container itself mounted. `container_made` is that; `magic` is the mounted file system's.
+/// Unmounting: only what the container itself mounted. `container_made` is that; `magic` is the
+/// mounted file system's.
 #[inline(always)]
 pub fn decide_umount(container_made: bool, magic: u32) -> Verdict {
     if magic == magic::BPF_FS {

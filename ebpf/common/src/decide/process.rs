@@ -49,8 +49,8 @@ pub fn decide_signal<L: Lookup>(
     }
 }
 
-/// Everything that `PTRACE_MODE_*` guards. A task of the same container may be traced once its policy is in force;
-/// before that it is the runtime's own code with all of the host's rights.
+/// Everything that `PTRACE_MODE_*` guards. A task of the same container may be traced once its
+/// policy is in force; before that it is the runtime's own code with all of the host's rights.
 #[inline(always)]
 pub fn decide_ptrace<L: Lookup>(
     tables: &L,
