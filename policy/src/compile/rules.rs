@@ -1,0 +1,125 @@
+//! Rules that no line of a policy states: derived from its grants, or built in. They are data, so
+//! that the reference prints the same tables.
+
+/// A set of native system calls, by name. Names that an architecture lacks are left out there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallSet {
+    /// Every one, also where the number is not known.
+    All,
+    /// Every one but these.
+    AllBut(&'static [&'static str]),
+    /// These.
+    Only(&'static [&'static str]),
+}
+
+/// What makes a derived rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Any grant of `mounts`.
+    Mounts,
+    /// Grants of `mounts` of which none requires flags: the new mount API does not show them to the
+    /// rule.
+    MountsWithoutFlags,
+    /// A grant of `mounts` of type `bind`.
+    BindMounts,
+    /// `kernel.modules`.
+    Modules,
+    /// `kernel.clock`.
+    Clock,
+    /// `kernel.bpf`.
+    Bpf,
+}
+
+impl Cause {
+    /// In words, for the reference.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Mounts => "`mounts`, any",
+            Self::MountsWithoutFlags => "`mounts`, none with `flags`",
+            Self::BindMounts => "`mounts` with `type: bind`",
+            Self::Modules => "`kernel.modules`",
+            Self::Clock => "`kernel.clock`",
+            Self::Bpf => "`kernel.bpf`",
+        }
+    }
+}
+
+/// Capabilities that a grant brings along, and the system calls that they are for.
+pub const DERIVED: [(Cause, &str, CallSet); 9] = [
+    (
+        Cause::Mounts,
+        "SYS_ADMIN",
+        CallSet::Only(&["mount", "umount2"]),
+    ),
+    (
+        Cause::MountsWithoutFlags,
+        "SYS_ADMIN",
+        CallSet::Only(&["fsopen", "fsconfig", "fsmount", "move_mount"]),
+    ),
+    (
+        Cause::BindMounts,
+        "SYS_ADMIN",
+        CallSet::Only(&["open_tree", "move_mount"]),
+    ),
+    (
+        Cause::Modules,
+        "SYS_MODULE",
+        CallSet::Only(&["finit_module"]),
+    ),
+    (
+        Cause::Clock,
+        "SYS_TIME",
+        CallSet::Only(&["clock_settime", "settimeofday", "adjtimex", "clock_adjtime"]),
+    ),
+    (Cause::Bpf, "BPF", CallSet::Only(&["bpf"])),
+    (Cause::Bpf, "PERFMON", CallSet::Only(&["bpf"])),
+    (Cause::Bpf, "SYS_ADMIN", CallSet::Only(&["bpf"])),
+    (Cause::Bpf, "NET_ADMIN", CallSet::Only(&["bpf"])),
+];
+
+/// Capabilities whose uses are governed by other rules, so that they are harmless by themselves.
+pub const BUILT_IN: [(&str, CallSet); 12] = [
+    (
+        "CHOWN",
+        CallSet::Only(&["chown", "fchown", "lchown", "fchownat"]),
+    ),
+    ("DAC_OVERRIDE", CallSet::AllBut(&["open_by_handle_at"])),
+    ("DAC_READ_SEARCH", CallSet::AllBut(&["open_by_handle_at"])),
+    ("FOWNER", CallSet::All),
+    ("FSETID", CallSet::All),
+    (
+        "KILL",
+        CallSet::Only(&[
+            "kill",
+            "tkill",
+            "tgkill",
+            "rt_sigqueueinfo",
+            "rt_tgsigqueueinfo",
+            "pidfd_send_signal",
+        ]),
+    ),
+    ("SETGID", CallSet::All),
+    ("SETUID", CallSet::All),
+    ("SETPCAP", CallSet::All),
+    ("NET_BIND_SERVICE", CallSet::All),
+    (
+        "SYS_PTRACE",
+        CallSet::Only(&[
+            "ptrace",
+            "process_vm_readv",
+            "process_vm_writev",
+            "open",
+            "openat",
+            "openat2",
+            "readlink",
+            "readlinkat",
+            "kcmp",
+            "pidfd_getfd",
+        ]),
+    ),
+    ("MKNOD", CallSet::Only(&["mknod", "mknodat"])),
+];
+
+/// Character devices that every container may read and write: null, zero, full, random, urandom,
+/// tty, ptmx.
+pub const DEVICES: [(u32, u32); 7] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];

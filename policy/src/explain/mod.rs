@@ -1,0 +1,345 @@
+//! "Would this be allowed, by which line, and which hooks decide it": answered by
+//! `ebpf_common::decide` on the compiled tables, without a kernel.
+//!
+//! What is asked about is the host's: the container's own files, mounts and processes need no
+//! grant.
+
+mod answer;
+mod question;
+
+pub use answer::{Answer, DecidedBy};
+pub use question::{FORMS, Question, QuestionError};
+
+use ebpf_common::abi::{InodeKey, PolicyId, Section, type_hash_of};
+use ebpf_common::decide::capability::decide_capability;
+use ebpf_common::decide::file::{Effective, decide_device, decide_move};
+use ebpf_common::decide::kernel::{decide_bpf, decide_clock, decide_kernel_read};
+use ebpf_common::decide::mount::{MountRequest, decide_mount};
+use ebpf_common::decide::process::{PTRACE_MODE_ATTACH, Target, decide_ptrace, decide_signal};
+use ebpf_common::decide::{FileObject, effective_rights};
+use ebpf_common::hooks::Hook;
+use ebpf_common::{Rights, Verdict, magic};
+
+use crate::compile::Compiled;
+use crate::facts::{Facts, Found, Object, ObjectKind, PathKey};
+use crate::model::{HostPath, Policy};
+use crate::suggest::Denied;
+use crate::tables::Tables;
+
+/// The tables are those of one policy; which number it has does not matter.
+const ID: PolicyId = PolicyId(1);
+
+/// A decision with what led to it.
+struct Decided {
+    section: Section,
+    verdict: Verdict,
+    hooks: &'static [Hook],
+    denied: Option<Denied>,
+    notes: Vec<String>,
+}
+
+impl Decided {
+    fn new(section: Section, verdict: Verdict, hooks: &'static [Hook]) -> Self {
+        let (denied, notes) = (None, Vec::new());
+        Self {
+            section,
+            verdict,
+            hooks,
+            denied,
+            notes,
+        }
+    }
+
+    fn denied(mut self, denied: Denied) -> Self {
+        self.denied = Some(denied);
+        self
+    }
+
+    fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}
+
+/// Answers a question. `facts` are those that `compiled` was made with, and [`Question::paths`].
+pub fn explain(policy: &Policy, compiled: &Compiled, facts: &Facts, asked: &Question) -> Answer {
+    let decided = decide(compiled, facts, asked);
+    answer::make(policy, compiled, asked, decided)
+}
+
+fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
+    let tables = &compiled.tables;
+    match asked {
+        Question::File { rights, path } => file(compiled, facts, *rights, path),
+        Question::Move { needed, from, to } => moving(compiled, facts, *needed, from, to),
+        Question::Device {
+            class,
+            number,
+            rights,
+        } => device(
+            tables,
+            class.number(),
+            (number.major, number.minor),
+            *rights,
+        ),
+        Question::Mount { fs_type, flags } => mounting(tables, fs_type, *flags),
+        Question::Capability {
+            capability,
+            syscall,
+        } => {
+            let syscall = syscall.map(|call| call.number());
+            let capability = capability.number();
+            let verdict = decide_capability(tables, ID, capability, syscall, 0);
+            Decided::new(Section::Capabilities, verdict, &[Hook::Capable]).denied(
+                Denied::Capability {
+                    capability,
+                    syscall,
+                },
+            )
+        }
+        Question::Signal { signal, exe } => {
+            let (target, note) = target(facts, exe);
+            let verdict = decide_signal(tables, ID, &target, signal.number());
+            let (exe, signal) = (exe.as_str().to_owned(), signal.number());
+            let decided = Decided::new(Section::Processes, verdict, &[Hook::TaskKill]);
+            with_note(decided.denied(Denied::Signal { exe, signal }), note)
+        }
+        Question::Ptrace { attach, exe } => {
+            let (target, note) = target(facts, exe);
+            let mode = if *attach { PTRACE_MODE_ATTACH } else { 0 };
+            let verdict = decide_ptrace(tables, ID, &target, mode);
+            let (exe, attach) = (exe.as_str().to_owned(), *attach);
+            let decided = Decided::new(Section::Processes, verdict, &[Hook::PtraceAccess]);
+            with_note(decided.denied(Denied::Ptrace { exe, attach }), note)
+        }
+        Question::Bpf(command) => {
+            let verdict = decide_bpf(&tables.header, command.number());
+            let command = command.number();
+            let hooks = &[Hook::Capable, Hook::Bpf];
+            Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Bpf { command })
+        }
+        Question::LoadModule(name) => module(tables, facts, name.as_str()),
+        Question::SetClock => {
+            let verdict = decide_clock(&tables.header);
+            let hooks = &[Hook::Capable, Hook::Settime];
+            Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Clock)
+        }
+    }
+}
+
+fn with_note(decided: Decided, note: Option<String>) -> Decided {
+    match note {
+        Some(note) => decided.note(note),
+        None => decided,
+    }
+}
+
+/// What the container may do to an object of the host.
+fn effective(tables: &Tables, path: &str, object: &Object) -> Effective {
+    let seen = FileObject {
+        dev: object.inode.dev,
+        magic: object.magic,
+        super_block: 0,
+        super_flags: 0,
+        of_process: object.magic == magic::PROC && of_process(path),
+        backing: false,
+    };
+    let above = object.ancestors.iter();
+    let above = above.take_while(|inode| inode.dev == object.inode.dev);
+    let mut chain = std::iter::once(object.inode.ino)
+        .chain(above.map(|inode| inode.ino))
+        .peekable();
+    effective_rights(tables, ID, &seen, &mut chain)
+}
+
+fn of_process(path: &str) -> bool {
+    let first = path
+        .strip_prefix("/proc/")
+        .and_then(|rest| rest.split('/').next());
+    first.is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The object at a path or, as it does not exist, at the nearest directory above it that does.
+fn nearest<'a>(facts: &'a Facts, path: &HostPath) -> Option<(&'a Object, bool)> {
+    let above = std::iter::successors(Some(path.clone()), HostPath::parent);
+    above
+        .enumerate()
+        .find_map(|(steps, path)| Some((facts.object(path.as_str())?, steps == 0)))
+}
+
+fn unknown(section: Section, hooks: &'static [Hook], path: &HostPath) -> Decided {
+    let verdict = Verdict::no_grant(ebpf_common::errno::EACCES);
+    Decided::new(section, verdict, hooks).note(format!("`{path}` was not looked up"))
+}
+
+fn file(compiled: &Compiled, facts: &Facts, rights: Rights, path: &HostPath) -> Decided {
+    let hooks = hooks_of(rights);
+    let makes_entry = rights.minus(Rights::CREATE | Rights::MKNOD).is_empty();
+    // A new entry is decided by the directory that will hold it.
+    let decided_at = match makes_entry {
+        true => path.parent().unwrap_or_else(|| path.clone()),
+        false => path.clone(),
+    };
+    let Some((object, exists)) = nearest(facts, &decided_at) else {
+        return unknown(Section::Files, hooks, path);
+    };
+    if let ObjectKind::Device {
+        class,
+        major,
+        minor,
+    } = object.kind
+        && exists
+        && rights.minus(Rights::READ | Rights::WRITE).is_empty()
+    {
+        let note = format!("`{path}` is a device node, decided by its number");
+        return device(&compiled.tables, class, (major, minor), rights).note(note);
+    }
+    let found = effective(&compiled.tables, path.as_str(), object);
+    let decided = Decided::new(Section::Files, found.decide(rights), hooks);
+    let decided = decided.denied(Denied::File {
+        path: path.as_str().to_owned(),
+        rights,
+        held: found.rights,
+    });
+    if exists {
+        decided
+    } else {
+        let note = format!(
+            "`{decided_at}` does not exist: decided by `{}`",
+            object.real
+        );
+        decided.note(note)
+    }
+}
+
+fn moving(
+    compiled: &Compiled,
+    facts: &Facts,
+    needed: Rights,
+    from: &HostPath,
+    to: &HostPath,
+) -> Decided {
+    let hooks: &[Hook] = match needed {
+        Rights::LINK => &[Hook::PathLink],
+        _ => &[Hook::PathRename],
+    };
+    let directory = to.parent().unwrap_or_else(|| to.clone());
+    let (Some((old, _)), Some((new, _))) = (nearest(facts, from), nearest(facts, &directory))
+    else {
+        return unknown(Section::Files, hooks, from);
+    };
+    let tables = &compiled.tables;
+    let old = effective(tables, from.as_str(), old);
+    let new = effective(tables, directory.as_str(), new);
+    let mut verdict = decide_move(needed, old, new);
+    if let Some(replaced) = facts.object(to.as_str())
+        && needed == Rights::RENAME
+        && verdict.allowed()
+    {
+        let kept = effective(tables, to.as_str(), replaced).decide(Rights::DELETE);
+        if !kept.allowed() {
+            verdict = kept;
+        }
+    }
+    let decided = Decided::new(Section::Files, verdict, hooks);
+    if old.rights.contains(needed) {
+        return decided;
+    }
+    decided.denied(Denied::File {
+        path: from.as_str().to_owned(),
+        rights: needed,
+        held: old.rights,
+    })
+}
+
+fn hooks_of(rights: Rights) -> &'static [Hook] {
+    match rights {
+        Rights::READ => &[Hook::FileOpen],
+        Rights::WRITE => &[Hook::FileOpen, Hook::MmapFile, Hook::FileMprotect],
+        Rights::CREATE => &[Hook::PathMknod, Hook::PathMkdir, Hook::PathSymlink],
+        Rights::DELETE => &[Hook::PathUnlink, Hook::PathRmdir, Hook::PathRename],
+        Rights::TRUNCATE => &[Hook::PathTruncate, Hook::FileTruncate],
+        Rights::CHMOD => &[Hook::PathChmod],
+        Rights::CHOWN => &[Hook::PathChown],
+        Rights::EXECUTE => &[
+            Hook::BprmCheck,
+            Hook::FileOpen,
+            Hook::MmapFile,
+            Hook::FileMprotect,
+        ],
+        Rights::MKNOD => &[Hook::PathMknod],
+        Rights::XATTR => &[
+            Hook::InodeSetxattr,
+            Hook::InodeRemovexattr,
+            Hook::InodeSetAcl,
+            Hook::InodeRemoveAcl,
+        ],
+        _ => &[],
+    }
+}
+
+fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> Decided {
+    let verdict = decide_device(tables, ID, class, number, false, rights);
+    let (major, minor) = number;
+    Decided::new(Section::Devices, verdict, &[Hook::FileOpen]).denied(Denied::Device {
+        class,
+        major,
+        minor,
+        rights,
+    })
+}
+
+fn mounting(tables: &Tables, fs_type: &str, flags: u64) -> Decided {
+    let request = MountRequest {
+        fs_type: type_hash_of(fs_type),
+        flags,
+        flags_known: true,
+        own_target: true,
+    };
+    let verdict = decide_mount(tables, ID, &request);
+    let hooks = &[
+        Hook::Capable,
+        Hook::SbMount,
+        Hook::SbKernMount,
+        Hook::MoveMount,
+    ];
+    let fs_type = fs_type.to_owned();
+    Decided::new(Section::Mounts, verdict, hooks)
+        .denied(Denied::Mount { fs_type })
+        .note("the mount point must be the container's own")
+}
+
+fn target(facts: &Facts, exe: &HostPath) -> (Target, Option<String>) {
+    let object = facts.object(exe.as_str());
+    let inode = object.map(|object| object.inode).unwrap_or_default();
+    let target = Target {
+        subject: None,
+        exe_dev: inode.dev,
+        exe_ino: inode.ino,
+    };
+    let note = object
+        .is_none()
+        .then(|| format!("`{exe}` does not exist on this host"));
+    (target, note)
+}
+
+fn module(tables: &Tables, facts: &Facts, name: &str) -> Decided {
+    let hooks = &[Hook::Capable, Hook::KernelReadFile];
+    let files = match facts.paths.get(&PathKey::Module(name.to_owned())) {
+        Some(Found::Module(files)) => files.as_slice(),
+        _ => &[],
+    };
+    // The module itself comes first; what it depends on is granted with it.
+    let inode = files.first().map(|file| file.inode).unwrap_or_default();
+    let key = InodeKey {
+        policy: ID,
+        dev: inode.dev,
+        ino: inode.ino,
+    };
+    let verdict = decide_kernel_read(tables, key);
+    let name = name.to_owned();
+    Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Module { name })
+}
+
+#[cfg(test)]
+mod tests;

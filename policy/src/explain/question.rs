@@ -1,0 +1,442 @@
+//! Questions such as `write /etc/shadow` or `capability SYS_ADMIN mount`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ebpf_common::Rights;
+
+use crate::model::{DeviceClass, DeviceNumber, HostPath, ModuleName};
+use crate::names::bpf::{self, BpfCommand};
+use crate::names::capability::{self, Capability};
+use crate::names::did_you_mean;
+use crate::names::mount;
+use crate::names::signal::{self, Signal};
+use crate::names::syscall::Syscall;
+
+/// The forms that a question may have, for help texts. A word in single quotes may hold spaces.
+pub const FORMS: [&str; 11] = [
+    "RIGHT PATH (read, write, create, delete, truncate, chmod, chown, execute, mknod, xattr)",
+    "rename OLD NEW",
+    "link OLD NEW",
+    "open-device block|char MAJOR:MINOR read|write",
+    "mount TYPE [FLAG,…]",
+    "capability NAME [SYSTEM-CALL]",
+    "signal NAME EXECUTABLE",
+    "ptrace read|attach EXECUTABLE",
+    "bpf COMMAND",
+    "load-module NAME",
+    "set-clock",
+];
+
+const VERBS: [&str; 20] = [
+    "read",
+    "write",
+    "create",
+    "delete",
+    "rename",
+    "link",
+    "truncate",
+    "chmod",
+    "chown",
+    "execute",
+    "mknod",
+    "xattr",
+    "open-device",
+    "mount",
+    "capability",
+    "signal",
+    "ptrace",
+    "bpf",
+    "load-module",
+    "set-clock",
+];
+
+/// An action that a policy allows or refuses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// A file action on a path.
+    File {
+        /// What is wanted; for `create` and `mknod` the path is the new entry.
+        rights: Rights,
+        /// The host path.
+        path: HostPath,
+    },
+    /// Renaming, moving or linking.
+    Move {
+        /// [`Rights::RENAME`] or [`Rights::LINK`].
+        needed: Rights,
+        /// The old place.
+        from: HostPath,
+        /// The new place.
+        to: HostPath,
+    },
+    /// Opening a device by number.
+    Device {
+        /// Block or character.
+        class: DeviceClass,
+        /// Which, never every minor.
+        number: DeviceNumber,
+        /// What is wanted.
+        rights: Rights,
+    },
+    /// Mounting on a mount point of the container's own.
+    Mount {
+        /// Type, or `bind`.
+        fs_type: String,
+        /// `MS_*` flags.
+        flags: u64,
+    },
+    /// A capability over the host.
+    Capability {
+        /// Which.
+        capability: Capability,
+        /// In which system call; `None`: in one that is not known.
+        syscall: Option<Syscall>,
+    },
+    /// A signal to a host process.
+    Signal {
+        /// Which.
+        signal: Signal,
+        /// What the process executes.
+        exe: HostPath,
+    },
+    /// Tracing a host process.
+    Ptrace {
+        /// More than looking into it.
+        attach: bool,
+        /// What the process executes.
+        exe: HostPath,
+    },
+    /// A command of `bpf(2)`.
+    Bpf(BpfCommand),
+    /// Loading a module from its installed file.
+    LoadModule(ModuleName),
+    /// Setting the clock.
+    SetClock,
+}
+
+/// Why a text is no question.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum QuestionError {
+    /// The first word is not known.
+    #[error("`{verb}` is not an action\nhelp: {help}")]
+    Verb {
+        /// The word.
+        verb: String,
+        /// What to write.
+        help: String,
+    },
+    /// The number of words does not fit the action.
+    #[error("`{verb}` is asked as `{form}`")]
+    Form {
+        /// The action.
+        verb: &'static str,
+        /// How it is asked.
+        form: &'static str,
+    },
+    /// A path is not one.
+    #[error("{0}")]
+    Path(String),
+    /// A word is not known.
+    #[error("`{word}` is not among the {what}{}", help_line(.help))]
+    Word {
+        /// The word.
+        word: String,
+        /// What it should be.
+        what: &'static str,
+        /// What was meant.
+        help: Option<String>,
+    },
+}
+
+fn help_line(help: &Option<String>) -> String {
+    help.as_ref()
+        .map_or(String::new(), |help| format!("\nhelp: {help}"))
+}
+
+impl FromStr for Question {
+    type Err = QuestionError;
+
+    fn from_str(text: &str) -> Result<Self, QuestionError> {
+        let words = split(text);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (&verb, rest) = words.split_first().unwrap_or((&"", &[]));
+        match (verb, rest) {
+            ("open-device", [class, number, rights]) => device(class, number, rights),
+            ("open-device", _) => form("open-device", 3),
+            ("rename" | "link", [from, to]) => Ok(Self::Move {
+                needed: Rights::from_name(verb).unwrap_or(Rights::NONE),
+                from: path(from)?,
+                to: path(to)?,
+            }),
+            ("rename", _) => form("rename", 1),
+            ("link", _) => form("link", 2),
+            ("mount", [fs_type]) => mounting(fs_type, ""),
+            ("mount", [fs_type, flags]) => mounting(fs_type, flags),
+            ("mount", _) => form("mount", 4),
+            ("capability", [name]) => capability(name, None),
+            ("capability", [name, call]) => capability(name, Some(call)),
+            ("capability", _) => form("capability", 5),
+            ("signal", [name, exe]) => Ok(Self::Signal {
+                signal: known(name, "signals", &signal::NAMES, Signal::from_word)?,
+                exe: path(exe)?,
+            }),
+            ("signal", _) => form("signal", 6),
+            ("ptrace", [how @ ("read" | "attach"), exe]) => Ok(Self::Ptrace {
+                attach: *how == "attach",
+                exe: path(exe)?,
+            }),
+            ("ptrace", _) => form("ptrace", 7),
+            ("bpf", [name]) => {
+                let command = known(
+                    name,
+                    "commands of bpf(2)",
+                    &bpf::NAMES,
+                    BpfCommand::from_name,
+                );
+                Ok(Self::Bpf(command?))
+            }
+            ("bpf", _) => form("bpf", 8),
+            ("load-module", [name]) => {
+                let name = known(name, "module names", &[], ModuleName::parse);
+                Ok(Self::LoadModule(name?))
+            }
+            ("load-module", _) => form("load-module", 9),
+            ("set-clock", []) => Ok(Self::SetClock),
+            ("set-clock", _) => form("set-clock", 10),
+            (verb, rest) => match (Rights::from_name(verb), rest) {
+                (Some(rights), [at]) => {
+                    let path = path(at)?;
+                    Ok(Self::File { rights, path })
+                }
+                (Some(_), _) => form("a file action", 0),
+                (None, _) => Err(QuestionError::Verb {
+                    verb: verb.to_owned(),
+                    help: did_you_mean(verb, VERBS)
+                        .unwrap_or_else(|| format!("known: {}", VERBS.join(", "))),
+                }),
+            },
+        }
+    }
+}
+
+fn form(verb: &'static str, at: usize) -> Result<Question, QuestionError> {
+    let form = FORMS.get(at).copied().unwrap_or("");
+    Err(QuestionError::Form { verb, form })
+}
+
+/// Words, of which one in single quotes may hold spaces.
+fn split(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (word, after) = match rest.strip_prefix('\'') {
+            Some(quoted) => quoted.split_once('\'').unwrap_or((quoted, "")),
+            None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        };
+        words.push(word.to_owned());
+        rest = after.trim_start();
+    }
+    words
+}
+
+fn path(text: &str) -> Result<HostPath, QuestionError> {
+    HostPath::parse(text)
+        .map_err(|(message, help)| QuestionError::Path(format!("{message}{}", help_line(&help))))
+}
+
+fn known<T>(
+    word: &str,
+    what: &'static str,
+    names: &[&str],
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, QuestionError> {
+    parse(word).ok_or_else(|| QuestionError::Word {
+        word: word.to_owned(),
+        what,
+        help: did_you_mean(word, names.iter().copied()),
+    })
+}
+
+fn device(class: &str, number: &str, rights: &str) -> Result<Question, QuestionError> {
+    let class = known(
+        class,
+        "classes of devices",
+        &["block", "char"],
+        |word| match word {
+            "block" => Some(DeviceClass::Block),
+            "char" => Some(DeviceClass::Char),
+            _ => None,
+        },
+    )?;
+    let number = known(number, "device numbers (`MAJOR:MINOR`)", &[], |word| {
+        DeviceNumber::parse(word).filter(|number| number.minor != ebpf_common::abi::ANY_MINOR)
+    })?;
+    let names = ["read", "write"];
+    let rights = known(rights, "rights over a device", &names, |word| {
+        names
+            .contains(&word)
+            .then(|| Rights::from_name(word))
+            .flatten()
+    })?;
+    Ok(Question::Device {
+        class,
+        number,
+        rights,
+    })
+}
+
+fn mounting(fs_type: &str, flags: &str) -> Result<Question, QuestionError> {
+    let names = mount::FLAGS.map(|(name, _)| name);
+    let mut bits = 0;
+    for word in flags.split(',').filter(|word| !word.is_empty()) {
+        bits |= known(word, "mount flags", &names, mount::flag)?;
+    }
+    Ok(Question::Mount {
+        fs_type: fs_type.to_owned(),
+        flags: bits,
+    })
+}
+
+fn capability(name: &str, call: Option<&str>) -> Result<Question, QuestionError> {
+    let names = &capability::NAMES;
+    let capability = known(name, "capabilities", names, Capability::from_name)?;
+    let calls: Vec<_> = Syscall::all().map(Syscall::name).collect();
+    let syscall = call.map(|call| known(call, "system calls", &calls, Syscall::from_name));
+    Ok(Question::Capability {
+        capability,
+        syscall: syscall.transpose()?,
+    })
+}
+
+impl Question {
+    /// The host paths that must be looked up to answer: each path and what lies above it, as it may
+    /// not exist.
+    pub fn paths(&self) -> Vec<String> {
+        let named: Vec<&HostPath> = match self {
+            Self::File { path, .. } => vec![path],
+            Self::Move { from, .. } => vec![from],
+            Self::Signal { exe, .. } | Self::Ptrace { exe, .. } => vec![exe],
+            _ => Vec::new(),
+        };
+        let mut paths = Vec::new();
+        for path in named {
+            let above = std::iter::successors(Some(path.clone()), HostPath::parent);
+            paths.extend(above.map(|path| path.as_str().to_owned()));
+        }
+        if let Self::Move { to, .. } = self {
+            let above = std::iter::successors(to.parent(), HostPath::parent);
+            paths.extend(above.map(|path| path.as_str().to_owned()));
+        }
+        paths
+    }
+
+    /// A path that is replaced if it exists, and that is best not looked up where existence cannot
+    /// be told.
+    pub fn replaces(&self) -> Option<&str> {
+        match self {
+            Self::Move { to, .. } => Some(to.as_str()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { rights, path } => write!(f, "{} {path}", names(*rights)),
+            Self::Move { needed, from, to } => write!(f, "{} {from} {to}", names(*needed)),
+            Self::Device {
+                class,
+                number,
+                rights,
+            } => write!(
+                f,
+                "open-device {} {number} {}",
+                class.name(),
+                names(*rights)
+            ),
+            Self::Mount { fs_type, flags: 0 } => write!(f, "mount {fs_type}"),
+            Self::Mount { fs_type, flags } => {
+                write!(f, "mount {fs_type} {}", mount::flag_names(*flags).join(","))
+            }
+            Self::Capability {
+                capability,
+                syscall,
+            } => {
+                let call = syscall.map_or("(system call not known)", Syscall::name);
+                write!(f, "capability {} {call}", capability.name())
+            }
+            Self::Signal { signal, exe } => write!(f, "signal {} {exe}", signal.name()),
+            Self::Ptrace { attach, exe } => {
+                let how = if *attach { "attach" } else { "read" };
+                write!(f, "ptrace {how} {exe}")
+            }
+            Self::Bpf(command) => write!(f, "bpf {}", command.name()),
+            Self::LoadModule(name) => write!(f, "load-module {}", name.as_str()),
+            Self::SetClock => f.write_str("set-clock"),
+        }
+    }
+}
+
+fn names(rights: Rights) -> String {
+    rights.names().collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_read_back_as_they_print() {
+        for text in [
+            "read /etc/shadow",
+            "create /srv/new",
+            "rename /a /b",
+            "link /a /b/c",
+            "open-device block 8:0 read",
+            "mount tmpfs",
+            "mount tmpfs nosuid,nodev",
+            "capability SYS_ADMIN mount",
+            "signal TERM /usr/bin/foo",
+            "ptrace attach /usr/bin/foo",
+            "bpf prog_load",
+            "load-module nbd",
+            "set-clock",
+        ] {
+            let question: Question = text.parse().expect(text);
+            assert_eq!(question.to_string(), text);
+        }
+        let spaces: Question = "read '/a b'".parse().expect("quoted");
+        assert_eq!(spaces.to_string(), "read /a b");
+    }
+
+    #[test]
+    fn what_is_no_question_says_what_is() {
+        for (text, message) in [
+            (
+                "raed /x",
+                "`raed` is not an action\nhelp: did you mean `read`?",
+            ),
+            (
+                "signal TERN /x",
+                "`TERN` is not among the signals\nhelp: did you mean `TERM`?",
+            ),
+            ("rename /a", "`rename` is asked as `rename OLD NEW`"),
+            ("set-clock now", "`set-clock` is asked as `set-clock`"),
+        ] {
+            let error = text.parse::<Question>().expect_err(text);
+            assert_eq!(error.to_string(), message);
+        }
+        for text in [
+            "",
+            "read",
+            "read x",
+            "open-device block 8:* read",
+            "'",
+            "mount tmpfs x",
+        ] {
+            assert!(text.parse::<Question>().is_err(), "{text}");
+        }
+    }
+}

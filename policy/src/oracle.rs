@@ -1,0 +1,91 @@
+//! The oracle: what a policy means, decided slowly and obviously from the model and a toy file
+//! tree, without tables, identities or the decision function. Property tests hold it and
+//! `ebpf_common::decide` together.
+
+mod agree;
+mod tree;
+
+use ebpf_common::{Rights, magic};
+
+use crate::compile::rules::{BUILT_IN, CallSet, Cause, DERIVED};
+use crate::model::{Calls, Policy};
+use crate::names::capability::Capability;
+use crate::names::syscall::Syscall;
+use tree::{Mark, Tree};
+
+/// The rights over a node: walk up by name to the nearest thing that says something.
+fn file_rights(policy: &Policy, tree: &Tree, node: usize) -> Rights {
+    let system = tree.system_of(node);
+    if system.magic == magic::BPF_FS {
+        return Rights::NONE;
+    }
+    if system.own {
+        return match magic::shows_kernel(system.magic) {
+            true => Rights::READ,
+            false => Rights::ALL,
+        };
+    }
+    for above in tree.upwards(node) {
+        match tree.nodes[above].mark {
+            Mark::Own => return Rights::ALL,
+            Mark::Core => return Rights::NONE,
+            Mark::None => {}
+        }
+        // What shows the kernel is opened only by a line that names a place in it; btrfs by none.
+        let closed = magic::shows_kernel(system.magic) || system.magic == magic::BTRFS;
+        let reaches = !closed || tree.mount_of(above) == tree.mount_of(node);
+        let path = tree.path(above);
+        let grant = policy
+            .files
+            .iter()
+            .find(|grant| grant.path.value.as_str() == path);
+        if let (true, Some(grant)) = (reaches, grant) {
+            return grant.allow.compiled();
+        }
+    }
+    Rights::NONE
+}
+
+/// Whether a capability may be used in a system call: a line says so, a grant brings it along, or
+/// it is built in.
+fn capability_allowed(policy: &Policy, capability: Capability, call: Option<Syscall>) -> bool {
+    let mut lines = policy.capabilities.0.iter();
+    let by_line = lines.any(|grant| {
+        grant.capability.value == capability
+            && match (&grant.calls, call) {
+                (Calls::All, _) => true,
+                (Calls::Only(calls), Some(call)) => calls.contains(&call),
+                (Calls::Only(_), None) => false,
+            }
+    });
+    let derived = DERIVED.iter().any(|(cause, name, calls)| {
+        *name == capability.name() && causes(policy, *cause) && holds(*calls, call)
+    });
+    let built_in = BUILT_IN
+        .iter()
+        .any(|(name, calls)| *name == capability.name() && holds(*calls, call));
+    by_line || derived || built_in
+}
+
+fn causes(policy: &Policy, cause: Cause) -> bool {
+    let mounts = &policy.mounts;
+    match cause {
+        Cause::Mounts => !mounts.is_empty(),
+        Cause::MountsWithoutFlags => {
+            !mounts.is_empty() && mounts.iter().all(|grant| grant.flags == 0)
+        }
+        Cause::BindMounts => mounts.iter().any(|grant| grant.fs_type.value == "bind"),
+        Cause::Modules => !policy.kernel.modules.is_empty(),
+        Cause::Clock => policy.kernel.clock.is_some(),
+        Cause::Bpf => policy.kernel.bpf.is_some(),
+    }
+}
+
+fn holds(calls: CallSet, call: Option<Syscall>) -> bool {
+    match (calls, call) {
+        (CallSet::All, _) => true,
+        (CallSet::AllBut(names), Some(call)) => !names.contains(&call.name()),
+        (CallSet::Only(names), Some(call)) => names.contains(&call.name()),
+        (_, None) => false,
+    }
+}

@@ -1,0 +1,249 @@
+//! The oracle and the decision over compiled tables give the same answers, on random trees, grants
+//! and questions.
+
+use ebpf_common::abi::{ANY_MINOR, InodeKey, PolicyId, SYSCALLS, device_class};
+use ebpf_common::decide::capability::decide_capability;
+use ebpf_common::decide::file::{decide_device, effective_rights};
+use ebpf_common::decide::process::{Target, decide_ptrace, decide_signal};
+use ebpf_common::decide::{FileObject, kernel};
+use ebpf_common::{Rights, magic};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::tree::{Mark, Node, System, Tree};
+use super::{capability_allowed, file_rights};
+use crate::compile::compile;
+use crate::compile::rules::DEVICES;
+use crate::facts::Facts;
+use crate::model::{FileRights, Policy, parse};
+use crate::names::capability::{Capability, NAMES};
+use crate::names::syscall::Syscall;
+
+const P: PolicyId = PolicyId(3);
+const EXT4: u32 = 0xef53;
+
+/// For each node: where it hangs, what is mounted there, whose it is, what the policy says of it.
+type Seed = (Index, Option<(u32, bool)>, u8, Option<u32>);
+
+fn seed() -> impl Strategy<Value = Seed> {
+    let magics = vec![
+        EXT4,
+        EXT4,
+        magic::TMPFS,
+        magic::OVERLAY,
+        magic::SYSFS,
+        magic::CGROUP2,
+        magic::PROC,
+        magic::BPF_FS,
+        magic::BTRFS,
+    ];
+    let mounted = prop::option::weighted(0.25, (select(magics), prop::bool::weighted(0.2)));
+    let granted = prop::option::weighted(0.35, 0..=Rights::ALL.0);
+    (any::<Index>(), mounted, 0..16u8, granted)
+}
+
+fn build(seeds: Vec<Seed>) -> (Tree, Vec<(usize, Rights)>) {
+    let root = System {
+        magic: EXT4,
+        own: false,
+    };
+    let mut nodes = vec![Node {
+        parent: None,
+        mounted: Some(root),
+        mark: Mark::None,
+    }];
+    let mut grants = Vec::new();
+    for (parent, mounted, mark, granted) in seeds {
+        let at = nodes.len();
+        let mounted = mounted.map(|(magic, own)| System { magic, own });
+        let mark = match (mark, mounted) {
+            (0, None) => Mark::Own,
+            (1, None) => Mark::Core,
+            _ => Mark::None,
+        };
+        let parent = Some(parent.index(at));
+        nodes.push(Node {
+            parent,
+            mounted,
+            mark,
+        });
+        grants.extend(granted.map(|bits| (at, Rights(bits))));
+    }
+    let mut tree = Tree { nodes };
+    let own_with_mounts = |at: usize| {
+        let mut all = 0..tree.nodes.len();
+        all.any(|below| tree.is_below(below, at) && tree.nodes[below].mounted.is_some())
+    };
+    let dropped: Vec<usize> = (0..tree.nodes.len())
+        .filter(|at| own_with_mounts(*at))
+        .collect();
+    for at in dropped {
+        if tree.nodes[at].mark == Mark::Own {
+            tree.nodes[at].mark = Mark::None;
+        }
+    }
+    // What the compiler refuses to grant, it is not asked to.
+    grants.retain(|(at, _)| {
+        let system = tree.system_of(*at);
+        let closed = matches!(system.magic, magic::PROC | magic::BPF_FS | magic::BTRFS);
+        let core = tree
+            .upwards(*at)
+            .any(|above| tree.nodes[above].mark == Mark::Core);
+        !closed && !core && tree.nodes[*at].mark == Mark::None
+    });
+    (tree, grants)
+}
+
+fn policy_of(tree: &Tree, grants: &[(usize, Rights)]) -> Policy {
+    let mut text = "reeve: v1\nname: a\nfiles:\n".to_owned();
+    for (at, rights) in grants {
+        let allow = FileRights(*rights).text();
+        text += &format!("  - {{ path: {}, allow: {allow} }}\n", tree.path(*at));
+    }
+    parse("p.yaml", &text).unwrap_or_else(|found| panic!("{text}\n{found}"))
+}
+
+/// No file of past failures: a failing case is made a test of its own.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(cases)
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    #[test]
+    fn files(seeds in vec(seed(), 0..24)) {
+        let (tree, grants) = build(seeds);
+        let policy = policy_of(&tree, &grants);
+        let compiled = compile(&policy, &tree.facts());
+        let compiled = compiled.unwrap_or_else(|found| panic!("{found}"));
+        for node in 0..tree.nodes.len() {
+            let object = FileObject {
+                dev: tree.inode(node).dev,
+                magic: tree.system_of(node).magic,
+                super_block: 0,
+                super_flags: 0,
+                of_process: false,
+                backing: false,
+            };
+            let mut chain = tree.chain(node).into_iter().peekable();
+            let found = effective_rights(&compiled.tables, P, &object, &mut chain);
+            let meant = file_rights(&policy, &tree, node);
+            prop_assert_eq!(found.rights, meant, "{} in {:?} {:?}", tree.path(node), tree, grants);
+            if let Some(grant) = compiled.grants.get(found.rule as usize) {
+                let path = tree.path(grants[found.rule as usize].0);
+                prop_assert!(grant.text.contains(&format!("path: {path},")), "{:?}", grant);
+            }
+        }
+    }
+
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn capabilities(text in sections()) {
+        let policy = parse("p.yaml", &text).unwrap_or_else(|found| panic!("{text}\n{found}"));
+        let compiled = compile(&policy, &Facts::lexical(&policy, []));
+        let compiled = compiled.unwrap_or_else(|found| panic!("{text}\n{found}"));
+        for number in 0..NAMES.len() as u32 + 2 {
+            let capability = Capability::from_number(number);
+            let ask = |call| decide_capability(&compiled.tables, P, number, call, 0).allowed();
+            let meant = |call| match capability {
+                Some(known) => capability_allowed(&policy, known, call),
+                None => false,
+            };
+            prop_assert_eq!(ask(None), meant(None), "{} in {}", number, text);
+            for call in (0..SYSCALLS).filter_map(Syscall::from_number) {
+                let found = ask(Some(call.number()));
+                prop_assert_eq!(found, meant(Some(call)), "{} {} in {}", number, call.name(), text);
+            }
+        }
+    }
+
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn devices_signals_and_bpf(text in sections(), minor in 0..4u32, signal in 0..70u32) {
+        let policy = parse("p.yaml", &text).unwrap_or_else(|found| panic!("{text}\n{found}"));
+        let facts = Facts::lexical(&policy, []);
+        let compiled = compile(&policy, &facts).unwrap_or_else(|found| panic!("{text}\n{found}"));
+        let tables = &compiled.tables;
+        for (class, major) in [(device_class::BLOCK, 8), (device_class::CHAR, 1)] {
+            for want in [Rights::READ, Rights::WRITE] {
+                let verdict = decide_device(tables, P, class, (major, minor), false, want);
+                let meant = device_allowed(&policy, class, (major, minor), want);
+                prop_assert_eq!(verdict.allowed(), meant, "{} {} in {}", major, minor, text);
+            }
+        }
+        for exe in ["/bin/a", "/bin/b"] {
+            let inode = facts.object(exe).map(|object| object.inode).unwrap_or_default();
+            let target = Target { subject: None, exe_dev: inode.dev, exe_ino: inode.ino };
+            let mut lines = policy.processes.signal.iter();
+            let named = lines.find(|line| line.exe.value.as_str() == exe);
+            let meant = signal < 64 && named.is_some_and(|line| line.signals.0 >> signal & 1 == 1);
+            prop_assert_eq!(decide_signal(tables, P, &target, signal).allowed(), meant);
+            prop_assert!(!decide_ptrace(tables, P, &target, 2).allowed());
+        }
+        for command in 0..70 {
+            let names = policy.kernel.bpf.as_ref().map(|found| &found.value);
+            let meant = names.is_some_and(|all| all.iter().any(|one| one.number() == command));
+            prop_assert_eq!(kernel::decide_bpf(&tables.header, command).allowed(), meant);
+        }
+        let key = InodeKey { policy: P, dev: 0, ino: 0 };
+        prop_assert!(!kernel::decide_kernel_read(tables, key).allowed());
+    }
+}
+
+/// Policies with every section but `files`, each line there or not.
+fn sections() -> impl Strategy<Value = String> {
+    let lines = vec![
+        "devices:\n  - { block: 8:1, allow: [write] }\n  - { block: 8:*, allow: [read] }\n",
+        "devices:\n  - { char: 1:3, allow: [read] }\n  - { char: 1:*, allow: [write] }\n",
+        "mounts:\n  - { type: tmpfs }\n",
+        "mounts:\n  - { type: tmpfs, flags: [nosuid] }\n  - { type: ramfs }\n",
+        "mounts:\n  - { type: tmpfs }\n  - { type: bind }\n",
+        "capabilities: { SYS_ADMIN: [sethostname, setns], CAP_KILL: [reboot] }\n",
+        "capabilities: { NET_ADMIN: all, DAC_OVERRIDE: [open_by_handle_at] }\n",
+        "processes: { signal: [ { exe: /bin/a, signals: [TERM, probe, 63] } ] }\n",
+        "processes: { signal: [ { exe: /bin/b, signals: [9] }, { exe: /bin/a, signals: [1] } ] }\n",
+        "kernel: { modules: [nbd], clock: true }\n",
+        "kernel: { bpf: [map_create, prog_load], clock: false }\n",
+    ];
+    proptest::sample::subsequence(lines.clone(), 0..=lines.len()).prop_map(|chosen| {
+        let mut text = "reeve: v1\nname: a\n".to_owned();
+        let mut seen = Vec::new();
+        for line in chosen {
+            let section = line.split(':').next().unwrap_or("");
+            if !seen.contains(&section) {
+                seen.push(section);
+                text += line;
+            }
+        }
+        text
+    })
+}
+
+fn device_allowed(policy: &Policy, class: u32, (major, minor): (u32, u32), want: Rights) -> bool {
+    let line = |minor| {
+        let same =
+            |number: crate::model::DeviceNumber| number.major == major && number.minor == minor;
+        let mut lines = policy.devices.iter();
+        lines.find(|line| line.class.number() == class && same(line.number.value))
+    };
+    if let Some(exact) = line(minor) {
+        return exact.allow.contains(want);
+    }
+    if class == device_class::CHAR && DEVICES.contains(&(major, minor)) {
+        return true;
+    }
+    line(ANY_MINOR).is_some_and(|found| found.allow.contains(want))
+}

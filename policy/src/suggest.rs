@@ -1,0 +1,276 @@
+//! From an audited refusal to the line of policy that would allow it.
+
+use ebpf_common::Rights;
+use ebpf_common::abi::device_class;
+
+use crate::compile::Compiled;
+use crate::model::value::quoted;
+use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName};
+use crate::names::bpf::BpfCommand;
+use crate::names::capability::Capability;
+use crate::names::mount;
+use crate::names::signal::Signal;
+use crate::names::syscall::Syscall;
+
+/// A refused action, as far as an audit event tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Denied {
+    /// A file action.
+    File {
+        /// The object's path on the host.
+        path: String,
+        /// What was wanted.
+        rights: Rights,
+        /// What the deciding grant gives ([`Compiled::file_rights`]): a nearer line must repeat it.
+        held: Rights,
+    },
+    /// Opening a device node.
+    Device {
+        /// One of [`device_class`].
+        class: u32,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+        /// What was wanted.
+        rights: Rights,
+    },
+    /// A mount.
+    Mount {
+        /// File system type, or `bind`.
+        fs_type: String,
+    },
+    /// A capability over the host.
+    Capability {
+        /// Its number.
+        capability: u32,
+        /// The native system call, if it is known.
+        syscall: Option<u32>,
+    },
+    /// A signal.
+    Signal {
+        /// What the target executes.
+        exe: String,
+        /// Its number.
+        signal: u32,
+    },
+    /// Tracing.
+    Ptrace {
+        /// What the target executes.
+        exe: String,
+        /// More than looking into it.
+        attach: bool,
+    },
+    /// `bpf(2)`.
+    Bpf {
+        /// The command.
+        command: u32,
+    },
+    /// Loading a module.
+    Module {
+        /// Its name.
+        name: String,
+    },
+    /// Setting the clock.
+    Clock,
+}
+
+impl Compiled {
+    /// The rights that the grant of this index gives over files; none if it is no grant of files.
+    pub fn file_rights(&self, rule: u32) -> Rights {
+        let rules = self.tables.files.values();
+        rules
+            .filter(|found| found.rule == rule)
+            .map(|found| found.rights)
+            .next()
+            .unwrap_or(Rights::NONE)
+    }
+}
+
+/// The line of policy that would allow a refused action; `None` where no line can: the fixed core,
+/// procfs, file systems that may not be mounted.
+pub fn suggest(denied: &Denied) -> Option<String> {
+    match denied {
+        Denied::File { path, rights, held } => suggest_file(path, *rights, *held),
+        Denied::Device {
+            class,
+            major,
+            minor,
+            rights,
+        } => {
+            let class = match *class {
+                device_class::BLOCK => "block",
+                device_class::CHAR => "char",
+                _ => return None,
+            };
+            let number = DeviceNumber {
+                major: *major,
+                minor: *minor,
+            };
+            let allow = FileRights(*rights).text();
+            Some(format!(
+                "devices: - {{ {class}: \"{number}\", allow: {allow} }}"
+            ))
+        }
+        Denied::Mount { fs_type } => {
+            let known = mount::TYPES.contains(&fs_type.as_str());
+            known.then(|| format!("mounts: - {{ type: {fs_type} }}"))
+        }
+        Denied::Capability {
+            capability,
+            syscall,
+        } => {
+            let name = Capability::from_number(*capability)?.name();
+            let calls = match syscall {
+                None => "all".to_owned(),
+                Some(number) => format!("[{}]", Syscall::from_number(*number)?.name()),
+            };
+            Some(format!("capabilities: {{ {name}: {calls} }}"))
+        }
+        Denied::Signal { exe, signal } => {
+            let exe = quoted(HostPath::parse(exe).ok()?.as_str());
+            let signal = Signal::from_number(*signal)?.name();
+            Some(format!(
+                "processes: {{ signal: [ {{ exe: {exe}, signals: [{signal}] }} ] }}"
+            ))
+        }
+        Denied::Ptrace { exe, attach } => {
+            let exe = quoted(HostPath::parse(exe).ok()?.as_str());
+            let allow = if *attach { "attach" } else { "read" };
+            Some(format!(
+                "processes: {{ ptrace: [ {{ exe: {exe}, allow: [{allow}] }} ] }}"
+            ))
+        }
+        Denied::Bpf { command } => {
+            let name = BpfCommand::from_number(*command)?.name();
+            Some(format!("kernel: {{ bpf: [{name}] }}"))
+        }
+        Denied::Module { name } => {
+            let name = ModuleName::parse(name)?;
+            Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
+        }
+        Denied::Clock => Some("kernel: { clock: true }".to_owned()),
+    }
+}
+
+fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
+    let path = HostPath::parse(path).ok()?;
+    if path.is_within("/proc") || path.is_within("/sys/fs/bpf") || wanted.is_empty() {
+        return None;
+    }
+    // Making an entry is decided by its directory; a line cannot name what does not exist yet.
+    let path = match wanted.0 & (Rights::CREATE | Rights::MKNOD).0 {
+        0 => path,
+        _ => path.parent()?,
+    };
+    let mut rights = wanted | held;
+    if rights.contains(Rights::WRITE) {
+        // `write` brings it along.
+        rights = rights.minus(Rights::TRUNCATE);
+    }
+    let allow = FileRights(rights).text();
+    Some(format!(
+        "files: - {{ path: {}, allow: {allow} }}",
+        quoted(path.as_str())
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::parse;
+
+    /// A suggestion, as a policy of its own.
+    fn reads(denied: &Denied) -> crate::Policy {
+        let line = suggest(denied).expect("a line");
+        let text = format!(
+            "reeve: v1\nname: a\n{}\n",
+            line.replacen(": - ", ":\n  - ", 1)
+        );
+        parse("p.yaml", &text).unwrap_or_else(|found| panic!("{line}\n{found}"))
+    }
+
+    #[test]
+    fn every_suggestion_is_a_policy() {
+        let file = |path: &str, rights, held| Denied::File {
+            path: path.to_owned(),
+            rights,
+            held,
+        };
+        let exe = "/usr/bin/a b".to_owned();
+        let attach = true;
+        let all = [
+            file("/etc/shadow", Rights::READ, Rights::NONE),
+            file("/tmp/: {x}, #", Rights::WRITE, Rights::READ),
+            Denied::Device {
+                class: 1,
+                major: 8,
+                minor: 0,
+                rights: Rights::READ | Rights::WRITE,
+            },
+            Denied::Mount {
+                fs_type: "tmpfs".to_owned(),
+            },
+            Denied::Capability {
+                capability: 21,
+                syscall: None,
+            },
+            Denied::Signal {
+                exe: exe.clone(),
+                signal: 15,
+            },
+            Denied::Ptrace { exe, attach },
+            Denied::Bpf { command: 5 },
+            Denied::Module {
+                name: "dm-era".to_owned(),
+            },
+            Denied::Clock,
+        ];
+        for denied in &all {
+            reads(denied);
+        }
+    }
+
+    #[test]
+    fn a_nearer_line_repeats_what_the_farther_one_gave() {
+        let denied = Denied::File {
+            path: "/var/lib/vms/web1.qcow2".to_owned(),
+            rights: Rights::WRITE | Rights::TRUNCATE,
+            held: Rights::READ,
+        };
+        assert_eq!(
+            suggest(&denied).as_deref(),
+            Some("files: - { path: /var/lib/vms/web1.qcow2, allow: [read, write] }")
+        );
+    }
+
+    #[test]
+    fn a_new_entry_is_granted_by_its_directory() {
+        let denied = Denied::File {
+            path: "/srv/new".to_owned(),
+            rights: Rights::CREATE,
+            held: Rights::NONE,
+        };
+        let line = suggest(&denied);
+        assert_eq!(
+            line.as_deref(),
+            Some("files: - { path: /srv, allow: [create] }")
+        );
+    }
+
+    #[test]
+    fn what_no_policy_opens_has_no_suggestion() {
+        for path in [
+            "/proc/sys/kernel/core_pattern",
+            "/sys/fs/bpf/reeve",
+            "memfd:x",
+            "",
+        ] {
+            let (path, held) = (path.to_owned(), Rights::NONE);
+            let rights = Rights::WRITE;
+            assert_eq!(suggest(&Denied::File { path, rights, held }), None);
+        }
+        let fs_type = "ext4".to_owned();
+        assert_eq!(suggest(&Denied::Mount { fs_type }), None);
+    }
+}

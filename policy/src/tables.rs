@@ -1,0 +1,95 @@
+//! The compiled tables: what the loader writes into the BPF maps, and the same decisions without a
+//! kernel.
+
+use std::collections::BTreeMap;
+
+use ebpf_common::abi::{
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
+    PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
+};
+use ebpf_common::lookup::{CapabilityUse, Lookup};
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Inode;
+
+mod stored;
+
+/// A device or all devices of a major number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Device {
+    /// One of [`ebpf_common::abi::device_class`].
+    pub class: u32,
+    /// Major number.
+    pub major: u32,
+    /// Minor number, or [`ebpf_common::abi::ANY_MINOR`].
+    pub minor: u32,
+}
+
+/// The rules of one policy, by the keys of the BPF maps without the policy's number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(from = "stored::Stored", into = "stored::Stored")]
+pub struct Tables {
+    /// `POLICIES`.
+    pub header: PolicyHeader,
+    /// `FILES`.
+    pub files: BTreeMap<Inode, FileRule>,
+    /// `SUPERS` at start, by device.
+    pub supers: BTreeMap<u32, SuperRule>,
+    /// `DEVICES`.
+    pub devices: BTreeMap<Device, RightsRule>,
+    /// `MOUNTS`, by [`ebpf_common::abi::type_hash`].
+    pub mounts: BTreeMap<u64, MountRule>,
+    /// `CAPABILITIES`, by number.
+    pub capabilities: BTreeMap<u32, CapabilityRule>,
+    /// `PROCESSES`, by executable.
+    pub processes: BTreeMap<Inode, ProcessRule>,
+    /// `MODULES`, by module file.
+    pub modules: BTreeMap<Inode, RightsRule>,
+}
+
+fn inode(key: InodeKey) -> Inode {
+    Inode {
+        dev: key.dev,
+        ino: key.ino,
+    }
+}
+
+/// The policy's number is not compared: these are the tables of one policy.
+impl Lookup for Tables {
+    fn policy(&self, _: PolicyId) -> Option<PolicyHeader> {
+        Some(self.header)
+    }
+    fn file(&self, key: InodeKey) -> Option<FileRule> {
+        self.files.get(&inode(key)).copied()
+    }
+    fn super_block(&self, key: SuperKey) -> Option<SuperRule> {
+        self.supers.get(&key.dev).copied()
+    }
+    fn device(&self, key: DeviceKey) -> Option<RightsRule> {
+        let DeviceKey {
+            class,
+            major,
+            minor,
+            ..
+        } = key;
+        let key = Device {
+            class,
+            major,
+            minor,
+        };
+        self.devices.get(&key).copied()
+    }
+    fn mount(&self, key: MountKey) -> Option<MountRule> {
+        self.mounts.get(&key.fs_type).copied()
+    }
+    fn capability(&self, key: CapabilityKey, syscall: Option<u32>) -> Option<CapabilityUse> {
+        let rule = self.capabilities.get(&key.capability)?;
+        Some(rule.used_in(syscall))
+    }
+    fn process(&self, key: ProcessKey) -> Option<ProcessRule> {
+        self.processes.get(&inode(key)).copied()
+    }
+    fn module(&self, key: InodeKey) -> Option<RightsRule> {
+        self.modules.get(&inode(key)).copied()
+    }
+}

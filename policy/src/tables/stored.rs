@@ -1,0 +1,176 @@
+//! The tables as they are kept in a container's state: rows, since keys of JSON objects are
+//! strings.
+
+use std::collections::BTreeMap;
+
+use ebpf_common::Rights;
+use ebpf_common::abi::{
+    CapabilityRule, FileRule, MountRule, PolicyHeader, ProcessRule, RightsRule, SuperRule,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Device, Tables};
+use crate::facts::Inode;
+
+/// [`Tables`], row by row; each row begins with its key.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Stored {
+    header: Header,
+    /// Key, rights, flags, rule.
+    files: Vec<(Inode, u32, u32, u32)>,
+    /// Device, kind, magic.
+    supers: Vec<(u32, u32, u32)>,
+    /// Key, rights, rule.
+    devices: Vec<(Device, (u32, u32))>,
+    /// Hash of the type, required flags, rule.
+    mounts: Vec<(u64, u64, u32)>,
+    /// Number, bits of the system calls, all, rule.
+    capabilities: Vec<(u32, [u64; 8], u32, u32)>,
+    /// Key, signals, ptrace, rule.
+    processes: Vec<(Inode, u64, u32, u32)>,
+    /// Key, rights, rule.
+    modules: Vec<(Inode, (u32, u32))>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    audit: u32,
+    kernel: u32,
+    bpf_commands: u64,
+    bpf_rule: u32,
+    clock_rule: u32,
+}
+
+impl From<PolicyHeader> for Header {
+    fn from(header: PolicyHeader) -> Self {
+        Self {
+            audit: header.audit,
+            kernel: header.kernel,
+            bpf_commands: header.bpf_commands,
+            bpf_rule: header.bpf_rule,
+            clock_rule: header.clock_rule,
+        }
+    }
+}
+
+impl From<Header> for PolicyHeader {
+    fn from(header: Header) -> Self {
+        Self {
+            audit: header.audit,
+            kernel: header.kernel,
+            bpf_commands: header.bpf_commands,
+            bpf_rule: header.bpf_rule,
+            clock_rule: header.clock_rule,
+        }
+    }
+}
+
+fn rows<K, V, R>(table: BTreeMap<K, V>, row: impl Fn(K, V) -> R) -> Vec<R> {
+    table
+        .into_iter()
+        .map(|(key, value)| row(key, value))
+        .collect()
+}
+
+impl From<Tables> for Stored {
+    fn from(tables: Tables) -> Self {
+        let rights = |rule: RightsRule| (rule.rights.0, rule.rule);
+        Self {
+            header: tables.header.into(),
+            files: rows(tables.files, |key, row| {
+                (key, row.rights.0, row.flags, row.rule)
+            }),
+            supers: rows(tables.supers, |key, row| (key, row.kind, row.magic)),
+            devices: rows(tables.devices, |key, row| (key, rights(row))),
+            mounts: rows(tables.mounts, |key, row| {
+                (key, row.required_flags, row.rule)
+            }),
+            capabilities: rows(tables.capabilities, |key, row| {
+                (key, row.syscalls, row.all, row.rule)
+            }),
+            processes: rows(tables.processes, |key, row| {
+                (key, row.signals, row.ptrace, row.rule)
+            }),
+            modules: rows(tables.modules, |key, row| (key, rights(row))),
+        }
+    }
+}
+
+impl From<Stored> for Tables {
+    fn from(stored: Stored) -> Self {
+        let rights = |(bits, rule): (u32, u32)| {
+            let rights = Rights(bits);
+            RightsRule { rights, rule }
+        };
+        Self {
+            header: stored.header.into(),
+            files: stored.files.into_iter().map(file_rule).collect(),
+            supers: stored.supers.into_iter().map(super_rule).collect(),
+            devices: stored
+                .devices
+                .into_iter()
+                .map(|(key, row)| (key, rights(row)))
+                .collect(),
+            mounts: stored.mounts.into_iter().map(mount_rule).collect(),
+            capabilities: stored
+                .capabilities
+                .into_iter()
+                .map(capability_rule)
+                .collect(),
+            processes: stored.processes.into_iter().map(process_rule).collect(),
+            modules: stored
+                .modules
+                .into_iter()
+                .map(|(key, row)| (key, rights(row)))
+                .collect(),
+        }
+    }
+}
+
+fn file_rule((key, rights, flags, rule): (Inode, u32, u32, u32)) -> (Inode, FileRule) {
+    let row = FileRule {
+        rights: Rights(rights),
+        flags,
+        rule,
+        reserved: 0,
+    };
+    (key, row)
+}
+
+fn super_rule((key, kind, magic): (u32, u32, u32)) -> (u32, SuperRule) {
+    (
+        key,
+        SuperRule {
+            kind,
+            magic,
+            address: 0,
+        },
+    )
+}
+
+fn mount_rule((key, required_flags, rule): (u64, u64, u32)) -> (u64, MountRule) {
+    let row = MountRule {
+        required_flags,
+        rule,
+        reserved: 0,
+    };
+    (key, row)
+}
+
+fn capability_rule((key, syscalls, all, rule): (u32, [u64; 8], u32, u32)) -> (u32, CapabilityRule) {
+    let row = CapabilityRule {
+        syscalls,
+        all,
+        rule,
+    };
+    (key, row)
+}
+
+fn process_rule((key, signals, ptrace, rule): (Inode, u64, u32, u32)) -> (Inode, ProcessRule) {
+    let row = ProcessRule {
+        signals,
+        ptrace,
+        rule,
+    };
+    (key, row)
+}
