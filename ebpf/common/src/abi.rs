@@ -133,8 +133,8 @@ pub struct SuperKey {
     pub dev: u32,
 }
 
-/// Value of `SUPERS`. `magic` is compared at use: device numbers of anonymous super blocks are
-/// reused.
+/// Value of `SUPERS`. `magic` and `address` are compared at use: device numbers of anonymous super
+/// blocks are given out again before the kernel says that the old one is gone.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SuperRule {
@@ -142,6 +142,16 @@ pub struct SuperRule {
     pub kind: u32,
     /// `super_block.s_magic`.
     pub magic: u32,
+    /// Address of the `super_block`, or 0 where user space made the entry and does not know it.
+    pub address: u64,
+}
+
+impl SuperRule {
+    /// Whether the entry was made for this very super block.
+    #[inline(always)]
+    pub const fn is(&self, address: u64, magic: u32) -> bool {
+        self.magic == magic && (self.address == 0 || self.address == address)
+    }
 }
 
 /// Values of [`SuperRule::kind`].
@@ -316,7 +326,7 @@ const _: () = {
     assert!(size_of::<InodeKey>() == 16);
     assert!(size_of::<FileRule>() == 16);
     assert!(size_of::<SuperKey>() == 8);
-    assert!(size_of::<SuperRule>() == 8);
+    assert!(size_of::<SuperRule>() == 16);
     assert!(size_of::<DeviceKey>() == 16);
     assert!(size_of::<RightsRule>() == 8);
     assert!(size_of::<MountKey>() == 16);

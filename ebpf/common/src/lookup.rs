@@ -60,13 +60,24 @@ impl CapabilityRule {
 
 /// The chain of inodes from an object up to the root of its file system.
 pub trait Chain {
-    /// The next inode number; `None` once the root has been given. A step without an inode (an
-    /// entry that is about to be created) is left out.
-    fn next_ino(&mut self) -> Option<u64>;
+    /// The next inode number, from the object upwards.
+    fn step(&mut self) -> Step;
 }
 
-impl<I: Iterator<Item = u64>> Chain for I {
-    fn next_ino(&mut self) -> Option<u64> {
-        self.next()
+/// One link of a [`Chain`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// Inode number; 0, which no rule has, for an entry without an inode.
+    pub ino: u64,
+    /// It is the root of its file system, or the top of a chain that is connected to none.
+    pub last: bool,
+}
+
+impl<I: Iterator<Item = u64>> Chain for core::iter::Peekable<I> {
+    fn step(&mut self) -> Step {
+        Step {
+            ino: self.next().unwrap_or(0),
+            last: self.peek().is_none(),
+        }
     }
 }

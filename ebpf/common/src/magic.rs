@@ -17,6 +17,8 @@ pub const TMPFS: u32 = 0x0102_1994;
 pub const MQUEUE: u32 = 0x1980_0202;
 /// `RAMFS_MAGIC`.
 pub const RAMFS: u32 = 0x8584_58f6;
+/// `NSFS_MAGIC`: namespaces, reached through `/proc/PID/ns`, which is guarded as tracing is.
+pub const NSFS: u32 = 0x6e73_6673;
 /// `DEVPTS_SUPER_MAGIC`.
 pub const DEVPTS: u32 = 0x1cd1;
 /// `OVERLAYFS_SUPER_MAGIC`.

@@ -25,6 +25,8 @@ pub struct PolicyAttached(());
 pub struct Enforcer {
     maps: Maps,
     pins: Pins,
+    /// Inode number of the pin directory that the maps were opened from.
+    set: u64,
     state_dir: PathBuf,
 }
 
@@ -38,10 +40,11 @@ impl Enforcer {
         host::require_bpf_lsm()?;
         let pins = Pins::at_bpffs()?;
         let _lock = Lock::take(state_dir)?;
-        let maps = open_or_load(&pins)?;
+        let (maps, set) = open_or_load(&pins)?;
         Ok(Self {
             maps,
             pins,
+            set,
             state_dir: state_dir.into(),
         })
     }
@@ -52,13 +55,14 @@ impl Enforcer {
     /// [`Error::Incomplete`] for pins that are not whole, [`Error::NoBpffs`].
     pub fn open(state_dir: &Path) -> Result<Option<Self>, Error> {
         let pins = Pins::at_bpffs()?;
-        if !pins.ready().exists() {
+        let Some(set) = pins.loaded_set() else {
             return Ok(None);
-        }
+        };
         let maps = Maps::open(&pins.ready())?;
         Ok(Some(Self {
             maps,
             pins,
+            set,
             state_dir: state_dir.into(),
         }))
     }
@@ -74,7 +78,9 @@ impl Enforcer {
     /// As [`Enforcer::ensure`], a full map, or a failed call; nothing of the policy stays then.
     pub fn install(&mut self, tables: &policy::Tables) -> Result<PolicyId, Error> {
         let _lock = Lock::take(&self.state_dir)?;
-        self.maps = open_or_load(&self.pins)?;
+        if self.pins.loaded_set() != Some(self.set) {
+            (self.maps, self.set) = open_or_load(&self.pins)?;
+        }
         let state = self.maps.state()?;
         let id = PolicyId(state.last_policy + 1);
         if id.0 == u32::MAX {
@@ -192,20 +198,24 @@ impl Enforcer {
     }
 }
 
-/// What is pinned, loaded first if nothing is, and seen to refuse. Only under the lock.
-fn open_or_load(pins: &Pins) -> Result<Maps, Error> {
-    let fresh = !pins.ready().exists();
-    if fresh {
+/// What is pinned, loaded first if nothing is, and seen to refuse; with its
+/// [`Pins::loaded_set`]. Only under the lock.
+fn open_or_load(pins: &Pins) -> Result<(Maps, u64), Error> {
+    let before = pins.loaded_set();
+    if before.is_none() {
         load::load_and_pin(pins, std::env::var_os("REEVE_EBPF_DEBUG").is_some())?;
     }
     let maps = Maps::open(&pins.ready())?;
-    match selftest::run(&maps) {
-        Ok(()) => Ok(maps),
-        Err(error) => {
-            if fresh {
+    match (selftest::run(&maps), pins.loaded_set()) {
+        (Ok(()), Some(set)) => Ok((maps, set)),
+        (tested, _) => {
+            if before.is_none() {
                 pins.remove()?;
             }
-            Err(error)
+            Err(tested.err().unwrap_or(Error::Incomplete {
+                path: pins.ready(),
+                missing: "maps".to_owned(),
+            }))
         }
     }
 }

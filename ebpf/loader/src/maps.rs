@@ -116,9 +116,10 @@ impl Maps {
         self.remove_where::<MountKey>("MOUNTS", |key| key.policy == policy)?;
         self.remove_where::<CapabilityKey>("CAPABILITIES", |key| key.policy == policy)?;
         self.remove_where::<SuperKey>("SUPERS", |key| key.policy == policy)?;
-        for device in self.keys::<u32>("SUPER_OWNERS")? {
-            if self.get("SUPER_OWNERS", &device)? == Some(policy) {
-                self.remove_where::<u32>("SUPER_OWNERS", |key| *key == device)?;
+        for address in self.keys::<u64>("SUPER_OWNERS")? {
+            let owner: Option<SuperKey> = self.get("SUPER_OWNERS", &address)?;
+            if owner.is_some_and(|key| key.policy == policy) {
+                self.remove_where::<u64>("SUPER_OWNERS", |key| *key == address)?;
             }
         }
         for group in self.keys::<u64>("CGROUPS")? {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ebpf_common::ABI_VERSION;
 use ebpf_common::magic;
-use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::fs::{FlockOperation, flock, stat, statfs};
 
 use crate::Error;
 
@@ -42,6 +42,11 @@ impl Pins {
     /// What is loaded and whole.
     pub(crate) fn ready(&self) -> PathBuf {
         self.base.join(format!("v{ABI_VERSION}"))
+    }
+
+    /// Which set is loaded, if one is: the inode number of its directory, which no other set has.
+    pub(crate) fn loaded_set(&self) -> Option<u64> {
+        stat(self.ready()).ok().map(|found| found.st_ino)
     }
 
     /// What is being loaded.

@@ -164,11 +164,12 @@ fn open_device(
     let rdev: u32 = unsafe { load(inode, Field::InodeRdev) };
     // SAFETY: `file` is trusted.
     let dentry = unsafe { Dentry::of_file(file) };
-    let (dev, magic, _) = super_identity(dentry.super_block());
+    let super_block = dentry.super_block();
+    let (dev, magic, _) = super_identity(super_block);
     let own_pts = magic == magic::DEVPTS
         && Tables
             .super_block(SuperKey { policy, dev })
-            .is_some_and(|found| found.magic == magic);
+            .is_some_and(|found| found.is(super_block as u64, magic));
     let verdict: Verdict = decide_device(&Tables, policy, class, split_dev(rdev), own_pts, want);
     if verdict.allowed() {
         return 0;

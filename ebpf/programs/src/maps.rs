@@ -27,9 +27,9 @@ tables! {
     FILES: InodeKey => FileRule, ENTRIES_MAX;
     /// Super blocks of a container's own.
     SUPERS: SuperKey => SuperRule, ENTRIES_MAX;
-    /// Device number of a super block that a container made, to its policy; it goes with the
-    /// super block.
-    SUPER_OWNERS: u32 => PolicyId, ENTRIES_MAX;
+    /// Address of a super block that a container made, to its key: it is forgotten when the super
+    /// block goes.
+    SUPER_OWNERS: u64 => SuperKey, ENTRIES_MAX;
     /// Device nodes by number.
     DEVICES: DeviceKey => RightsRule, ENTRIES_MAX;
     /// Mounts by type.

@@ -60,7 +60,9 @@ fn container_made(policy: PolicyId, super_block: *const u8) -> (bool, u32) {
     let (dev, magic, _) = super_identity(super_block);
     let made = Tables
         .super_block(SuperKey { policy, dev })
-        .is_some_and(|found| found.kind == super_kind::CONTAINER && found.magic == magic);
+        .is_some_and(|found| {
+            found.kind == super_kind::CONTAINER && found.is(super_block as u64, magic)
+        });
     (made, magic)
 }
 
@@ -215,10 +217,10 @@ pub fn sb_kern_mount(ctx: LsmContext) -> i32 {
     };
     let super_block: *const u8 = ctx.arg(0);
     let policy = subject.policy;
-    let (dev, magic, _) = super_identity(super_block);
+    let (_, magic, _) = super_identity(super_block);
     if subject.state == state::PENDING {
         if made_for_container(policy, magic) {
-            adopt(policy, dev, magic, super_kind::RUNTIME);
+            adopt(policy, super_block, super_kind::RUNTIME);
         }
         return 0;
     }
@@ -231,7 +233,7 @@ pub fn sb_kern_mount(ctx: LsmContext) -> i32 {
     };
     let refused = decide(&ctx, Hook::SbKernMount, Action::Mount, policy, &request, 0);
     if refused == 0 && matches!(magic, magic::TMPFS | magic::RAMFS) {
-        adopt(policy, dev, magic, super_kind::CONTAINER);
+        adopt(policy, super_block, super_kind::CONTAINER);
     }
     refused
 }
@@ -250,33 +252,42 @@ fn made_for_container(policy: PolicyId, magic: u32) -> bool {
     }
 }
 
-/// Notes a super block as the container's own. If the map is full the container simply has no
-/// rights there.
+/// Notes a super block as the container's own. If a map is full the container simply has no rights
+/// there: what could not be forgotten again is not noted.
 #[inline(always)]
-fn adopt(policy: PolicyId, dev: u32, magic: u32, kind: u32) {
-    let rule = SuperRule { kind, magic };
-    if SUPERS
-        .insert(&SuperKey { policy, dev }, &rule, BPF_ANY)
-        .is_ok()
-        && !magic::shows_kernel(magic)
-    {
-        let _ = SUPER_OWNERS.insert(&dev, &policy, BPF_ANY);
+fn adopt(policy: PolicyId, super_block: *const u8, kind: u32) {
+    let (dev, magic, _) = super_identity(super_block);
+    let address = super_block as u64;
+    let key = SuperKey { policy, dev };
+    if SUPER_OWNERS.insert(&address, &key, BPF_ANY).is_ok() {
+        let _ = SUPERS.insert(
+            &key,
+            &SuperRule {
+                kind,
+                magic,
+                address,
+            },
+            BPF_ANY,
+        );
     }
 }
 
-/// A super block goes away, and its device number may be given out again.
+/// A super block goes away. Its device number may be another's by now, so only the entry that was
+/// made for this very one is forgotten.
 #[lsm(hook = "sb_free_security")]
 pub fn sb_free_security(ctx: LsmContext) -> i32 {
     let super_block: *const u8 = ctx.arg(0);
-    // SAFETY: the hook's argument is a super block that is still whole.
-    let dev: u32 = unsafe { load(super_block, Field::SuperDev) };
-    // SAFETY: the value is four bytes, never torn.
-    if let Some(policy) = unsafe { SUPER_OWNERS.get(dev) } {
-        let _ = SUPERS.remove(&SuperKey {
-            policy: *policy,
-            dev,
-        });
-        let _ = SUPER_OWNERS.remove(&dev);
+    let address = super_block as u64;
+    // SAFETY: entries are written whole, and only this hook removes them while the policy lives.
+    let Some(key) = (unsafe { SUPER_OWNERS.get(address) }).copied() else {
+        return 0;
+    };
+    if Tables
+        .super_block(key)
+        .is_some_and(|found| found.address == address)
+    {
+        let _ = SUPERS.remove(&key);
     }
+    let _ = SUPER_OWNERS.remove(&address);
     0
 }

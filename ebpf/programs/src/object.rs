@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use ebpf_common::abi::{PolicyId, kernel};
 use ebpf_common::decide::file::{Effective, FileObject, effective_rights};
 use ebpf_common::fields::Field;
-use ebpf_common::lookup::{Chain, Lookup};
+use ebpf_common::lookup::{Chain, Lookup, Step};
 use ebpf_common::magic;
 
 use crate::field::{load, offset, probe};
@@ -85,9 +85,11 @@ pub(crate) fn super_identity(super_block: *const u8) -> (u32, u32, u64) {
 /// What `policy` gives over the entry, judged from the entry itself upwards.
 #[inline(always)]
 pub(crate) fn rights_at(policy: PolicyId, dentry: Dentry) -> (Effective, FileObject) {
-    let (dev, magic, super_flags) = super_identity(dentry.super_block());
+    let super_block = dentry.super_block();
+    let (dev, magic, super_flags) = super_identity(super_block);
     let object = FileObject {
         dev,
+        super_block: super_block as u64,
         magic,
         super_flags,
         of_process: magic == magic::PROC && shows_own_process(policy, dentry.inode()),
@@ -106,18 +108,14 @@ struct Ancestors(*const u8);
 
 impl Chain for Ancestors {
     #[inline(always)]
-    fn next_ino(&mut self) -> Option<u64> {
-        if self.0.is_null() {
-            return None;
-        }
+    fn step(&mut self) -> Step {
         let dentry = Dentry(self.0);
         let parent = dentry.parent();
-        self.0 = if parent.0 == dentry.0 {
-            core::ptr::null()
-        } else {
-            parent.0
-        };
-        Some(dentry.ino())
+        self.0 = parent.0;
+        Step {
+            ino: dentry.ino(),
+            last: parent.0 == dentry.0,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::abi::{
     device_class, file_flags,
 };
 use crate::errno::{EACCES, EXDEV};
-use crate::lookup::{Chain, Lookup};
+use crate::lookup::{Chain, Lookup, Step};
 use crate::magic;
 use crate::rights::Rights;
 
@@ -15,6 +15,8 @@ use crate::rights::Rights;
 pub struct FileObject {
     /// `super_block.s_dev`.
     pub dev: u32,
+    /// Address of the `super_block`; 0 outside the kernel.
+    pub super_block: u64,
     /// `super_block.s_magic`.
     pub magic: u32,
     /// `super_block.s_flags`.
@@ -85,10 +87,14 @@ pub fn effective_rights<L: Lookup, C: Chain>(
     if object.super_flags & magic::SB_NOUSER != 0 {
         return Effective::own(Rights::ALL);
     }
+    // Looking at a namespace gives nothing; joining one is a use of a capability.
+    if object.magic == magic::NSFS {
+        return Effective::own(Rights::READ);
+    }
     if let Some(found) = tables.super_block(SuperKey {
         policy,
         dev: object.dev,
-    }) && found.magic == object.magic
+    }) && found.is(object.super_block, object.magic)
     {
         if !magic::shows_kernel(object.magic) {
             return Effective::own(Rights::ALL);
@@ -110,9 +116,7 @@ fn nearest_rule<L: Lookup, C: Chain>(
 ) -> Effective {
     let mut depth = 0;
     while depth < MAX_DEPTH {
-        let Some(ino) = chain.next_ino() else {
-            return Effective::none(Reason::NoGrant);
-        };
+        let Step { ino, last } = chain.step();
         if let Some(rule) = tables.file(InodeKey {
             policy,
             dev: object.dev,
@@ -128,6 +132,9 @@ fn nearest_rule<L: Lookup, C: Chain>(
                 rule: rule.rule,
                 reason,
             };
+        }
+        if last {
+            return Effective::none(Reason::NoGrant);
         }
         depth += 1;
     }

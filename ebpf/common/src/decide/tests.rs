@@ -79,6 +79,7 @@ fn rule(rights: Rights, rule: u32) -> FileRule {
 fn stored() -> FileObject {
     FileObject {
         dev: DEV,
+        super_block: 1,
         magic: 0xef53,
         super_flags: 0,
         of_process: false,
@@ -87,7 +88,7 @@ fn stored() -> FileObject {
 }
 
 fn decide(tables: &Tables<'_>, object: &FileObject, chain: &[u64], want: Rights) -> Verdict {
-    effective_rights(tables, P, object, &mut chain.iter().copied()).decide(want)
+    effective_rights(tables, P, object, &mut chain.iter().copied().peekable()).decide(want)
 }
 
 #[test]
@@ -147,6 +148,7 @@ fn bpffs_is_core_whatever_is_granted() {
         SuperRule {
             kind: super_kind::RUNTIME,
             magic: magic::BPF_FS,
+            address: 0,
         },
     )];
     let tables = Tables {
@@ -177,6 +179,7 @@ fn an_own_procfs_gives_processes_but_not_the_kernel() {
         SuperRule {
             kind: super_kind::RUNTIME,
             magic: magic::PROC,
+            address: 0,
         },
     )];
     let tables = Tables {
@@ -197,19 +200,39 @@ fn an_own_procfs_gives_processes_but_not_the_kernel() {
 }
 
 #[test]
-fn a_reused_device_number_of_another_type_is_not_own() {
-    let supers = [(
-        DEV,
-        SuperRule {
-            kind: super_kind::CONTAINER,
-            magic: magic::TMPFS,
-        },
-    )];
+fn a_reused_device_number_is_not_own() {
+    let rule = SuperRule {
+        kind: super_kind::CONTAINER,
+        magic: magic::TMPFS,
+        address: 9,
+    };
+    let supers = [(DEV, rule)];
     let tables = Tables {
         supers: &supers,
         ..Tables::default()
     };
-    assert!(!decide(&tables, &stored(), &[2], Rights::READ).allowed());
+    let own = FileObject {
+        magic: magic::TMPFS,
+        super_block: 9,
+        ..stored()
+    };
+    assert!(decide(&tables, &own, &[2], Rights::READ).allowed());
+    let others = [
+        FileObject {
+            super_block: 10,
+            ..own
+        },
+        FileObject {
+            magic: 0xef53,
+            ..own
+        },
+    ];
+    for object in others {
+        assert!(
+            !decide(&tables, &object, &[2], Rights::READ).allowed(),
+            "{object:?}"
+        );
+    }
 }
 
 #[test]
