@@ -160,8 +160,10 @@ pub struct Facts {
     /// Super blocks mounted by the runtime for the container: (device in the kernel's encoding,
     /// magic).
     pub own_supers: Vec<(u32, u32)>,
-    /// Directories behind overlays of the container's own.
-    pub backing: Vec<Inode>,
+    /// Upper and work directories of the overlay that is the container's own root.
+    pub upper: Vec<Inode>,
+    /// Its lower directories: what it shares with other containers is never written through it.
+    pub lower: Vec<Inode>,
     /// Reeve's own state.
     pub core: Vec<CoreObject>,
     /// The container has a pid namespace of its own.

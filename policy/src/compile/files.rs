@@ -261,7 +261,12 @@ fn backing(
     resolved: &[Resolved<'_>],
     out: &mut Diagnostics,
 ) {
-    for inode in &facts.backing {
+    let upper = facts.upper.iter().map(|inode| (inode, Rights::ALL));
+    let lower = facts
+        .lower
+        .iter()
+        .map(|inode| (inode, Rights::READ | Rights::EXECUTE));
+    for (inode, rights) in upper.chain(lower) {
         if let Some(one) = resolved.iter().find(|one| one.object.inode == *inode) {
             let message = format!(
                 "`{}` is a layer of the container's own root",
@@ -270,6 +275,6 @@ fn backing(
             let error = Diagnostic::error(one.grant.path.span, message);
             out.push(error.help("the container has it as its own already: remove the line"));
         }
-        insert(table, *inode, Rights::ALL, file_flags::BACKING, NO_RULE);
+        insert(table, *inode, rights, file_flags::BACKING, NO_RULE);
     }
 }

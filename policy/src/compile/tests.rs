@@ -216,7 +216,8 @@ fn what_is_the_containers_own_is_in_the_tables() {
     let facts = Facts {
         own: vec![inode(20)],
         own_supers: vec![(30, magic::OVERLAY)],
-        backing: vec![inode(21)],
+        upper: vec![inode(21)],
+        lower: vec![inode(22)],
         private_pid: true,
         private_ipc: true,
         ..facts(&[directory("/srv", 5, EXT4)])
@@ -231,6 +232,13 @@ fn what_is_the_containers_own_is_in_the_tables() {
         flags(21),
         Some((Rights::ALL, ebpf_common::abi::file_flags::BACKING))
     );
+    assert_eq!(
+        flags(22),
+        Some((
+            Rights::READ | Rights::EXECUTE,
+            ebpf_common::abi::file_flags::BACKING
+        ))
+    );
     let rule = SuperRule {
         kind: super_kind::RUNTIME,
         magic: magic::OVERLAY,
@@ -244,7 +252,7 @@ fn what_is_the_containers_own_is_in_the_tables() {
 #[test]
 fn a_layer_of_the_containers_root_is_not_granted() {
     let facts = Facts {
-        backing: vec![inode(5)],
+        lower: vec![inode(5)],
         ..facts(&[directory("/srv", 5, EXT4)])
     };
     let found = refused(&policy(ONE), &facts);
