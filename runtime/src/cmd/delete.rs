@@ -1,0 +1,60 @@
+//! `reeve delete`: removes what is left of a container.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ebpf_common::PolicyId;
+use ebpf_loader::Enforcer;
+
+use super::Error;
+use crate::launch::withdraw;
+use crate::spec::ContainerId;
+use crate::state::{self, State, Status};
+
+/// Remove what is left of a container whose `reeve run` was killed
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kill it first if it runs
+    #[arg(short, long)]
+    force: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    id: ContainerId,
+}
+
+pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
+    let state = match State::load(root, &args.id) {
+        Err(state::Error::Unknown(_)) if args.force => return remove_halfway(args, root),
+        state => state?,
+    };
+    match state.status() {
+        Status::Stopped => {}
+        Status::Running if args.force => {}
+        // The `reeve` that makes it would go on with what is taken away here.
+        status => return Err(state::Error::Alive(state.id, status).into()),
+    }
+    // Processes first, and the policy only after the last of them.
+    state.cgroups.destroy()?;
+    if let Some(policy) = &state.policy
+        && let Some(enforcer) = Enforcer::open(root)?
+    {
+        withdraw(root, &enforcer, PolicyId(policy.id));
+        enforcer.unload_if_unused()?;
+    }
+    state.remove(root)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A directory without a state file: `reeve run` was killed before it had made a process.
+fn remove_halfway(args: &Args, root: &Path) -> Result<ExitCode, Error> {
+    let path = root.join(&args.id);
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        result => result.map_err(|source| Error::File {
+            operation: "rmdir",
+            path,
+            source,
+        })?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

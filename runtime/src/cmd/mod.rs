@@ -1,0 +1,80 @@
+//! The command line: one module a sub-command, each a struct of arguments and a thin `run`.
+
+pub mod audit;
+pub mod delete;
+pub mod doctor;
+mod error;
+pub mod list;
+pub mod policy;
+pub mod run;
+pub mod state;
+
+pub use error::Error;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::state::DEFAULT_ROOT;
+
+/// An OCI runtime for partially privileged containers: the kernel lets through only the host
+/// actions that a policy names
+#[derive(Debug, Parser)]
+#[command(name = "reeve", version, max_term_width = 100)]
+pub struct Cli {
+    /// Directory of the containers' state
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_ROOT)]
+    root: PathBuf,
+    /// Say on standard error what is done
+    #[arg(long, global = true)]
+    debug: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    State(state::Args),
+    List(list::Args),
+    Delete(delete::Args),
+    Doctor(doctor::Args),
+    Audit(audit::Args),
+    Policy(policy::Args),
+}
+
+impl Cli {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// What kept it from being done; [`Error::help`] has the remedy.
+    pub fn run(self) -> Result<ExitCode, Error> {
+        log_to_stderr(self.debug);
+        let root = std::path::absolute(&self.root).unwrap_or(self.root);
+        match self.command {
+            Command::Run(args) => run::run(args, &root),
+            Command::State(args) => state::run(&args, &root),
+            Command::List(args) => list::run(&args, &root),
+            Command::Delete(args) => delete::run(&args, &root),
+            Command::Doctor(args) => Ok(doctor::run(&args, &root)?),
+            Command::Audit(args) => Ok(audit::run(&args, &root)?),
+            Command::Policy(args) => Ok(policy::run(&args, &root)?),
+        }
+    }
+}
+
+fn log_to_stderr(debug: bool) {
+    let level = if debug {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::WARN
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(debug)
+        .without_time()
+        .init();
+}

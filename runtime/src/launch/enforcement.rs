@@ -1,0 +1,141 @@
+//! The policy of a container that is being started: compiled, loaded, attached, and taken away
+//! again.
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use ebpf_common::PolicyId;
+use ebpf_loader::{Enforcer, PolicyAttached};
+use policy::{Compiled, Policy};
+
+use super::Error;
+use super::own::own_objects;
+use crate::audit;
+use crate::plan::LaunchPlan;
+use crate::resolve;
+use crate::state::{PolicyState, make_root};
+
+/// A policy and the file that it was read from.
+pub struct GivenPolicy {
+    /// The file.
+    pub path: PathBuf,
+    /// What it says, checked.
+    pub policy: Policy,
+}
+
+impl fmt::Debug for GivenPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GivenPolicy").field(&self.path).finish()
+    }
+}
+
+/// A policy that is about to be in force, or is. Dropped, it is removed, and with the last one the
+/// programs.
+pub struct Enforcement {
+    installed: Option<PolicyId>,
+    root: PathBuf,
+    path: PathBuf,
+    compiled: Compiled,
+    // The last field: dropped after the policy is withdrawn.
+    enforcer: Loaded,
+}
+
+impl fmt::Debug for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Enforcement").field(&self.installed).finish()
+    }
+}
+
+impl Enforcement {
+    /// Makes sure that the kernel enforces, and compiles the policy against the host as it is now.
+    pub(super) fn prepare(
+        root: &Path,
+        plan: &LaunchPlan,
+        given: GivenPolicy,
+    ) -> Result<Self, Error> {
+        let enforcer = Enforcer::ensure(root)?;
+        // From here on, going back means to unload what nobody else uses.
+        let enforcer = Loaded(enforcer);
+        make_root(root)?;
+        let mut facts = resolve::facts(&given.policy)?;
+        own_objects(&plan.rootfs, &mut facts)?;
+        facts
+            .core
+            .extend(resolve::core_object(&root.to_string_lossy())?);
+        facts.private_pid = plan.private_pid;
+        facts.private_ipc = plan.private_ipc;
+        let compiled = policy::compile(&given.policy, &facts).map_err(Error::Policy)?;
+        if !compiled.warnings.is_empty() {
+            tracing::warn!("{}", compiled.warnings);
+        }
+        Ok(Self {
+            installed: None,
+            root: root.to_owned(),
+            path: given.path,
+            compiled,
+            enforcer,
+        })
+    }
+
+    /// Loads the tables and answers what is to be remembered of them.
+    pub(super) fn install(&mut self) -> Result<PolicyState, Error> {
+        let id = self.enforcer.0.install(&self.compiled.tables)?;
+        self.installed = Some(id);
+        Ok(PolicyState {
+            id: id.0,
+            path: self.path.clone(),
+            compiled: self.compiled.clone(),
+        })
+    }
+
+    /// Lets `reeve audit` put names to what the kernel will refuse.
+    pub(super) fn register(&self, plan: &LaunchPlan) -> Result<(), Error> {
+        let id = self.installed.ok_or(Error::PolicyMissing)?;
+        audit::register(&self.root, id, plan.id.as_str(), &self.compiled)?;
+        Ok(())
+    }
+
+    /// Puts the waiting process under the policy.
+    pub(super) fn attach(
+        &self,
+        group: BorrowedFd<'_>,
+        pidfd: BorrowedFd<'_>,
+    ) -> Result<PolicyAttached, Error> {
+        let id = self.installed.ok_or(Error::PolicyMissing)?;
+        self.enforcer.0.adopt_cgroup(id, group)?;
+        Ok(self.enforcer.0.attach(id, pidfd)?)
+    }
+}
+
+impl Drop for Enforcement {
+    fn drop(&mut self) {
+        if let Some(id) = self.installed {
+            withdraw(&self.root, &self.enforcer.0, id);
+        }
+    }
+}
+
+/// The loaded programs, unloaded when dropped unless another container uses them.
+struct Loaded(Enforcer);
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unload_if_unused() {
+            tracing::warn!(%error, "Reeve's programs stay loaded");
+        }
+    }
+}
+
+/// Takes a policy away after its last process: what it refused is read while its names are known.
+pub(crate) fn withdraw(root: &Path, enforcer: &Enforcer, id: PolicyId) {
+    if let Err(error) = audit::drain(root) {
+        tracing::warn!(%error, "refusals were not written to the audit log");
+    }
+    if let Err(error) = enforcer.remove(id) {
+        tracing::warn!(%error, policy = id.0, "tables of the policy are left over");
+    }
+    if let Err(error) = audit::unregister(root, id) {
+        tracing::warn!(%error, policy = id.0, "the policy is still in the audit's register");
+    }
+}

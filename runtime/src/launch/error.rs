@@ -1,0 +1,76 @@
+//! Why a container did not start or could not be followed.
+
+use policy::Diagnostics;
+use rustix::io::Errno;
+
+use crate::failure::Failure;
+use crate::{audit, cgroup, resolve, spec, state};
+
+/// Why a container did not start or could not be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `reeve` has not the privileges that a container needs.
+    #[error("starting a container needs CAP_SYS_ADMIN")]
+    Unprivileged,
+    /// The configuration.
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
+    /// The policy cannot be enforced here.
+    #[error("the policy cannot be enforced, so nothing was started")]
+    Enforce(#[from] ebpf_loader::Error),
+    /// A path of the policy cannot be looked up.
+    #[error("the policy's paths cannot be looked up")]
+    Resolve(#[from] resolve::Error),
+    /// The policy does not fit the host.
+    #[error("{0}")]
+    Policy(Diagnostics),
+    /// The plan names a policy and none is installed.
+    #[error("the plan names a policy that is not installed")]
+    PolicyMissing,
+    /// The audit's register.
+    #[error("refusals could not be recorded")]
+    Audit(#[from] audit::Error),
+    /// The container's state.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The container's cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// A system call of `reeve`.
+    #[error("the container could not be made")]
+    Call(#[from] Failure),
+    /// A step of the container's first process.
+    #[error("the container could not be set up: {step}")]
+    Step {
+        /// As in the plan.
+        step: String,
+        /// What failed.
+        source: Failure,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, if anything.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Unprivileged => Some("run reeve as root".to_owned()),
+            Self::Spec(error) => error.help().map(str::to_owned),
+            Self::Enforce(error) => error.help(),
+            Self::State(error) => error.help(),
+            Self::Cgroup(error) => error.help().map(str::to_owned),
+            Self::Step { step, source } => step_help(step, source),
+            _ => None,
+        }
+    }
+}
+
+fn step_help(step: &str, failure: &Failure) -> Option<String> {
+    let help = if step == "execute" && failure.is(Errno::NOENT) {
+        "`process.args[0]` must be in the root file system, and so must its interpreter"
+    } else if step.starts_with("rlimit") && failure.is(Errno::PERM) {
+        "the hard limit is above reeve's own, and raising it needs CAP_SYS_RESOURCE"
+    } else {
+        return None;
+    };
+    Some(help.to_owned())
+}

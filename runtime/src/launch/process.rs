@@ -1,0 +1,70 @@
+//! The container's first process as its parent holds it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+use super::Exit;
+use crate::failure::{Called, Failure};
+
+/// A child, killed and reaped when dropped. It is only ever addressed by its pidfd, so never
+/// another process that was given its number.
+#[derive(Debug)]
+pub(super) struct FirstProcess {
+    pid: Pid,
+    pidfd: OwnedFd,
+    reaped: bool,
+}
+
+impl FirstProcess {
+    pub(super) fn new(pid: Pid, pidfd: OwnedFd) -> Self {
+        Self {
+            pid,
+            pidfd,
+            reaped: false,
+        }
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Sends a signal; a process that has just ended does not mind.
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        match pidfd_send_signal(&self.pidfd, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(Failure::new(
+                format!("pidfd_send_signal({signal:?})"),
+                errno,
+            )),
+        }
+    }
+
+    /// Waits for its end.
+    pub(super) fn wait(&mut self) -> Result<Exit, Failure> {
+        let id = WaitId::PidFd(self.pidfd.as_fd());
+        let status = retry_on_intr(|| waitid(id.clone(), WaitIdOptions::EXITED))
+            .called(|| "waitid(P_PIDFD, WEXITED)")?;
+        self.reaped = true;
+        status
+            .map(|status| Exit::of(&status))
+            .ok_or_else(|| Failure::new("waitid(P_PIDFD, WEXITED)", Errno::CHILD))
+    }
+}
+
+impl Drop for FirstProcess {
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        let ended = self.signal(Signal::KILL).and_then(|()| self.wait());
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the first process could not be ended");
+        }
+    }
+}

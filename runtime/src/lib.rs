@@ -1,0 +1,39 @@
+//! The `reeve` OCI runtime.
+//!
+//! It refuses what it cannot do: a key of a configuration that is not carried out, a policy that
+//! cannot be enforced, a capability that cannot be given. Nothing here decides whether an action of
+//! a container is allowed: that is `ebpf-common`, compiled by `policy` and loaded by `ebpf-loader`.
+//! There is no tokio and no second thread: the first process of a container is a copy of this one.
+//!
+//! Reading order:
+//! - [`spec`]: `config.json`, parsed and checked
+//! - [`plan`]: the start of a container as data
+//! - [`state`]: what is remembered of a container
+//! - [`cgroup`]: where its processes are held and counted
+//! - [`resolve`]: a policy's paths, looked up on the host
+//! - [`launch`]: from plan to running process, as a chain of types
+//! - `child`: the container's first process, before it executes
+//! - [`audit`]: what the kernel refused
+//! - [`cmd`]: the command line; [`report`] and [`failure`]: errors
+//!
+//! Kernel: 6.1 or newer.
+
+pub mod audit;
+pub mod cgroup;
+mod channel;
+mod child;
+pub mod cmd;
+pub mod failure;
+pub mod launch;
+pub mod mountinfo;
+pub mod plan;
+pub mod report;
+pub mod resolve;
+pub mod spec;
+pub mod state;
+
+#[allow(
+    unsafe_code,
+    reason = "the one place for system calls without a safe wrapper"
+)]
+mod sys;

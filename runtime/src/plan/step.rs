@@ -1,0 +1,119 @@
+//! The steps of a container's first process.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::spec::{
+    Capabilities, Device, Mount, MountAttrs, NamespaceKind, Propagation, Rlimit, UserIds,
+};
+
+/// One step, carried out by `crate::child`. Paths are those of the container unless they say
+/// otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// `setns` to a namespace of another process.
+    JoinNamespace {
+        /// Which kind.
+        kind: NamespaceKind,
+        /// File on the host.
+        path: PathBuf,
+    },
+    /// User and group 0 of a new user namespace.
+    BecomeRoot,
+    /// A cgroup namespace whose root is the container's cgroup.
+    NewCgroupNamespace,
+    /// Keeps the mounts below from reaching the host.
+    StopPropagation(Propagation),
+    /// Makes the root file system a mount of its own and opens it.
+    MountRootfs,
+    /// A file system or a part of the host's tree.
+    Mount(Mount),
+    /// The container's cgroups.
+    MountCgroups {
+        /// Where.
+        target: PathBuf,
+        /// Attributes of each of the mounts.
+        attrs: MountAttrs,
+        /// One a hierarchy; a single one without a name is the target itself.
+        mounts: Vec<CgroupMount>,
+    },
+    /// A device node.
+    MakeDevice(Device),
+    /// A symbolic link.
+    Symlink(Link),
+    /// A terminal in the container's devpts, its other end sent to `reeve`; `/dev/console` leads to
+    /// it.
+    OpenTerminal {
+        /// Its owner.
+        uid: u32,
+    },
+    /// Hides a path: `/dev/null` over a file, an empty read-only tmpfs over a directory. Nothing if
+    /// it does not exist.
+    Mask(PathBuf),
+    /// Makes a path and what is below it read-only. Nothing if it does not exist.
+    Readonly(PathBuf),
+    /// Writes a kernel parameter through a procfs of our own.
+    Sysctl {
+        /// With dots.
+        name: String,
+        /// Text.
+        value: String,
+    },
+    /// Makes the working directory if it is missing.
+    MakeWorkingDirectory(PathBuf),
+    /// Makes the root file system read-only.
+    ReadonlyRootfs,
+    /// Makes the root file system the root and lets go of the host's.
+    PivotRoot,
+    /// `sethostname`.
+    Hostname(String),
+    /// `setdomainname`.
+    Domainname(String),
+    /// Brings the loopback interface up.
+    LoopbackUp,
+    /// `setsid`, with the terminal as controlling terminal and standard streams if there is one.
+    NewSession,
+    /// `setrlimit`.
+    Rlimit(Rlimit),
+    /// Enters the working directory and checks that it is inside the root.
+    WorkingDirectory(PathBuf),
+    /// Groups, ids, umask and the five capability sets.
+    Identity {
+        /// User and groups.
+        user: UserIds,
+        /// Capabilities.
+        capabilities: Capabilities,
+    },
+    /// `PR_SET_NO_NEW_PRIVS`.
+    NoNewPrivileges,
+    /// Every descriptor but the standard streams is closed by the next `execve`.
+    CloseDescriptors,
+    /// Default action for every signal, none blocked.
+    ResetSignals,
+    /// `execve` of the entry process.
+    Execute,
+}
+
+/// A symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it says.
+    pub target: PathBuf,
+}
+
+/// One cgroup hierarchy of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CgroupMount {
+    /// Directory below the target; empty if the hierarchy is mounted on the target.
+    pub name: String,
+    /// `cgroup` or `cgroup2`.
+    pub fs_type: &'static str,
+    /// Options of a version 1 hierarchy.
+    pub options: Vec<(String, Option<String>)>,
+    /// Without a cgroup namespace: the container's directory on the host, which is bound instead.
+    pub bind: Option<PathBuf>,
+}

@@ -1,0 +1,377 @@
+//! What is remembered of a container while it exists: `ROOT/ID/state.json`.
+//!
+//! The directory is made by one `mkdir`, so an id is taken exactly once, and is open to nobody but
+//! root. The file is replaced as a whole.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::CgroupDirs;
+use crate::spec::ContainerId;
+
+/// Version of the file's format; another one is not read.
+pub const VERSION: u32 = 1;
+
+/// Name of the file in a container's directory.
+const FILE: &str = "state.json";
+
+/// Where state lies unless `--root` says otherwise.
+pub const DEFAULT_ROOT: &str = "/run/reeve";
+
+/// A container as remembered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The container.
+    pub id: ContainerId,
+    /// Its first process; `None` until it exists.
+    pub process: Option<ProcessName>,
+    /// The `reeve` that makes it.
+    pub creator: Option<ProcessName>,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// Its cgroups.
+    pub cgroups: CgroupDirs,
+    /// Its policy, if it has one.
+    pub policy: Option<PolicyState>,
+}
+
+/// A process, named for good: its number may be given to another one, but not with this start time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessName {
+    /// In the pid namespace of the runtime.
+    pub pid: i32,
+    /// In clock ticks since boot.
+    pub start_ticks: u64,
+}
+
+impl ProcessName {
+    /// That of a process that exists; `None` if it does not, or is a zombie.
+    pub fn of(pid: i32) -> Option<Self> {
+        let start_ticks = start_ticks(pid)?;
+        Some(Self { pid, start_ticks })
+    }
+
+    /// Whether it still runs.
+    pub fn runs(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
+/// The policy of a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PolicyState {
+    /// Number under which the kernel side knows it.
+    pub id: u32,
+    /// File that it was read from.
+    pub path: PathBuf,
+    /// Its tables and the lines that they come from.
+    pub compiled: policy::Compiled,
+}
+
+/// How far a container's life has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It has no process yet, and the `reeve` that makes it is at work.
+    Creating,
+    /// Its first process runs.
+    Running,
+    /// It has ended; what is left waits for `reeve delete`.
+    Stopped,
+}
+
+impl Status {
+    /// The word of the OCI runtime specification.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Why state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory.
+    #[error("{operation}(\"{path}\")")]
+    Io {
+        /// The call.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not a state file of this version.
+    #[error("`{path}` cannot be understood")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Written by another version.
+    #[error("`{path}` has version {found}, this reeve reads {VERSION}")]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The id is taken by a container that lives, or that is being made.
+    #[error("container `{0}` exists already")]
+    Exists(ContainerId),
+    /// The id is taken by what is left of a container.
+    #[error("container `{0}` has stopped but was not deleted")]
+    Stale(ContainerId),
+    /// No such container.
+    #[error("container `{0}` does not exist")]
+    Unknown(ContainerId),
+    /// The container has to be stopped first.
+    #[error("container `{0}` is {word}", word = .1.word())]
+    Alive(ContainerId, Status),
+}
+
+impl Error {
+    /// What the user can do about it, if anything.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Stale(id) => Some(format!("remove it with `reeve delete {id}`")),
+            Self::Exists(_) => Some("choose another id".to_owned()),
+            Self::Unknown(_) => Some("`reeve list` shows those there are".to_owned()),
+            Self::Alive(id, Status::Running) => {
+                Some(format!("`reeve delete --force {id}` kills it first"))
+            }
+            _ => None,
+        }
+    }
+
+    fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+/// The directory of a container that is being started; removed unless kept.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl StateDir {
+    /// Takes the id.
+    pub fn create(root: &Path, id: &ContainerId) -> Result<Self, Error> {
+        make_root(root)?;
+        let path = root.join(id);
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => Ok(Self { path, keep: false }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(match State::load(root, id) {
+                    Ok(state) if state.status() == Status::Stopped => Error::Stale(id.clone()),
+                    _ => Error::Exists(id.clone()),
+                })
+            }
+            Err(error) => Err(Error::io("mkdir", &path, error)),
+        }
+    }
+
+    /// Writes the state, as a whole.
+    pub fn save(&self, state: &State) -> Result<(), Error> {
+        let path = self.path.join(FILE);
+        let next = self.path.join("state.json.next");
+        let malformed = |source| Error::Malformed {
+            path: path.clone(),
+            source,
+        };
+        let text = serde_json::to_vec(state).map_err(malformed)?;
+        fs::write(&next, text).map_err(|error| Error::io("write", &next, error))?;
+        fs::rename(&next, &path).map_err(|error| Error::io("rename", &next, error))
+    }
+
+    /// Leaves the directory for a container that goes on without this process.
+    pub fn keep(mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            let path = self.path.display();
+            tracing::warn!(%error, %path, "state of the container is left over");
+        }
+    }
+}
+
+/// Makes the directory of all state, open to nobody but root.
+pub fn make_root(root: &Path) -> Result<(), Error> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(root)
+        .map_err(|error| Error::io("mkdir", root, error))
+}
+
+impl State {
+    /// That of one container.
+    pub fn load(root: &Path, id: &ContainerId) -> Result<Self, Error> {
+        let path = root.join(id).join(FILE);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            // Neither is a file of another kind beside the containers' directories.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Err(Error::Unknown(id.clone()));
+            }
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let malformed = |source| Error::Malformed {
+            path: path.clone(),
+            source,
+        };
+        let Version { version } = serde_json::from_slice(&text).map_err(malformed)?;
+        if version != VERSION {
+            let found = version;
+            return Err(Error::Version { path, found });
+        }
+        serde_json::from_slice(&text).map_err(malformed)
+    }
+
+    /// Those of all containers, by id. Directories that belong to no container are passed over.
+    pub fn list(root: &Path) -> Result<Vec<Self>, Error> {
+        let entries = match fs::read_dir(root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("readdir", root, error)),
+        };
+        let mut states = Vec::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            match Self::load(root, &id) {
+                Ok(state) => states.push(state),
+                Err(Error::Unknown(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        states.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(states)
+    }
+
+    /// How far its life has come.
+    pub fn status(&self) -> Status {
+        match (self.process, self.creator) {
+            (Some(process), _) if process.runs() => Status::Running,
+            (None, Some(creator)) if creator.runs() => Status::Creating,
+            _ => Status::Stopped,
+        }
+    }
+
+    /// Removes the directory.
+    pub fn remove(&self, root: &Path) -> Result<(), Error> {
+        let path = root.join(&self.id);
+        fs::remove_dir_all(&path).map_err(|error| Error::io("rmdir", &path, error))
+    }
+}
+
+/// Start time of a process that is no zombie.
+fn start_ticks(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name that may hold anything, parentheses and spaces too.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    // Field 22 of all, counted from 1; the next one here is the fourth.
+    fields.nth(18)?.parse().ok()
+}
+
+/// Now, in milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(id: &str, process: Option<ProcessName>) -> State {
+        State {
+            version: VERSION,
+            id: id.parse().unwrap(),
+            process,
+            creator: ProcessName::of(std::process::id().cast_signed()),
+            bundle: "/b".into(),
+            created_ms: now_ms(),
+            cgroups: CgroupDirs::default(),
+            policy: None,
+        }
+    }
+
+    #[test]
+    fn an_id_is_taken_once_and_given_back() {
+        let root = tempfile::tempdir().unwrap();
+        let id: ContainerId = "a".parse().unwrap();
+        let dir = StateDir::create(root.path(), &id).unwrap();
+        let again = StateDir::create(root.path(), &id).unwrap_err();
+        assert!(matches!(again, Error::Exists(_)));
+
+        dir.save(&state("a", None)).unwrap();
+        let status = || State::load(root.path(), &id).unwrap().status();
+        assert_eq!(status(), Status::Creating);
+        let mut process = ProcessName::of(std::process::id().cast_signed()).unwrap();
+        dir.save(&state("a", Some(process))).unwrap();
+        assert_eq!(status(), Status::Running);
+        process.start_ticks += 1;
+        dir.save(&state("a", Some(process))).unwrap();
+        let again = StateDir::create(root.path(), &id).unwrap_err();
+        assert!(
+            matches!(again, Error::Stale(_)),
+            "another start time is another process"
+        );
+
+        assert_eq!(State::list(root.path()).unwrap().len(), 1);
+        drop(dir);
+        assert!(State::list(root.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn another_version_is_not_read() {
+        let root = tempfile::tempdir().unwrap();
+        let id: ContainerId = "a".parse().unwrap();
+        let _dir = StateDir::create(root.path(), &id).unwrap();
+        fs::write(root.path().join("a/state.json"), "{\"version\": 99}").unwrap();
+        let error = State::load(root.path(), &id).unwrap_err();
+        assert!(matches!(error, Error::Version { found: 99, .. }));
+    }
+}

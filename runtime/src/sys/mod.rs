@@ -1,0 +1,24 @@
+//! System calls that neither std nor rustix wraps: the crate's only `unsafe`.
+
+mod mount;
+mod process;
+mod signals;
+mod socket;
+
+pub(crate) use mount::{MountAttr, mount_setattr};
+pub(crate) use process::{
+    Cloned, ExecImage, clone3, close_range_cloexec, exec_file, exit_now, unshare_cgroup_namespace,
+};
+pub(crate) use signals::{block_all_signals, read_signal, reset_signals, signalfd_all};
+pub(crate) use socket::loopback_up;
+
+use rustix::io::Errno;
+
+/// The result of a raw system call: −1 with `errno`, or the value.
+fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if result < 0 {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    } else {
+        Ok(result)
+    }
+}

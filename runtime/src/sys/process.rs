@@ -1,0 +1,166 @@
+//! `clone3`, `execve`, `close_range` and `_exit`.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use super::check;
+
+/// `struct clone_args` (`include/uapi/linux/sched.h`), as of Linux 5.7.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// `CLONE_INTO_CGROUP`; libc's constant does not fit its type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of [`clone3`] this is.
+pub(crate) enum Cloned {
+    /// The caller: the new process and a descriptor for it.
+    Parent {
+        /// Process id in the caller's pid namespace.
+        pid: Pid,
+        /// Its pidfd (close-on-exec).
+        pidfd: OwnedFd,
+    },
+    /// The new process.
+    Child,
+}
+
+/// Forks with `flags` (`CLONE_NEW*`) into `cgroup`, a directory of the v2 hierarchy.
+///
+/// The child is a copy of the caller, as after `fork`: it must be the only thread, which is
+/// checked, since locks that other threads held would stay locked in the child for ever.
+pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
+    if !single_threaded() {
+        return Err(Errno::INVAL);
+    }
+    let mut pidfd: libc::c_int = -1;
+    let mut args = CloneArgs {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` is a live `struct clone_args` whose size is passed along, and `args.pidfd`
+    // points to a live int. Neither `CLONE_VM` nor a stack is asked for, so the child runs on its
+    // own copy of this stack and memory, like after `fork`; the process has one thread (checked
+    // above), so no lock is left behind in the copy.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
+    match check(result)? {
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the call succeeded with `CLONE_PIDFD`, so the kernel stored a new descriptor
+            // that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            Ok(Cloned::Parent {
+                pid: pid.ok_or(Errno::OVERFLOW)?,
+                pidfd,
+            })
+        }
+    }
+}
+
+/// Whether this process has one thread; a procfs that cannot be read counts as "no".
+fn single_threaded() -> bool {
+    let mut status = String::new();
+    File::open("/proc/self/status")
+        .and_then(|mut file| file.read_to_string(&mut status))
+        .is_ok_and(|_| status.lines().any(|line| line == "Threads:\t1"))
+}
+
+/// Arguments and environment, ready for `execve`.
+pub(crate) struct ExecImage {
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+}
+
+impl ExecImage {
+    /// Keeps `argv` and `envp` until the call.
+    pub(crate) fn new(argv: Vec<CString>, envp: Vec<CString>) -> Self {
+        Self { argv, envp }
+    }
+
+    /// `execve(path, …)`; returns only if it failed.
+    pub(crate) fn exec(&self, path: &CStr) -> Errno {
+        let argv = pointers(&self.argv);
+        let envp = pointers(&self.envp);
+        // SAFETY: `path` and every element of `argv` and `envp` are NUL-terminated strings that
+        // live in `self` or longer, and both arrays end with a null pointer.
+        unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+        Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+    }
+}
+
+/// `execveat` of an open file; returns only if it failed.
+pub(crate) fn exec_file(file: BorrowedFd<'_>, argv: &[CString], envp: &[CString]) -> Errno {
+    let (argv, envp) = (pointers(argv), pointers(envp));
+    // SAFETY: the descriptor is live, the path is a static empty string, every element of the
+    // arrays is a NUL-terminated string that outlives the call, and both arrays end with a null
+    // pointer.
+    unsafe {
+        libc::execveat(
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr().cast(),
+            envp.as_ptr().cast(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    let strings = strings.iter().map(|string| string.as_ptr());
+    strings.chain([ptr::null()]).collect()
+}
+
+/// Moves this process into a new cgroup namespace.
+pub(crate) fn unshare_cgroup_namespace() -> Result<(), Errno> {
+    // SAFETY: the call takes an integer, and this flag changes nothing of memory, descriptors or
+    // threads.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWCGROUP) };
+    check(libc::c_long::from(result)).map(|_| ())
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub(crate) fn close_range_cloexec(first: u32) -> Result<(), Errno> {
+    // SAFETY: the call takes three integers; with `CLOSE_RANGE_CLOEXEC` it closes nothing now.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    check(result).map(|_| ())
+}
+
+/// Ends the process without running exit handlers, which belong to the process it was copied from.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
