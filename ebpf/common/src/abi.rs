@@ -83,6 +83,9 @@ pub mod kernel {
     pub const PRIVATE_PID: u32 = 1 << 1;
     /// The IPC namespace is the container's own, and with it its message queues.
     pub const PRIVATE_IPC: u32 = 1 << 2;
+    /// The root file system is an overlay, behind whose files the kernel acts on the layers with
+    /// the capabilities of whoever mounted it.
+    pub const OVERLAY_ROOT: u32 = 1 << 3;
 }
 
 /// Key of `FILES`: a file or directory by identity.

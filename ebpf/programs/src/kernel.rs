@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, SYSCALLS, Section};
-use ebpf_common::decide::capability::decide_capability;
+use ebpf_common::decide::capability::{decide_capability, is_of_overlay};
 use ebpf_common::decide::kernel::{
     decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read,
 };
@@ -16,7 +16,7 @@ use ebpf_common::hooks::Hook;
 use ebpf_common::lookup::Lookup;
 
 use crate::field::load;
-use crate::object::{Dentry, super_identity};
+use crate::object::{Dentry, credentials_borrowed, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject;
 use crate::tables::Tables;
@@ -68,6 +68,11 @@ pub fn capable(ctx: LsmContext) -> i32 {
     let call = system_call();
     let verdict = decide_capability(&Tables, policy, capability, call, level);
     if verdict.allowed() {
+        return 0;
+    }
+    let of_overlay =
+        |header: PolicyHeader| is_of_overlay(&header, capability, call, credentials_borrowed());
+    if Tables.policy(policy).is_some_and(of_overlay) {
         return 0;
     }
     let refusal = Refusal {

@@ -122,7 +122,7 @@ impl Chain for Ancestors {
 /// Whether the task acts with credentials other than its own, as overlayfs does behind a file of
 /// its.
 #[inline(always)]
-fn credentials_borrowed() -> bool {
+pub(crate) fn credentials_borrowed() -> bool {
     let task = subject::current();
     // SAFETY: `current` is trusted; both fields are pointers.
     let own: u64 = unsafe { load(task, Field::TaskRealCred) };

@@ -205,6 +205,9 @@ fn header(policy: &Policy, facts: &Facts, starts: &Starts) -> PolicyHeader {
     if facts.private_ipc {
         header.kernel |= kernel::PRIVATE_IPC;
     }
+    if !facts.upper.is_empty() || !facts.lower.is_empty() {
+        header.kernel |= kernel::OVERLAY_ROOT;
+    }
     if policy.kernel.clock.is_some() {
         header.kernel |= kernel::CLOCK;
         header.clock_rule = starts.clock;

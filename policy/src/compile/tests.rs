@@ -245,7 +245,7 @@ fn what_is_the_containers_own_is_in_the_tables() {
         address: 0,
     };
     assert_eq!(compiled.tables.supers.get(&30), Some(&rule));
-    let both = kernel::PRIVATE_PID | kernel::PRIVATE_IPC;
+    let both = kernel::PRIVATE_PID | kernel::PRIVATE_IPC | kernel::OVERLAY_ROOT;
     assert_eq!(compiled.tables.header.kernel, both);
 }
 

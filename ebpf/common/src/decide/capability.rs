@@ -1,9 +1,34 @@
 //! Capabilities: the container's own over its user namespaces, the host's over the initial one.
 
 use super::{Reason, Verdict};
-use crate::abi::{CapabilityKey, NO_RULE, PolicyId};
+use crate::abi::{CapabilityKey, NO_RULE, PolicyHeader, PolicyId, kernel};
 use crate::errno::EPERM;
 use crate::lookup::Lookup;
+
+/// `CAP_CHOWN`, `DAC_OVERRIDE`, `DAC_READ_SEARCH`, `FOWNER`, `FSETID`, `SYS_ADMIN`, `SYS_RESOURCE`,
+/// `MKNOD`, `SETFCAP`: what overlayfs uses to keep its layers (`fs/overlayfs`: copy-up, `trusted.*`
+/// attributes).
+const OF_OVERLAYS: u64 = 0b1_1111 | 1 << 21 | 1 << 24 | 1 << 27 | 1 << 31;
+
+/// `io_uring_enter`: the one system call in which a task may borrow credentials of its choice.
+const IO_URING_ENTER: u32 = 426;
+
+/// Whether a use of a capability is the kernel's own, behind a file of the overlay that is the
+/// container's root: with borrowed credentials, in a system call in which the container cannot have
+/// borrowed them itself.
+#[inline(always)]
+pub fn is_of_overlay(
+    header: &PolicyHeader,
+    capability: u32,
+    syscall: Option<u32>,
+    borrowed: bool,
+) -> bool {
+    borrowed
+        && header.kernel & kernel::OVERLAY_ROOT != 0
+        && capability < 64
+        && OF_OVERLAYS >> capability & 1 == 1
+        && syscall.is_some_and(|number| number != IO_URING_ENTER)
+}
 
 /// Whether `capability` may be used over a user namespace of nesting `level` (0 is the initial one)
 /// in native system call `syscall`; `None` where the number is not known (kernel workers,

@@ -1,6 +1,6 @@
 //! The order of the decision, case by case, on tables small enough to see.
 
-use super::capability::decide_capability;
+use super::capability::{decide_capability, is_of_overlay};
 use super::file::*;
 use super::mount::{MountRequest, decide_mount, decide_umount, ms};
 use super::process::{Target, decide_ptrace, decide_signal};
@@ -440,5 +440,33 @@ fn type_names_hash_like_the_kernel_side_reads_them() {
     assert_eq!(
         type_hash_of("a-very-long-file-system-name"),
         type_hash_of("a-very-long-fil")
+    );
+}
+
+#[test]
+fn only_what_an_overlay_does_behind_its_files_is_the_kernels_own() {
+    let plain = PolicyHeader::default();
+    let header = PolicyHeader {
+        kernel: crate::abi::kernel::OVERLAY_ROOT,
+        ..plain
+    };
+    let openat = Some(257);
+    assert!(is_of_overlay(&header, 21, openat, true));
+    assert!(
+        !is_of_overlay(&header, 21, openat, false),
+        "its own credentials"
+    );
+    assert!(!is_of_overlay(&plain, 21, openat, true), "no overlay");
+    assert!(
+        !is_of_overlay(&header, 16, openat, true),
+        "not a file capability"
+    );
+    assert!(
+        !is_of_overlay(&header, 21, Some(426), true),
+        "a personality of io_uring"
+    );
+    assert!(
+        !is_of_overlay(&header, 21, None, true),
+        "a worker of io_uring"
     );
 }
