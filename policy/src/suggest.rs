@@ -17,7 +17,7 @@ use crate::names::syscall::Syscall;
 pub enum Denied {
     /// A file action.
     File {
-        /// The object's path on the host.
+        /// The object's path on the host; for an entry to be made, its directory's.
         path: String,
         /// What was wanted.
         rights: Rights,
@@ -158,11 +158,6 @@ fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
     if path.is_within("/proc") || path.is_within("/sys/fs/bpf") || wanted.is_empty() {
         return None;
     }
-    // Making an entry is decided by its directory; a line cannot name what does not exist yet.
-    let path = match wanted.0 & (Rights::CREATE | Rights::MKNOD).0 {
-        0 => path,
-        _ => path.parent()?,
-    };
     let mut rights = wanted | held;
     if rights.contains(Rights::WRITE) {
         // `write` brings it along.
@@ -245,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn a_new_entry_is_granted_by_its_directory() {
+    fn a_refused_creation_names_the_directory() {
         let denied = Denied::File {
-            path: "/srv/new".to_owned(),
+            path: "/srv".to_owned(),
             rights: Rights::CREATE,
             held: Rights::NONE,
         };

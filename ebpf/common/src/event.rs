@@ -37,11 +37,13 @@ pub enum Action {
     KernelLoad = 10,
     /// The clock.
     Clock = 11,
+    /// Owner of a file's signals: `detail` is the process that was named.
+    SignalOwner = 12,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::File,
         Self::Device,
         Self::Mount,
@@ -54,6 +56,7 @@ impl Action {
         Self::KernelRead,
         Self::KernelLoad,
         Self::Clock,
+        Self::SignalOwner,
     ];
 
     /// The action of this number.

@@ -149,6 +149,15 @@ hooks! {
     TaskKill = "task_kill", (6, 1), PROCESSES,
         "send a signal",
         "signal_granted", "signal_refused";
+    FileFcntl = "file_fcntl", (6, 1), PROCESSES,
+        "have the kernel send a signal to others on input and output (`F_SETOWN`)",
+        "setown_granted", "setown_refused";
+    FileIoctl = "file_ioctl", (6, 1), PROCESSES,
+        "the same by ioctl (`FIOSETOWN`, `SIOCSPGRP`)",
+        "ioctl_setown_granted", "ioctl_setown_refused";
+    FileIoctlCompat = "file_ioctl_compat", (6, 8), PROCESSES,
+        "the same by a 32-bit ioctl",
+        "ioctl_setown_granted", "ioctl_setown_refused";
     Settime = "settime", (6, 1), KERNEL,
         "set the clock or time zone",
         "settime_granted", "settime_refused";

@@ -1,7 +1,6 @@
 //! What the runtime calls: load or reuse, install a policy, put a process under it, take it away.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
 
 use ebpf_common::PolicyId;
 use ebpf_common::abi::{GlobalState, Subject, state};
@@ -9,7 +8,7 @@ use rustix::fs::{Mode, OFlags, fstat, fstatfs, openat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::maps::Maps;
-use crate::pins::{Lock, Pins};
+use crate::pins::Pins;
 use crate::{Error, host, load, selftest};
 
 /// Depth of the cgroup hierarchy below which containers' groups are not found by the kernel side.
@@ -27,7 +26,6 @@ pub struct Enforcer {
     pins: Pins,
     /// Inode number of the pin directory that the maps were opened from.
     set: u64,
-    state_dir: PathBuf,
 }
 
 impl Enforcer {
@@ -36,35 +34,25 @@ impl Enforcer {
     /// # Errors
     /// Whatever keeps this kernel from enforcing; nothing stays loaded then. [`Error::help`] has
     /// the remedy.
-    pub fn ensure(state_dir: &Path) -> Result<Self, Error> {
+    pub fn ensure() -> Result<Self, Error> {
         host::require_bpf_lsm()?;
         let pins = Pins::at_bpffs()?;
-        let _lock = Lock::take(state_dir)?;
+        let _lock = pins.lock()?;
         let (maps, set) = open_or_load(&pins)?;
-        Ok(Self {
-            maps,
-            pins,
-            set,
-            state_dir: state_dir.into(),
-        })
+        Ok(Self { maps, pins, set })
     }
 
     /// Opens what is loaded, if anything is.
     ///
     /// # Errors
     /// [`Error::Incomplete`] for pins that are not whole, [`Error::NoBpffs`].
-    pub fn open(state_dir: &Path) -> Result<Option<Self>, Error> {
+    pub fn open() -> Result<Option<Self>, Error> {
         let pins = Pins::at_bpffs()?;
         let Some(set) = pins.loaded_set() else {
             return Ok(None);
         };
         let maps = Maps::open(&pins.ready())?;
-        Ok(Some(Self {
-            maps,
-            pins,
-            set,
-            state_dir: state_dir.into(),
-        }))
+        Ok(Some(Self { maps, pins, set }))
     }
 
     /// Gives a policy a number and writes its tables. The header comes last, so that a policy is
@@ -77,7 +65,7 @@ impl Enforcer {
     /// # Errors
     /// As [`Enforcer::ensure`], a full map, or a failed call; nothing of the policy stays then.
     pub fn install(&mut self, tables: &policy::Tables) -> Result<PolicyId, Error> {
-        let _lock = Lock::take(&self.state_dir)?;
+        let _lock = self.pins.lock()?;
         if self.pins.loaded_set() != Some(self.set) {
             (self.maps, self.set) = open_or_load(&self.pins)?;
         }
@@ -112,7 +100,7 @@ impl Enforcer {
             tracing::warn!(level, "the cgroup lies too deep to be a second witness");
             return Ok(());
         }
-        let _lock = Lock::take(&self.state_dir)?;
+        let _lock = self.pins.lock()?;
         let state = self.maps.state()?;
         let cgroup_levels = state.cgroup_levels | 1 << level;
         self.maps.set_state(GlobalState {
@@ -170,7 +158,7 @@ impl Enforcer {
     /// # Errors
     /// A failed call.
     pub fn unload_if_unused(&self) -> Result<bool, Error> {
-        let _lock = Lock::take(&self.state_dir)?;
+        let _lock = self.pins.lock()?;
         if !self.maps.keys::<PolicyId>("POLICIES")?.is_empty() || self.labelled_task()?.is_some() {
             return Ok(false);
         }

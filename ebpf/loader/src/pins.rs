@@ -4,9 +4,9 @@
 //! that a reader sees all or nothing. A loader that was killed leaves `loading`, which the next one
 //! removes, and with it whatever was attached.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ebpf_common::ABI_VERSION;
@@ -107,27 +107,18 @@ fn remove_tree(path: &Path) -> Result<(), Error> {
 }
 
 /// Held while anything is loaded, numbered or removed; it ends with the file.
+///
+/// The programs are one set for the whole host, and so is the lock: it is on the directory of the
+/// file system itself, whatever state directory the caller uses.
 pub(crate) struct Lock(#[expect(dead_code, reason = "closing it unlocks")] File);
 
-impl Lock {
-    /// Waits for the lock in the state directory, which is made if it is missing.
-    pub(crate) fn take(state_dir: &Path) -> Result<Self, Error> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state_dir)
-            .map_err(|error| Error::system(format!("mkdir({:?})", state_dir.display()), error))?;
-        let path = state_dir.join(".lock");
-        let call = || format!("open({:?}, O_CREAT)", path.display());
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| Error::system(call(), error))?;
+impl Pins {
+    /// Waits for the lock.
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
+        let file = File::open(BPFFS)
+            .map_err(|error| Error::system(format!("open({BPFFS:?}, O_RDONLY)"), error))?;
         flock(&file, FlockOperation::LockExclusive)
-            .map_err(|error| Error::system(format!("flock({:?})", path.display()), error))?;
-        Ok(Self(file))
+            .map_err(|error| Error::system(format!("flock({BPFFS:?}, LOCK_EX)"), error))?;
+        Ok(Lock(file))
     }
 }

@@ -1,12 +1,18 @@
 //! Hooks on other processes: tracing and signals.
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use ebpf_common::abi::Section;
-use ebpf_common::decide::process::{PTRACE_MODE_NOAUDIT, Target, decide_ptrace, decide_signal};
+use ebpf_common::abi::{NO_RULE, Section};
+use ebpf_common::decide::process::{
+    PTRACE_MODE_NOAUDIT, Target, decide_ptrace, decide_signal, decide_signal_owner,
+};
+use ebpf_common::decide::{Reason, Verdict};
+use ebpf_common::errno::EPERM;
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
+use ebpf_common::lookup::Lookup;
 
 use crate::field::load;
 use crate::object::super_identity;
@@ -108,4 +114,71 @@ pub fn task_kill(ctx: LsmContext) -> i32 {
         verdict,
         &refusal(Hook::TaskKill, Action::Signal, task, &target, signal),
     )
+}
+
+const F_SETOWN: u32 = 8;
+const F_SETOWN_EX: u32 = 15;
+const FIOSETOWN: u32 = 0x8901;
+const SIOCSPGRP: u32 = 0x8902;
+
+/// Naming the process that gets a file's signals; `named` is `None` where it is in user memory,
+/// which can change after a look at it.
+#[inline(always)]
+fn signal_owner(ctx: &LsmContext, hook: Hook, named: Option<i32>) -> i32 {
+    let Some(policy) = subject::enforced() else {
+        return 0;
+    };
+    let own = (bpf_get_current_pid_tgid() >> 32) as i32;
+    let verdict = match Tables.policy(policy) {
+        Some(header) => decide_signal_owner(&header, named, own),
+        None => Verdict::refuse(EPERM, Reason::NoPolicy, NO_RULE),
+    };
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        detail: named.unwrap_or(0) as u32 as u64,
+        ..Refusal::of(hook, Action::SignalOwner, Section::Processes)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// `F_SETOWN` and `F_SETOWN_EX`.
+#[lsm(hook = "file_fcntl")]
+pub fn file_fcntl(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(3);
+    if previous != 0 {
+        return previous;
+    }
+    match ctx.arg::<u32>(1) {
+        F_SETOWN => signal_owner(&ctx, Hook::FileFcntl, Some(ctx.arg::<u64>(2) as i32)),
+        F_SETOWN_EX => signal_owner(&ctx, Hook::FileFcntl, None),
+        _ => 0,
+    }
+}
+
+/// The same of sockets, by ioctl.
+#[lsm(hook = "file_ioctl")]
+pub fn file_ioctl(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(3);
+    if previous != 0 {
+        return previous;
+    }
+    match ctx.arg::<u32>(1) {
+        FIOSETOWN | SIOCSPGRP => signal_owner(&ctx, Hook::FileIoctl, None),
+        _ => 0,
+    }
+}
+
+/// The same by a 32-bit call.
+#[lsm(hook = "file_ioctl_compat")]
+pub fn file_ioctl_compat(ctx: LsmContext) -> i32 {
+    let previous: i32 = ctx.arg(3);
+    if previous != 0 {
+        return previous;
+    }
+    match ctx.arg::<u32>(1) {
+        FIOSETOWN | SIOCSPGRP => signal_owner(&ctx, Hook::FileIoctlCompat, None),
+        _ => 0,
+    }
 }

@@ -196,8 +196,11 @@ fn file(compiled: &Compiled, facts: &Facts, rights: Rights, path: &HostPath) -> 
     }
     let found = effective(&compiled.tables, path.as_str(), object);
     let decided = Decided::new(Section::Files, found.decide(rights), hooks);
+    // Making an entry is decided by its directory; a line cannot name what does not exist yet.
+    let makes = rights.0 & (Rights::CREATE | Rights::MKNOD).0 != 0;
+    let named = path.parent().filter(|_| makes);
     let decided = decided.denied(Denied::File {
-        path: path.as_str().to_owned(),
+        path: named.as_ref().unwrap_or(path).as_str().to_owned(),
         rights,
         held: found.rights,
     });

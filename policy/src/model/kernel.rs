@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use ebpf_common::decide::kernel::BPF_CORE_COMMANDS;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::value::given_twice;
@@ -85,11 +86,39 @@ pub(crate) fn read(reader: &mut Reader, node: &Node) -> Kernel {
     if let Some((span, node)) = fields.entry("bpf") {
         let read = reader.words(node, "commands of bpf(2)", &NAMES, BpfCommand::from_name);
         kernel.bpf = read.map(|commands| Spanned::new(commands, span));
+        check_bpf(reader, kernel.bpf.as_ref());
     }
     if let Some((span, node)) = fields.entry("clock") {
         kernel.clock = (reader.boolean(node) == Some(true)).then_some(span);
     }
     kernel
+}
+
+/// Refuses commands that no grant can open, and warns of one that is as good as the whole host.
+fn check_bpf(reader: &mut Reader, granted: Option<&Spanned<Vec<BpfCommand>>>) {
+    let Some(Spanned {
+        value: commands,
+        span,
+    }) = granted
+    else {
+        return;
+    };
+    for command in commands {
+        if BPF_CORE_COMMANDS >> command.number() & 1 == 1 {
+            let message = format!("`{}` cannot be granted", command.name());
+            let help = "it reaches programs and maps of others, those that enforce this policy \
+                        among them";
+            reader
+                .out
+                .push(Diagnostic::error(*span, message).help(help));
+        } else if command.name() == "prog_load" {
+            let message = "`prog_load` lets the container read and trace the whole host";
+            let help = "grant it only to what may do everything on this host";
+            reader
+                .out
+                .push(Diagnostic::warning(*span, message).help(help));
+        }
+    }
 }
 
 fn read_module(reader: &mut Reader, node: &Node, modules: &mut Vec<Spanned<ModuleName>>) {

@@ -52,6 +52,7 @@ impl What {
                 "system clock".into(),
                 Some(Denied::Clock),
             ),
+            Some(Action::SignalOwner) => signal_owner(event),
             None => ("?".into(), identity(event), None),
         };
         Self {
@@ -83,6 +84,15 @@ fn signal(event: &Event) -> Parts {
         object,
         exe.map(|exe| Denied::Signal { exe, signal }),
     )
+}
+
+fn signal_owner(event: &Event) -> Parts {
+    let object = match event.detail as u32 as i32 {
+        0 => "another process".to_owned(),
+        named if named < 0 => format!("process group {}", named.unsigned_abs()),
+        named => format!("process {named}"),
+    };
+    ("signals of a file to".into(), object, None)
 }
 
 fn ptrace(event: &Event) -> Parts {

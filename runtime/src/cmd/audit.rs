@@ -63,7 +63,7 @@ pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
             log.flush();
         }
         if !args.follow {
-            report_lost(root)?;
+            report_lost()?;
             return Ok(ExitCode::SUCCESS);
         }
         wait()?;
@@ -87,11 +87,11 @@ impl Args {
 }
 
 /// Says on stderr how many events the full ring buffer lost.
-fn report_lost(root: &Path) -> Result<(), ebpf_loader::Error> {
+fn report_lost() -> Result<(), ebpf_loader::Error> {
     if !ebpf_loader::host::is_loaded() {
         return Ok(());
     }
-    let lost = match ebpf_loader::Enforcer::open(root)? {
+    let lost = match ebpf_loader::Enforcer::open()? {
         Some(enforcer) => enforcer.lost_events()?,
         None => 0,
     };

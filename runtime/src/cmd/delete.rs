@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     // Processes first, and the policy only after the last of them.
     state.cgroups.destroy()?;
     if let Some(policy) = &state.policy
-        && let Some(enforcer) = Enforcer::open(root)?
+        && let Some(enforcer) = Enforcer::open()?
     {
         withdraw(root, &enforcer, PolicyId(policy.id));
         enforcer.unload_if_unused()?;

@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 use ebpf_loader::{Enforcer, btf, host};
 use serde::Serialize;
+
+use super::say;
 
 /// Tests this host: prints each finding with its remedy.
 ///
@@ -48,20 +51,20 @@ impl Finding {
 ///
 /// # Errors
 /// JSON that cannot be written.
-pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
+pub fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let mut findings = look();
-    findings.push(trial(root));
+    findings.push(trial());
     let good = findings.iter().all(|finding| finding.good);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+        say(serde_json::to_string_pretty(&findings)?)?;
     } else if !args.quiet {
-        print(&findings);
+        print(&findings)?;
         let sum = if good {
             "this host can enforce policies"
         } else {
             "this host cannot enforce policies"
         };
-        println!("\n{sum}");
+        say(format_args!("\n{sum}"))?;
     }
     Ok(if good {
         ExitCode::SUCCESS
@@ -70,7 +73,7 @@ pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-fn print(findings: &[Finding]) {
+fn print(findings: &[Finding]) -> io::Result<()> {
     let width = findings
         .iter()
         .map(|finding| finding.what.len())
@@ -84,11 +87,12 @@ fn print(findings: &[Finding]) {
     } in findings
     {
         let mark = if *good { "ok  " } else { "FAIL" };
-        println!("{mark}  {what:width$}  {found}");
+        say(format_args!("{mark}  {what:width$}  {found}"))?;
         if let Some(remedy) = remedy {
-            println!("      {:width$}  help: {remedy}", "");
+            say(format_args!("      {:width$}  help: {remedy}", ""))?;
         }
     }
+    Ok(())
 }
 
 /// What can be seen without changing anything.
@@ -204,9 +208,9 @@ fn ftrace() -> Finding {
 }
 
 /// Loads, sees a refusal, and unloads what nothing uses.
-fn trial(root: &Path) -> Finding {
+fn trial() -> Finding {
     const WHAT: &str = "trial";
-    let tried = Enforcer::ensure(root).and_then(|enforcer| enforcer.unload_if_unused());
+    let tried = Enforcer::ensure().and_then(|enforcer| enforcer.unload_if_unused());
     match tried {
         Ok(_) => Finding::new(WHAT, true, "a refusal was seen to happen", ""),
         Err(error) => Finding {

@@ -42,6 +42,9 @@ pub enum Error {
     /// Output as JSON.
     #[error("the result cannot be written as JSON")]
     Json(#[from] serde_json::Error),
+    /// Standard output.
+    #[error("write(stdout) failed")]
+    Output(#[from] io::Error),
     /// Of a command that reports errors of several crates.
     #[error(transparent)]
     Command(#[from] Box<dyn std::error::Error>),
@@ -59,7 +62,11 @@ impl Error {
                 let known = error.downcast_ref::<ebpf_loader::Error>();
                 known.and_then(ebpf_loader::Error::help)
             }
-            Self::Call(_) | Self::Policy(_) | Self::File { .. } | Self::Json(_) => None,
+            Self::Call(_)
+            | Self::Policy(_)
+            | Self::File { .. }
+            | Self::Json(_)
+            | Self::Output(_) => None,
         }
     }
 

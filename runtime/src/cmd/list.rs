@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::Error;
+use super::say;
 use crate::state::State;
 
 /// List containers
@@ -29,20 +30,22 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
             })
         });
         let all: Vec<_> = all.collect();
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        say(serde_json::to_string_pretty(&all)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let width = states.iter().map(|state| state.id.as_str().len()).max();
     let width = width.unwrap_or_default().max(2);
-    println!(
-        "{:width$}  {:>8}  {:8}  {:20}  BUNDLE",
-        "ID", "PID", "STATUS", "POLICY"
-    );
+    let (id, pid, status, policy) = ("ID", "PID", "STATUS", "POLICY");
+    say(format_args!(
+        "{id:width$}  {pid:>8}  {status:8}  {policy:20}  BUNDLE"
+    ))?;
     for state in &states {
         let pid = running_pid(state).map_or("-".to_owned(), |pid| pid.to_string());
         let (status, policy) = (state.status().word(), policy_name(state).unwrap_or("-"));
         let (id, bundle) = (state.id.as_str(), state.bundle.display());
-        println!("{id:width$}  {pid:>8}  {status:8}  {policy:20}  {bundle}");
+        say(format_args!(
+            "{id:width$}  {pid:>8}  {status:8}  {policy:20}  {bundle}"
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -58,7 +58,7 @@ impl Cli {
             Command::State(args) => state::run(&args, &root),
             Command::List(args) => list::run(&args, &root),
             Command::Delete(args) => delete::run(&args, &root),
-            Command::Doctor(args) => Ok(doctor::run(&args, &root)?),
+            Command::Doctor(args) => Ok(doctor::run(&args)?),
             Command::Audit(args) => Ok(audit::run(&args, &root)?),
             Command::Policy(args) => Ok(policy::run(&args, &root)?),
         }
@@ -77,4 +77,16 @@ fn log_to_stderr(debug: bool) {
         .with_target(debug)
         .without_time()
         .init();
+}
+
+/// Prints a line of output. A reader that has gone (`reeve list | head`) is no failure.
+///
+/// # Errors
+/// Standard output cannot be written for any other reason.
+fn say(text: impl std::fmt::Display) -> std::io::Result<()> {
+    use std::io::{ErrorKind, Write as _};
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }

@@ -3,13 +3,14 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use policy::explain::FORMS;
 use policy::{Compiled, Diagnostics, Facts, Policy, Question, Severity};
 
+use super::say;
 use crate::failure::{Called, Failure};
 use crate::resolve;
 
@@ -77,7 +78,7 @@ pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
         } => explain(file, action, output, root),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&policy::schema())?;
-            print(&schema)?;
+            say(&schema)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -97,17 +98,17 @@ fn check(file: &Path, output: &Output, root: &Path) -> Result<ExitCode, Box<dyn 
         Err(found) => (found, 0),
     };
     if output.json {
-        print(&serde_json::to_string_pretty(&found.to_json())?)?;
+        say(&serde_json::to_string_pretty(&found.to_json())?)?;
     } else {
         print_findings(found)?;
         let errors = counted(found.count(Severity::Error), "error");
         let warnings = counted(found.count(Severity::Warning), "warning");
         match compiled.is_ok() {
-            true => print(&format!(
+            true => say(format!(
                 "{name}: good: {}, {warnings}",
                 counted(grants, "grant")
             ))?,
-            false => print(&format!("{name}: {errors}, {warnings}"))?,
+            false => say(format!("{name}: {errors}, {warnings}"))?,
         }
     }
     Ok(status(compiled.is_ok()))
@@ -141,10 +142,10 @@ fn explain(
         .map(|question| policy::explain(&policy, &compiled, &facts, question));
     let answers: Vec<_> = answers.collect();
     if output.json {
-        print(&serde_json::to_string_pretty(&answers)?)?;
+        say(&serde_json::to_string_pretty(&answers)?)?;
     } else {
         for answer in &answers {
-            print(answer.to_string().trim_end())?;
+            say(answer.to_string().trim_end())?;
         }
     }
     Ok(status(answers.iter().all(|answer| answer.allowed)))
@@ -194,13 +195,5 @@ fn print_findings(found: &Diagnostics) -> io::Result<()> {
     if found.is_empty() {
         return Ok(());
     }
-    print(found.to_string().trim_end())
-}
-
-/// A reader that has gone, as in `reeve policy schema | head`, is no failure.
-fn print(text: &str) -> io::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
+    say(found.to_string().trim_end())
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Error;
+use super::say;
 use crate::cgroup::Layout;
 use crate::launch::{GivenPolicy, Prepared, Request, check_privileges, seal};
 use crate::plan::{Host, LaunchPlan};
@@ -49,9 +50,9 @@ pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
     let plan = LaunchPlan::build(args.id, &spec, &host);
     if args.dry_run {
         if args.json {
-            println!("{}", serde_json::to_string_pretty(&plan)?);
+            say(serde_json::to_string_pretty(&plan)?)?;
         } else {
-            print!("{plan}");
+            say(plan.to_string().trim_end())?;
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::Error;
+use super::say;
 use crate::spec::ContainerId;
 use crate::state::{State, Status};
 
@@ -33,6 +34,6 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
         "bundle": state.bundle,
         "policy": state.policy.map(|policy| policy.compiled.name),
     });
-    println!("{}", serde_json::to_string_pretty(&value)?);
+    say(serde_json::to_string_pretty(&value)?)?;
     Ok(ExitCode::SUCCESS)
 }

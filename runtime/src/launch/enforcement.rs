@@ -14,7 +14,7 @@ use super::own::own_objects;
 use crate::audit;
 use crate::plan::LaunchPlan;
 use crate::resolve;
-use crate::state::{PolicyState, make_root};
+use crate::state::{DEFAULT_ROOT, PolicyState, make_root};
 
 /// A policy and the file that it was read from.
 pub struct GivenPolicy {
@@ -54,15 +54,17 @@ impl Enforcement {
         plan: &LaunchPlan,
         given: GivenPolicy,
     ) -> Result<Self, Error> {
-        let enforcer = Enforcer::ensure(root)?;
+        let enforcer = Enforcer::ensure()?;
         // From here on, going back means to unload what nobody else uses.
         let enforcer = Loaded(enforcer);
         make_root(root)?;
         let mut facts = resolve::facts(&given.policy)?;
         own_objects(&plan.rootfs, &mut facts)?;
-        facts
-            .core
-            .extend(resolve::core_object(&root.to_string_lossy())?);
+        for state in [&*root.to_string_lossy(), DEFAULT_ROOT] {
+            let known = resolve::core_object(state)?;
+            let more = known.filter(|object| !facts.core.contains(object));
+            facts.core.extend(more);
+        }
         facts.private_pid = plan.private_pid;
         facts.private_ipc = plan.private_ipc;
         let compiled = policy::compile(&given.policy, &facts).map_err(Error::Policy)?;

@@ -1,7 +1,7 @@
 //! Signals and tracing: the container's own tasks freely, others by what they execute.
 
 use super::{Reason, Verdict};
-use crate::abi::{InodeKey, NO_RULE, PolicyId, Subject, ptrace, state};
+use crate::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, Subject, kernel, ptrace, state};
 use crate::errno::EPERM;
 use crate::lookup::Lookup;
 
@@ -79,5 +79,20 @@ pub fn decide_ptrace<L: Lookup>(
         Some(found) if found.ptrace & want == want => Verdict::allow(found.rule),
         Some(found) => Verdict::refuse(EPERM, Reason::NotInGrant, found.rule),
         None => Verdict::no_grant(EPERM),
+    }
+}
+
+/// Naming a process, or a process group as a negative number, that gets a file's signals
+/// (`SIGIO`, or any by `F_SETSIG`): the kernel sends them later, from whatever task the input or
+/// output happens in, so that the sender cannot be told then. Where the pid namespace is the
+/// container's own every number is one of its processes; elsewhere only its own is.
+#[inline(always)]
+pub fn decide_signal_owner(header: &PolicyHeader, named: Option<i32>, own: i32) -> Verdict {
+    let private = header.kernel & kernel::PRIVATE_PID != 0;
+    let harmless = named.is_some_and(|number| number == 0 || number == own || number == -own);
+    if private || harmless {
+        Verdict::allow(NO_RULE)
+    } else {
+        Verdict::no_grant(EPERM)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::capability::{decide_capability, is_of_overlay};
 use super::file::*;
+use super::kernel::decide_bpf;
 use super::mount::{MountRequest, decide_mount, decide_umount, ms};
-use super::process::{Target, decide_ptrace, decide_signal};
+use super::process::{Target, decide_ptrace, decide_signal, decide_signal_owner};
 use super::*;
 use crate::abi::*;
 use crate::errno::{EACCES, EPERM, EXDEV};
@@ -469,4 +470,45 @@ fn only_what_an_overlay_does_behind_its_files_is_the_kernels_own() {
         !is_of_overlay(&header, 21, None, true),
         "a worker of io_uring"
     );
+}
+
+#[test]
+fn no_grant_of_bpf_reaches_objects_of_others() {
+    let header = PolicyHeader {
+        bpf_commands: u64::MAX,
+        ..PolicyHeader::default()
+    };
+    for command in [7, 13, 14, 29, 30, 34] {
+        assert_eq!(
+            decide_bpf(&header, command).reason,
+            Reason::Core,
+            "{command}"
+        );
+    }
+    assert!(decide_bpf(&header, 0).allowed());
+    assert!(!decide_bpf(&header, 64).allowed());
+    assert!(!decide_bpf(&PolicyHeader::default(), 0).allowed());
+}
+
+#[test]
+fn a_file_signals_only_its_own_process_among_those_of_the_host() {
+    let shared = PolicyHeader::default();
+    for named in [Some(0), Some(70), Some(-70)] {
+        assert!(
+            decide_signal_owner(&shared, named, 70).allowed(),
+            "{named:?}"
+        );
+    }
+    for named in [Some(1), Some(-1), Some(71), None] {
+        assert_eq!(
+            decide_signal_owner(&shared, named, 70).errno,
+            EPERM,
+            "{named:?}"
+        );
+    }
+    let private = PolicyHeader {
+        kernel: crate::abi::kernel::PRIVATE_PID,
+        ..shared
+    };
+    assert!(decide_signal_owner(&private, None, 70).allowed());
 }
