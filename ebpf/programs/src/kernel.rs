@@ -18,7 +18,7 @@ use ebpf_common::lookup::Lookup;
 use crate::field::load;
 use crate::object::{Dentry, credentials_borrowed, super_identity};
 use crate::report::{Refusal, refuse};
-use crate::subject;
+use crate::subject::{self, when_enforced};
 use crate::tables::Tables;
 
 /// `CAP_OPT_NOAUDIT`: the kernel only asks whether the capability could be used.
@@ -53,13 +53,7 @@ fn system_call() -> Option<u32> {
 /// Use of a capability that the task holds.
 #[lsm(hook = "capable")]
 pub fn capable(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(4);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 4);
     let namespace: *const u8 = ctx.arg(1);
     let capability: u32 = ctx.arg(2);
     let options: u32 = ctx.arg(3);
@@ -144,13 +138,7 @@ fn bpf_command(ctx: &LsmContext) -> i32 {
 /// Data that the kernel is to load from memory.
 #[lsm(hook = "kernel_load_data")]
 pub fn kernel_load_data(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(2);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 2);
     settle(
         &ctx,
         Hook::KernelLoadData,
@@ -164,13 +152,7 @@ pub fn kernel_load_data(ctx: LsmContext) -> i32 {
 /// A file that the kernel is to read into itself.
 #[lsm(hook = "kernel_read_file")]
 pub fn kernel_read_file(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(3);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 3);
     let file: *const u8 = ctx.arg(0);
     // SAFETY: the hook's argument is trusted.
     let dentry = unsafe { Dentry::of_file(file) };
@@ -194,13 +176,7 @@ pub fn kernel_read_file(ctx: LsmContext) -> i32 {
 /// Setting the clock.
 #[lsm(hook = "settime")]
 pub fn settime(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(2);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 2);
     let verdict = by_header(policy, decide_clock);
     settle(&ctx, Hook::Settime, Action::Clock, policy, verdict, 0)
 }

@@ -16,7 +16,7 @@ use crate::field::load;
 use crate::maps::{SUPER_OWNERS, SUPERS};
 use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
-use crate::subject;
+use crate::subject::{self, when_enforced};
 use crate::tables::Tables;
 
 const BPF_ANY: u64 = 0;
@@ -92,13 +92,7 @@ fn decide(
 /// `mount(2)`: everything it can do.
 #[lsm(hook = "sb_mount")]
 pub fn sb_mount(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(5);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 5);
     let flags: u64 = ctx.arg(3);
     let fs_type = if flags & ms::BIND != 0 {
         type_hash(&BIND)
@@ -128,13 +122,7 @@ pub fn sb_mount(ctx: LsmContext) -> i32 {
 /// which is a bind.
 #[lsm(hook = "move_mount")]
 pub fn move_mount(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(2);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 2);
     let from: *const u8 = ctx.arg(0);
     // SAFETY: the hook's argument is trusted.
     let super_block = unsafe { Dentry::of_path(from) }.super_block();
@@ -180,13 +168,7 @@ fn ms_flags(flags: u32) -> u64 {
 /// Unmounting.
 #[lsm(hook = "sb_umount")]
 pub fn sb_umount(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(2);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 2);
     let mount: *const u8 = ctx.arg(0);
     // SAFETY: the hook's argument is trusted.
     let super_block: *const u8 = unsafe { load(mount, Field::MountSuper) };

@@ -14,7 +14,7 @@ use crate::field::load;
 use crate::files::decide_entry;
 use crate::object::{Dentry, rights_at};
 use crate::report::{Refusal, refuse};
-use crate::subject;
+use crate::subject::when_enforced;
 
 const FMODE_CREATED: u32 = 1 << 20;
 const RENAME_EXCHANGE: u32 = 2;
@@ -28,13 +28,7 @@ macro_rules! on_path {
         $(#[$doc])*
         #[lsm(hook = $lsm)]
         pub fn $name(ctx: LsmContext) -> i32 {
-            let previous: i32 = ctx.arg($previous);
-            if previous != 0 {
-                return previous;
-            }
-            let Some(policy) = subject::enforced() else {
-                return 0;
-            };
+            let policy = when_enforced!(ctx, $previous);
             // SAFETY: the hook's argument is trusted.
             let dentry = unsafe { Dentry::of_path(ctx.arg($path)) };
             decide_entry(&ctx, Hook::$hook, policy, dentry, || Rights::$right)
@@ -49,13 +43,7 @@ macro_rules! on_entry {
         $(#[$doc])*
         #[lsm(hook = $lsm)]
         pub fn $name(ctx: LsmContext) -> i32 {
-            let previous: i32 = ctx.arg($previous);
-            if previous != 0 {
-                return previous;
-            }
-            let Some(policy) = subject::enforced() else {
-                return 0;
-            };
+            let policy = when_enforced!(ctx, $previous);
             decide_entry(&ctx, Hook::$hook, policy, Dentry(ctx.arg($entry)), || Rights::$right)
         }
     };
@@ -109,13 +97,7 @@ on_entry! {
 /// Making a file, or a node, fifo or socket.
 #[lsm(hook = "path_mknod")]
 pub fn path_mknod(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(4);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 4);
     let mode: u32 = ctx.arg(2);
     // SAFETY: the hook's argument is trusted.
     let directory = unsafe { Dentry::of_path(ctx.arg(0)) };
@@ -130,13 +112,7 @@ pub fn path_mknod(ctx: LsmContext) -> i32 {
 /// Cutting a file by descriptor; the one that made the file may.
 #[lsm(hook = "file_truncate")]
 pub fn file_truncate(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(1);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 1);
     let file: *const u8 = ctx.arg(0);
     // SAFETY: the hook's argument is trusted; `f_mode` is 32 bits.
     let created = unsafe { load::<u32>(file, Field::FileMode) } & FMODE_CREATED != 0;
@@ -199,13 +175,7 @@ fn place(
 /// Giving a file another name.
 #[lsm(hook = "path_link")]
 pub fn path_link(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(3);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 3);
     // SAFETY: the hook's argument is trusted.
     let directory = unsafe { Dentry::of_path(ctx.arg(1)) };
     place(
@@ -221,13 +191,7 @@ pub fn path_link(ctx: LsmContext) -> i32 {
 /// Renaming, both ways for an exchange; what is replaced is deleted.
 #[lsm(hook = "path_rename")]
 pub fn path_rename(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(5);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 5);
     let (old, new) = (Dentry(ctx.arg(1)), Dentry(ctx.arg(3)));
     let flags: u32 = ctx.arg(4);
     // SAFETY: the hook's argument is trusted.

@@ -17,7 +17,7 @@ use ebpf_common::lookup::Lookup;
 use crate::field::load;
 use crate::object::super_identity;
 use crate::report::{Refusal, refuse};
-use crate::subject;
+use crate::subject::{self, when_enforced};
 use crate::tables::Tables;
 
 /// What a task is: its subject, and the file it executes.
@@ -70,13 +70,7 @@ fn refusal(hook: Hook, action: Action, task: *const u8, target: &Target, detail:
 /// descriptors, namespaces.
 #[lsm(hook = "ptrace_access_check")]
 pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(2);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 2);
     let child: *const u8 = ctx.arg(0);
     let mode: u32 = ctx.arg(1);
     let target = target(child);
@@ -94,13 +88,7 @@ pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
 /// Sending a signal.
 #[lsm(hook = "task_kill")]
 pub fn task_kill(ctx: LsmContext) -> i32 {
-    let previous: i32 = ctx.arg(4);
-    if previous != 0 {
-        return previous;
-    }
-    let Some(policy) = subject::enforced() else {
-        return 0;
-    };
+    let policy = when_enforced!(ctx, 4);
     let task: *const u8 = ctx.arg(0);
     let signal: u32 = ctx.arg(2);
     let target = target(task);

@@ -90,6 +90,22 @@ pub(crate) fn enforced() -> Option<PolicyId> {
     }
 }
 
+/// How every deciding hook begins: an earlier refusal stands, and a task without a policy in force
+/// goes its way. `$previous` is the argument that holds what the hook has answered so far.
+macro_rules! when_enforced {
+    ($ctx:expr, $previous:literal) => {{
+        let previous: i32 = $ctx.arg($previous);
+        if previous != 0 {
+            return previous;
+        }
+        match $crate::subject::enforced() {
+            Some(policy) => policy,
+            None => return 0,
+        }
+    }};
+}
+pub(crate) use when_enforced;
+
 /// A child belongs to its parent's container, or is not made.
 #[lsm(hook = "task_alloc")]
 pub fn task_alloc(ctx: LsmContext) -> i32 {

@@ -1,0 +1,97 @@
+//! A refused process cannot tell Reeve from a lack of privilege: the errno is what an ordinary user gets.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use reeve_tests::fixture::in_container;
+use reeve_tests::host::Bystander;
+use reeve_tests::{PolicyText, Report, host, tools};
+
+use crate::support::{Contained, Grounds};
+
+/// What the same attempt comes to for user 65534 on the host. `/host` is the root there.
+fn unprivileged(action: &str) -> Option<i32> {
+    let probe = tools::find("probe").expect("the probe");
+    let action = action.replace("/host/", "/");
+    let words: Vec<&str> = ["as", "65534"]
+        .into_iter()
+        .chain(action.split(' '))
+        .collect();
+    let output = Command::new(probe)
+        .args(&words)
+        .output()
+        .expect("run the probe");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Report::parse(&text).expect("its line").outcome.errno()
+}
+
+#[test]
+fn errno_as_unprivileged() {
+    let grounds = Grounds::new();
+    let plot = grounds.plot("closed");
+    for file in ["file", "second"] {
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(plot.join(file), private).expect("chmod");
+    }
+    for directory in [plot.clone(), plot.join("directory")] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    let target = Bystander::start(grounds.fixture().at("target")).expect("a bystander");
+    let (at, pid) = (in_container(&plot), target.pid());
+    let module = host::module_file("dummy").expect("a module");
+    // What keeps a module out shall not be that its file cannot be read.
+    let policy = PolicyText::new("errnos").file(&module, "read");
+    let module = in_container(&module);
+    let actions = [
+        format!("open r {at}/file"),
+        format!("open w {at}/file"),
+        format!("open trunc {at}/file"),
+        format!("create {at}/new"),
+        format!("mkdir {at}/new"),
+        format!("mknod {at}/fifo fifo"),
+        format!("symlink file {at}/new"),
+        format!("unlink {at}/file"),
+        format!("rmdir {at}/directory"),
+        format!("rename {at}/file {at}/new"),
+        format!("truncate {at}/file 0"),
+        format!("chmod {at}/file 0777"),
+        format!("chown {at}/file 1 1"),
+        format!("setxattr {at}/file user.reeve x"),
+        format!("exec {at}/file"),
+        format!("kill {pid} 9"),
+        format!("kill {pid} 0"),
+        format!("ptrace-attach {pid}"),
+        format!("process-vm-read {pid} 4096"),
+        format!("finit-module {module}"),
+        "mount-tmpfs /host/mnt".to_owned(),
+        "mount-bind /host/tmp /host/mnt".to_owned(),
+        "umount /host/tmp".to_owned(),
+        "fsopen-tmpfs /host/mnt".to_owned(),
+        "chroot /host/srv".to_owned(),
+        "bpf-map-create".to_owned(),
+        "bpf-prog-load".to_owned(),
+        "settime".to_owned(),
+        "settimeofday".to_owned(),
+        "sethostname unprivileged".to_owned(),
+        "swapon /host/srv".to_owned(),
+        "reboot-keys".to_owned(),
+        "packet-socket".to_owned(),
+        "open r /host/dev/vdc".to_owned(),
+        "open w /host/proc/sys/kernel/core_pattern".to_owned(),
+        "open w /host/etc/shadow".to_owned(),
+        "open r /host/etc/shadow".to_owned(),
+    ];
+    let mut contained = Contained::among_host_processes(policy);
+    let mut wrong = Vec::new();
+    for action in actions {
+        let (here, there) = (contained.attempt(&action).errno(), unprivileged(&action));
+        if here != there || here == Some(0) {
+            wrong.push(format!(
+                "`{action}`: under the policy {here:?}, unprivileged {there:?}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    contained.end();
+}

@@ -1,0 +1,129 @@
+//! Opening a file through io_uring, in a worker of the kernel's.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use crate::act::{Action, Done, Failure, action, done, path};
+use crate::files::{fd, mode_flags};
+use crate::sys::{Arg, call, counter, descriptor, load, poke};
+
+pub(crate) const ACTIONS: &[Action] = &[
+    action("uring-open", "MODE PATH", |words| {
+        uring_open(words, IOSQE_ASYNC)
+    }),
+    action("uring-open-inline", "MODE PATH", |words| {
+        uring_open(words, 0)
+    }),
+];
+
+// `include/uapi/linux/io_uring.h`.
+const IORING_OP_OPENAT: u8 = 18;
+const IOSQE_ASYNC: u8 = 1 << 4;
+const IORING_OFF_SQ_RING: i64 = 0;
+const IORING_OFF_CQ_RING: i64 = 0x800_0000;
+const IORING_OFF_SQES: i64 = 0x1000_0000;
+const IORING_ENTER_GETEVENTS: i64 = 1;
+const RING_BYTES: i64 = 4096;
+
+/// `struct io_uring_params`, 120 bytes, as words of 32 bits: the offsets of the submission ring from word 10, those of
+/// the completion ring from word 20.
+struct Params([u8; 120]);
+
+impl Params {
+    fn word(&self, at: usize) -> usize {
+        let bytes = [
+            self.0[at * 4],
+            self.0[at * 4 + 1],
+            self.0[at * 4 + 2],
+            self.0[at * 4 + 3],
+        ];
+        u32::from_ne_bytes(bytes) as usize
+    }
+}
+
+struct Ring {
+    fd: OwnedFd,
+    params: Params,
+    submissions: usize,
+    completions: usize,
+    entries: usize,
+}
+
+impl Ring {
+    fn new() -> Result<Self, Failure> {
+        let mut params = Params([0; 120]);
+        let fd = descriptor(
+            "io_uring_setup",
+            libc::SYS_io_uring_setup,
+            [Arg::Int(1), Arg::Out(&mut params.0)],
+        )?;
+        let map = |offset| map_ring(&fd, offset);
+        let (submissions, completions) = (map(IORING_OFF_SQ_RING)?, map(IORING_OFF_CQ_RING)?);
+        let entries = map(IORING_OFF_SQES)?;
+        Ok(Self {
+            fd,
+            params,
+            submissions,
+            completions,
+            entries,
+        })
+    }
+
+    /// Submits one entry, waits for its completion, and returns the result.
+    fn run(&self, entry: &[u8; 64]) -> Result<i32, Failure> {
+        poke(self.entries, entry);
+        let (tail, array) = (self.params.word(11), self.params.word(16));
+        poke(self.submissions + array, &0u32.to_ne_bytes());
+        counter(self.submissions + tail).fetch_add(1, Ordering::Release);
+        call(
+            "io_uring_enter",
+            libc::SYS_io_uring_enter,
+            [
+                fd(self.fd.as_fd()),
+                Arg::Int(1),
+                Arg::Int(1),
+                Arg::Int(IORING_ENTER_GETEVENTS),
+                Arg::Int(0),
+                Arg::Int(0),
+            ],
+        )?;
+        // `struct io_uring_cqe`: 8 bytes of user data, then the result.
+        Ok(load(self.completions + self.params.word(25) + 8) as i32)
+    }
+}
+
+fn map_ring(ring: &OwnedFd, offset: i64) -> Result<usize, Failure> {
+    let address = call(
+        "mmap",
+        libc::SYS_mmap,
+        [
+            Arg::Int(0),
+            Arg::Int(RING_BYTES),
+            Arg::Int((libc::PROT_READ | libc::PROT_WRITE).into()),
+            Arg::Int((libc::MAP_SHARED | libc::MAP_POPULATE).into()),
+            fd(ring.as_fd()),
+            Arg::Int(offset),
+        ],
+    )?;
+    usize::try_from(address).map_err(|_| Failure::Call("mmap", libc::ENOMEM))
+}
+
+fn uring_open(words: &[&str], flags: u8) -> Done {
+    let [mode, file] = words else {
+        return Err(Failure::Usage);
+    };
+    let (file, open_flags) = (path(file)?, mode_flags(mode)?);
+    let ring = Ring::new()?;
+    // `struct io_uring_sqe`: opcode, flags, descriptor at 4, path at 16, mode at 24, open flags at 28.
+    let mut entry = [0u8; 64];
+    entry[0] = IORING_OP_OPENAT;
+    entry[1] = flags;
+    entry[4..8].copy_from_slice(&libc::AT_FDCWD.to_ne_bytes());
+    entry[16..24].copy_from_slice(&(file.as_ptr().expose_provenance() as u64).to_ne_bytes());
+    entry[24..28].copy_from_slice(&0o600u32.to_ne_bytes());
+    entry[28..32].copy_from_slice(&open_flags.to_ne_bytes());
+    match ring.run(&entry)? {
+        result if result < 0 => Err(Failure::Call("io_uring openat", -result)),
+        _ => done(),
+    }
+}

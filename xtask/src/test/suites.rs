@@ -1,0 +1,260 @@
+//! The suites that run on real kernels.
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Result, bail};
+use guest_init::Outcome;
+use tempfile::TempDir;
+
+use super::step::{Done, Failed, Step, Steps, results};
+use crate::build::{self, Guest};
+use crate::setup::kernels::{self, Kernel};
+use crate::vm::{self, Ending, Machine, Show, Verdict};
+
+/// An integration test of `reeve-tests` that needs a machine to itself.
+struct Suite {
+    /// Name of the test target.
+    name: &'static str,
+    /// Added to the kernel's command line.
+    append: &'static str,
+    /// Seconds it may take under emulation.
+    limit_seconds: u64,
+    /// Tests that it may leave out; each says why in its `ignore` attribute.
+    may_ignore: &'static [&'static str],
+}
+
+/// Every one runs on every kernel, in this order.
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "enforce",
+        append: "",
+        limit_seconds: 1200,
+        may_ignore: &[],
+    },
+    Suite {
+        name: "lifecycle",
+        append: "",
+        limit_seconds: 1200,
+        may_ignore: &[],
+    },
+    Suite {
+        name: "no_lsm",
+        append: "lsm=landlock,lockdown,yama,apparmor",
+        limit_seconds: 300,
+        may_ignore: &[],
+    },
+];
+
+const MEMORY_MIB: u32 = 2048;
+
+/// Machines at a time; each takes [`MEMORY_MIB`].
+const MOST_MACHINES: usize = 4;
+
+/// Which suites on which kernels.
+pub(crate) struct Wanted<'a> {
+    /// A kernel's name or `all`.
+    pub(crate) kernel: &'a str,
+    /// Only this suite.
+    pub(crate) suite: Option<&'a str>,
+    /// More arguments for the test runner.
+    pub(crate) runner: &'a [String],
+}
+
+/// Runs the steps.
+pub(crate) fn run(steps: &mut Steps, wanted: &Wanted<'_>) {
+    let mut ready = None;
+    steps.run("machines", || {
+        vm::ensure()?;
+        ready = Some((
+            kernels::named(wanted.kernel)?,
+            suites(wanted)?,
+            payload(wanted)?,
+        ));
+        Ok(())
+    });
+    // Without machines the step above has failed, and so has the run.
+    let Some((kernels, suites, payload)) = ready else {
+        return;
+    };
+    // The longest suite first on every kernel, so that the last machine has little left to do.
+    let runs: Vec<Run<'_>> = suites
+        .iter()
+        .flat_map(|suite| {
+            kernels
+                .iter()
+                .rev()
+                .map(move |kernel| Run { suite, kernel })
+        })
+        .collect();
+    let perform = |run: &Run<'_>| {
+        let output = || run.perform(&payload, wanted.runner);
+        Step::perform(&run.name(), || output().map(Done::Ran))
+    };
+    for step in side_by_side(&runs, perform) {
+        steps.add(step);
+    }
+}
+
+/// Does `perform` for each of `runs`, one for each processor at a time; the results in order.
+///
+/// A suite keeps about one emulated processor busy.
+fn side_by_side(runs: &[Run<'_>], perform: impl Fn(&Run<'_>) -> Step + Sync) -> Vec<Step> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(run) = runs.get(index) else { return };
+            let step = perform(run);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((index, step));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..processors.min(MOST_MACHINES) {
+            scope.spawn(work);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, step)| step).collect()
+}
+
+fn suites(wanted: &Wanted<'_>) -> Result<Vec<&'static Suite>> {
+    let is_wanted = |suite: &&Suite| wanted.suite.is_none_or(|name| name == suite.name);
+    let found: Vec<&Suite> = SUITES.iter().filter(is_wanted).collect();
+    if found.is_empty() {
+        let names = SUITES
+            .iter()
+            .map(|suite| suite.name)
+            .collect::<Vec<_>>()
+            .join(", ");
+        bail!("no such suite\nhelp: there are {names}");
+    }
+    Ok(found)
+}
+
+/// Builds the suites with what they drive.
+fn payload(wanted: &Wanted<'_>) -> Result<TempDir> {
+    let tests: Vec<&str> = suites(wanted)?.iter().map(|suite| suite.name).collect();
+    build::guest_payload(&Guest {
+        bins: &["reeve", "probe"],
+        tests: &tests,
+    })
+}
+
+/// One suite on one kernel.
+struct Run<'a> {
+    suite: &'static Suite,
+    kernel: &'a Kernel,
+}
+
+impl Run<'_> {
+    fn name(&self) -> String {
+        format!("{} on {}", self.suite.name, self.kernel.version())
+    }
+
+    /// Runs the suite in a machine of its own; what it printed, if all of it passed.
+    fn perform(&self, payload: &TempDir, runner: &[String]) -> Result<String> {
+        let program = format!("/payload/bin/{}", self.suite.name);
+        let fixed = [program, "--test-threads=1".to_owned()];
+        let argv = fixed.into_iter().chain(runner.iter().cloned()).collect();
+        let prefix = format!("{} | ", self.name());
+        let verdict = Machine {
+            name: self.suite.name.to_owned(),
+            kernel: self.kernel.clone(),
+            append: self.suite.append.to_owned(),
+            memory_mib: MEMORY_MIB,
+            payload: Some(payload.path().to_owned()),
+            job: vm::batch(argv, self.suite.limit_seconds),
+            show: Show::Prefixed(prefix.clone()),
+        }
+        .run()?;
+        verdict.print(&prefix);
+        match self.suite.complaint(&verdict) {
+            None => Ok(verdict.output),
+            Some(what) => Err(Failed {
+                what,
+                output: verdict.output,
+            }
+            .into()),
+        }
+    }
+}
+
+impl Suite {
+    /// What is wrong with a run, if anything.
+    fn complaint(&self, verdict: &Verdict) -> Option<String> {
+        let output = &verdict.output;
+        if let Ending::Job(Outcome::Exit(status)) = verdict.ending {
+            if status != 0 {
+                let failed = first_failure(output);
+                return Some(failed.unwrap_or_else(|| format!("the suite exited with {status}")));
+            }
+            if results(output).is_empty() {
+                return Some("the suite gave no result".to_owned());
+            }
+            let ignored = self.unlisted_ignore(output)?;
+            return Some(format!("`{ignored}` is ignored and not listed"));
+        }
+        let during = output.lines().rev().find_map(unfinished);
+        let during = during.map_or(String::new(), |test| format!(" during `{test}`"));
+        Some(format!("{}{during}", verdict.ending))
+    }
+
+    /// A test that the suite left out without leave.
+    fn unlisted_ignore<'a>(&self, output: &'a str) -> Option<&'a str> {
+        output.lines().find_map(|line| {
+            let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
+            (result.starts_with("ignored") && !self.may_ignore.contains(&name)).then_some(name)
+        })
+    }
+}
+
+/// The test of a line that has no result yet.
+fn unfinished(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... ")
+}
+
+/// The first failed test, for the summary.
+fn first_failure(output: &str) -> Option<String> {
+    let failed = |line: &&str| line.starts_with("test ") && line.ends_with("FAILED");
+    let mut lines = output.lines().filter(failed);
+    let first = lines.next()?;
+    Some(match lines.count() {
+        0 => first.to_owned(),
+        more => format!("{first} (and {more} more)"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SUITES, first_failure, unfinished};
+
+    #[test]
+    fn an_unlisted_ignore_is_found() {
+        let output = "test a::b ... ok\ntest c::d ... ignored, needs a disk\n";
+        assert_eq!(SUITES[0].unlisted_ignore(output), Some("c::d"));
+        assert_eq!(SUITES[0].unlisted_ignore("test a::b ... ok\n"), None);
+    }
+
+    #[test]
+    fn the_test_that_hung_is_named() {
+        assert_eq!(unfinished("test a::b ... "), Some("a::b"));
+        assert_eq!(unfinished("test a::b ... ok"), None);
+    }
+
+    #[test]
+    fn failures_are_named_and_counted() {
+        let output = "test a ... FAILED\ntest b ... ok\ntest c ... FAILED\n";
+        assert_eq!(
+            first_failure(output).as_deref(),
+            Some("test a ... FAILED (and 1 more)")
+        );
+        assert_eq!(first_failure("test b ... ok\n"), None);
+    }
+}
