@@ -16,14 +16,16 @@ use crate::support::{Contained, Grounds, prepared};
 struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    /// Mounts an overlay over its own lower directory, with a new upper one in `layers`.
+    /// Moves `root` into `layers` as the lower layer of an overlay, and mounts that in its place.
     fn overlay(root: &'a Path, layers: &Path) -> Self {
-        let (upper, work) = (layers.join("upper"), layers.join("work"));
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| layers.join(name));
+        fs::rename(root, &lower).expect("rename");
+        fs::create_dir(root).expect("mkdir");
         fs::create_dir(&upper).expect("mkdir");
         fs::create_dir(&work).expect("mkdir");
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
-            root.display(),
+            lower.display(),
             upper.display(),
             work.display()
         );
@@ -83,10 +85,8 @@ fn an_overlay_root_is_free() {
     contained.refused("capable", EPERM, "sethostname overlay");
     contained.end();
     drop(mounted);
-    assert_eq!(
-        fs::read_to_string(root.join("own/gone")).expect("read"),
-        "lower\n"
-    );
+    let lower = fs::read_to_string(layers.join("lower/own/gone")).expect("read");
+    assert_eq!(lower, "lower\n", "the lower layer has changed");
 }
 
 /// The layers themselves are the host's: seen beside the overlay they are not to be changed.

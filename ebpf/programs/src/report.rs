@@ -1,10 +1,7 @@
 //! Refusals: recorded for `reeve audit`, then returned, unless the section is in audit mode.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    bpf_probe_read_kernel_str_bytes,
-};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use aya_ebpf::programs::LsmContext;
 use aya_log_ebpf::debug;
 use ebpf_common::abi::{PolicyId, Section};
@@ -152,12 +149,10 @@ fn components(names: &mut [[u8; COMPONENT_BYTES]; COMPONENTS], dentry: u64) -> u
             return depth as u32;
         }
         let name: u64 = probe(at, Field::DentryName).unwrap_or(0);
-        // SAFETY: the helper reads any address and reports a fault.
-        let copied =
-            unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, &mut names[depth]) };
-        if copied.is_err() {
-            names[depth][0] = 0;
-        }
+        let (to, from) = (names[depth].as_mut_ptr(), name as *const u8);
+        // SAFETY: `to` has room for the length given; the helper reads any address, and leaves
+        // zeroes at a fault, which needs no branch that the verifier would have to follow.
+        unsafe { bpf_probe_read_kernel_str(to.cast(), COMPONENT_BYTES as u32, from.cast()) };
         at = parent;
         depth += 1;
     }

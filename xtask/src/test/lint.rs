@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::step::{Done, Steps};
+use super::suites;
 use crate::cmd::Cmd;
 use crate::setup::{self, Need};
 use crate::{docs, paths, tidy};
@@ -42,7 +43,9 @@ fn clippy() -> Result<()> {
     // Not for the eBPF programs: clippy's compiler has no `core` for their target.
     let [workspace, _] = manifests();
     let cargo = cargo("clippy", &workspace).args(["--workspace", "--all-targets", "--quiet"]);
-    cargo.args(["--", "-D", "warnings"]).run()
+    // `--all-targets` passes over what is not run on the host.
+    let suites = suites::names().flat_map(|name| ["--test", name]);
+    cargo.args(suites).args(["--", "-D", "warnings"]).run()
 }
 
 fn deny() -> Result<()> {

@@ -124,15 +124,16 @@ fn side_by_side(runs: &[Run<'_>], perform: impl Fn(&Run<'_>) -> Step + Sync) -> 
     done.into_iter().map(|(_, step)| step).collect()
 }
 
+/// Names of the test targets.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().map(|suite| suite.name)
+}
+
 fn suites(wanted: &Wanted<'_>) -> Result<Vec<&'static Suite>> {
     let is_wanted = |suite: &&Suite| wanted.suite.is_none_or(|name| name == suite.name);
     let found: Vec<&Suite> = SUITES.iter().filter(is_wanted).collect();
     if found.is_empty() {
-        let names = SUITES
-            .iter()
-            .map(|suite| suite.name)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let names = names().collect::<Vec<_>>().join(", ");
         bail!("no such suite\nhelp: there are {names}");
     }
     Ok(found)
@@ -163,7 +164,6 @@ impl Run<'_> {
         let program = format!("/payload/bin/{}", self.suite.name);
         let fixed = [program, "--test-threads=1".to_owned()];
         let argv = fixed.into_iter().chain(runner.iter().cloned()).collect();
-        let prefix = format!("{} | ", self.name());
         let verdict = Machine {
             name: self.suite.name.to_owned(),
             kernel: self.kernel.clone(),
@@ -171,10 +171,10 @@ impl Run<'_> {
             memory_mib: MEMORY_MIB,
             payload: Some(payload.path().to_owned()),
             job: vm::batch(argv, self.suite.limit_seconds),
-            show: Show::Prefixed(prefix.clone()),
+            show: Show::Named(self.name()),
         }
         .run()?;
-        verdict.print(&prefix);
+        verdict.print(&format!("{} | ", self.name()));
         match self.suite.complaint(&verdict) {
             None => Ok(verdict.output),
             Some(what) => Err(Failed {

@@ -1,6 +1,7 @@
 //! Shows a job's output as it comes.
 
 use std::io::{self, Write as _};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
@@ -11,13 +12,15 @@ pub(crate) enum Show {
     Nothing,
     /// Every byte, at once.
     Plain,
-    /// Line by line with this before each, for machines that run at the same time.
-    Prefixed(String),
+    /// Line by line with this name and the seconds since the start before each, for machines that
+    /// run at the same time.
+    Named(String),
 }
 
 /// One job's output on this program's standard output.
 pub(crate) struct Screen {
     show: Show,
+    start: Instant,
     /// A line without its end yet.
     pending: Vec<u8>,
     /// Whether what was shown ends in the middle of a line.
@@ -29,6 +32,7 @@ impl Screen {
     pub(crate) fn new(show: Show) -> Self {
         Screen {
             show,
+            start: Instant::now(),
             pending: Vec::new(),
             open_line: false,
         }
@@ -39,7 +43,8 @@ impl Screen {
         let text = match &self.show {
             Show::Nothing => return Ok(()),
             Show::Plain => bytes.to_vec(),
-            Show::Prefixed(prefix) => {
+            Show::Named(name) => {
+                let prefix = format!("{name} {:>3}s | ", self.start.elapsed().as_secs());
                 self.pending.extend_from_slice(bytes);
                 let mut lines = Vec::new();
                 while let Some(end) = self.pending.iter().position(|&byte| byte == b'\n') {

@@ -1,0 +1,94 @@
+//! The programs themselves: loaded by the first container that needs them, gone with the last, whatever happened.
+
+use std::fs;
+use std::time::Duration;
+
+use reeve_tests::bundle::Config;
+use reeve_tests::fixture::in_container;
+use reeve_tests::{Fixture, host};
+
+use crate::killed::{self, Start};
+use crate::support::{alone, free, nothing_left, run, shell, waiting};
+
+/// These tests are about the first and the last container.
+fn needs_an_untouched_machine() {
+    let pins = host::pins();
+    assert!(
+        pins.is_empty(),
+        "a container with a policy runs, or one has left its pins: {pins:#?}"
+    );
+}
+
+#[test]
+fn success_leaves_no_pins() {
+    needs_an_untouched_machine();
+    for container in [free(shell("true")), alone(shell("true"))] {
+        let finished = run(&container);
+        assert!(finished.status.success(), "{}", finished.stderr);
+        nothing_left(&container, "success");
+        needs_an_untouched_machine();
+    }
+}
+
+#[test]
+fn failure_leaves_no_pins() {
+    needs_an_untouched_machine();
+    let args = vec!["/no/such/program".to_owned()];
+    let container = alone(Config {
+        args,
+        ..shell("true")
+    });
+    assert!(!run(&container).status.success());
+    nothing_left(&container, "failure");
+    needs_an_untouched_machine();
+}
+
+/// The programs stay while any container needs them, and go with the last.
+#[test]
+fn the_last_one_unloads() {
+    needs_an_untouched_machine();
+    let (one, two) = (waiting("first"), waiting("second"));
+    assert!(
+        !host::pins().is_empty(),
+        "nothing is pinned while two containers run"
+    );
+    one.finish().expect("finish");
+    assert!(
+        !host::pins().is_empty(),
+        "nothing is pinned while a container runs"
+    );
+    two.finish().expect("finish");
+    needs_an_untouched_machine();
+}
+
+/// Killed while the programs are being loaded: the next start is not led astray by half a set.
+#[test]
+fn killed_while_loading() {
+    const KILLS: u32 = 3;
+    needs_an_untouched_machine();
+    let fixture = Fixture::new().expect("a directory");
+    let canary = fixture.file("canary", "untouched\n").expect("a canary");
+    let inside = in_container(&canary);
+    let start = killed::time_of_a_start(&inside);
+    for kill in 1..=KILLS {
+        let delay = start.mul_f64(f64::from(kill) / f64::from(KILLS + 1));
+        let moment = format!("kill {kill}, after {delay:?} of {start:?}");
+        killed::one_kill(
+            &inside,
+            &Start {
+                delay,
+                host_pid: false,
+                moment: &moment,
+            },
+        );
+    }
+    waiting("after-kills").finish().expect("finish");
+    assert_eq!(
+        fs::read_to_string(&canary).expect("read the canary"),
+        "untouched\n"
+    );
+    let gone = host::wait_until("the programs' end", Duration::from_secs(10), || {
+        host::pins().is_empty().then_some(())
+    });
+    gone.expect("the last container leaves no pins");
+}
