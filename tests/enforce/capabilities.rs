@@ -87,7 +87,8 @@ fn capabilities_in_an_own_user_namespace() {
     contained.end();
 }
 
-/// A 32-bit system call has other numbers, 21 is `mount` there and `access` here: neither grant opens it.
+/// A 32-bit system call has other numbers, 21 is `mount` there and `access` here: neither grant
+/// opens it.
 #[test]
 fn compatibility_numbers_are_not_native_ones() {
     let policies = [

@@ -120,7 +120,8 @@ fn pins_are_out_of_reach() {
     contained.end();
 }
 
-/// Commands with which an object of Reeve's could be opened: no policy gives them, or they do not open Reeve's.
+/// Commands with which an object of Reeve's could be opened: no policy gives them, or they do not
+/// open Reeve's.
 #[test]
 fn objects_are_out_of_reach() {
     for command in [

@@ -1,4 +1,5 @@
-//! A refused process cannot tell Reeve from a lack of privilege: the errno is what an ordinary user gets.
+//! A refused process cannot tell Reeve from a lack of privilege: the errno is what an ordinary user
+//! gets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

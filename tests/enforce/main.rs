@@ -1,6 +1,7 @@
-//! Every hook that Reeve attaches, allowing and refusing, and every way out of a container that we could think of.
+//! Every hook that Reeve attaches, allowing and refusing, and every way out of a container that we
+//! could think of.
 //!
-//! Runs as root in a machine to throw away, one test at a time. The test of hook `h` are named in
+//! Runs as root in a machine to throw away, one test at a time. The tests of each hook are named in
 //! `ebpf_common::hooks::HOOKS`; the last test here says if one is missing.
 
 mod aliases;
@@ -27,7 +28,8 @@ use std::process::Command;
 
 use ebpf_common::hooks::HOOKS;
 
-/// The names in the table of hooks are those of tests, so that the documentation made from it is true.
+/// The names in the table of hooks are those of tests, so that the documentation made from it is
+/// true.
 #[test]
 fn every_hook_has_its_tests() {
     let exe = std::env::current_exe().expect("the path of this program");

@@ -17,7 +17,8 @@ fn mmap_granted() {
     );
 }
 
-/// Runs `action` on a descriptor that the host opened for reading and writing, of a file that may not be written.
+/// Runs `action` on a descriptor that the host opened for reading and writing, of a file that may
+/// not be written.
 fn refused_by_descriptor(hook: &str, lacking: &str, action: &str) {
     let grounds = Grounds::new();
     let (lacks, unnamed) = (grounds.plot("lacks"), grounds.plot("unnamed"));

@@ -93,7 +93,8 @@ fn fsopen_refused() {
     let mut contained = Contained::start(policy);
     contained.refused("sb_kern_mount", EPERM, "fsopen-tmpfs /mnt");
     contained.end();
-    // Flags cannot be asked for before the mount is attached, so a grant that wants some does not open this way.
+    // Flags cannot be asked for before the mount is attached, so a grant that wants some does not
+    // open this way.
     let mut contained = Contained::start(PolicyText::new("fsopen").mount("tmpfs", "nosuid"));
     contained.refused("capable", EPERM, "fsopen-tmpfs /mnt");
     contained.end();

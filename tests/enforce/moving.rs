@@ -64,8 +64,8 @@ fn rename_refused() {
     );
 }
 
-/// From where it may only be read and moved, nothing gets to where it may be written: not by rename, not by link, not
-/// by exchange in either direction.
+/// From where it may only be read and moved, nothing gets to where it may be written: not by
+/// rename, not by link, not by exchange in either direction.
 #[test]
 fn moving_never_widens() {
     let grounds = Grounds::new();
@@ -97,7 +97,8 @@ fn moving_never_widens() {
     contained.end();
 }
 
-/// A link made on the host into a granted directory is a grant of the host's, one the container tries to make is not.
+/// A link made on the host into a granted directory is a grant of the host's, one the container
+/// tries to make is not.
 #[test]
 fn hard_link() {
     let grounds = Grounds::new();
@@ -119,13 +120,15 @@ fn hard_link() {
     contained.end();
 }
 
-/// From the container's own root to the host goes what the host's directory gives, and back nothing.
+/// From the container's own root to the host goes what the host's directory gives, and back
+/// nothing.
 #[test]
 fn own_and_host() {
     let grounds = Grounds::new();
     let plot = grounds.plot("poor");
     let policy = PolicyText::new("own").file(&plot, "read, rename, link, delete");
-    // With the host's bare file system, so that its root is one mount: between two nothing moves anyway.
+    // With the host's bare file system, so that its root is one mount: between two nothing moves
+    // anyway.
     let config = Config {
         host_recursive: false,
         ..Config::default()

@@ -1,5 +1,5 @@
-//! A root that is an overlay, as container engines make it: what is done to it also happens to the layers behind, by the
-//! kernel itself, and is the container's own all the same.
+//! A root that is an overlay, as container engines make it: what is done to it also happens to the
+//! layers behind, by the kernel itself, and is the container's own all the same.
 
 use std::fs;
 use std::path::Path;

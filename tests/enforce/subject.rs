@@ -94,7 +94,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// A child that is born in another cgroup, and one that moves itself there, are still the container's.
+/// A child that is born in another cgroup, and one that moves itself there, are still the
+/// container's.
 #[test]
 fn inherit_clone_into_cgroup() {
     let cgroup = Cgroup::new();
@@ -109,7 +110,8 @@ fn inherit_clone_into_cgroup() {
     contained.end();
 }
 
-/// Joining a namespace of the host's needs what a container has not; one of its own changes nothing.
+/// Joining a namespace of the host's needs what a container has not; one of its own changes
+/// nothing.
 #[test]
 fn inherit_setns() {
     let mut contained = Contained::among_host_processes(
@@ -132,7 +134,8 @@ fn inherit_setns() {
     contained.end();
 }
 
-/// Two containers do not see each other's grants, nor do a container's own children see more than it does.
+/// Two containers do not see each other's grants, nor do a container's own children see more than
+/// it does.
 #[test]
 fn two_policies() {
     let grounds = Grounds::new();

@@ -1,4 +1,5 @@
-//! What the suites share: containers under a policy, and attempts in them that must succeed or be refused.
+//! What the suites share: containers under a policy, and attempts in them that must succeed or be
+//! refused.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -43,7 +44,8 @@ fn governing(hook: &str) -> &str {
     }
 }
 
-/// Keeps Reeve's programs loaded between the tests: loading them for each would cost more than the tests themselves.
+/// Keeps Reeve's programs loaded between the tests: loading them for each would cost more than the
+/// tests themselves.
 pub(crate) fn keep_loaded() {
     static KEEPER: OnceLock<Running> = OnceLock::new();
     KEEPER.get_or_init(|| {
@@ -192,7 +194,8 @@ pub(crate) fn prepared(config: Config, policy: PolicyText) -> Container {
     container.with_policy(policy).expect("write its policy")
 }
 
-/// A directory of the host with something of each kind in it, open to every user: what refuses is Reeve, not a mode.
+/// A directory of the host with something of each kind in it, open to every user: what refuses is
+/// Reeve, not a mode.
 pub(crate) struct Grounds {
     fixture: Fixture,
 }
@@ -267,7 +270,8 @@ pub(crate) fn granted(hook: &str, actions: &[&str]) {
     contained.end();
 }
 
-/// With all rights but `lacking` on a plot, and with none on another, each action is refused and nothing changes.
+/// With all rights but `lacking` on a plot, and with none on another, each action is refused and
+/// nothing changes.
 pub(crate) fn refused(hook: &str, errno: i32, lacking: &[&str], actions: &[&str]) {
     let grounds = Grounds::new();
     let (lacks, unnamed) = (grounds.plot("lacks"), grounds.plot("unnamed"));

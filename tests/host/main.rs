@@ -1,4 +1,5 @@
-//! The probe on any host, by its own binary: its wrappers fork, which a test process with threads must not.
+//! The probe on any host, by its own binary: its wrappers fork, which a test process with threads
+//! must not.
 
 use std::process::Command;
 

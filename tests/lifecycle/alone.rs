@@ -1,4 +1,5 @@
-//! The programs themselves: loaded by the first container that needs them, gone with the last, whatever happened.
+//! The programs themselves: loaded by the first container that needs them, gone with the last,
+//! whatever happened.
 
 use std::fs;
 use std::time::Duration;

@@ -114,7 +114,8 @@ fn after_a_bad_bundle() {
     nothing_left(&container, "a mount whose source is not there");
 }
 
-/// `reeve run` asked to end while the container ignores the signal, then killed for good by a second one.
+/// `reeve run` asked to end while the container ignores the signal, then killed for good by a
+/// second one.
 #[test]
 fn after_a_signal() {
     let container = contained(shell(

@@ -1,5 +1,5 @@
-//! `reeve run` killed at random moments of a start: never does a process run on with the container's capabilities and
-//! without its policy.
+//! `reeve run` killed at random moments of a start: never does a process run on with the
+//! container's capabilities and without its policy.
 
 use std::fs;
 use std::process::Stdio;
@@ -16,7 +16,8 @@ const KILLS: u32 = 20;
 /// After a kill, how long until nothing of the start may be left but what runs under the policy.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// A container that tries, ten times a second for ever, to write a file of the host's that it was not granted.
+/// A container that tries, ten times a second for ever, to write a file of the host's that it was
+/// not granted.
 fn writer(canary: &str, host_pid: bool) -> Container {
     let words = format!("/probe repeat write {canary} changed");
     let args = words.split(' ').map(str::to_owned).collect();
@@ -31,7 +32,8 @@ fn writer(canary: &str, host_pid: bool) -> Container {
         .expect("write its policy")
 }
 
-/// Processes of the start that are not the container's own: the runtime and its children before their exec.
+/// Processes of the start that are not the container's own: the runtime and its children before
+/// their exec.
 fn of_the_runtime(id: &str) -> Vec<u32> {
     let container = host::processes_with_variable(&container::marker(id));
     let all = host::processes_with_argument(id);
@@ -104,7 +106,8 @@ pub(crate) struct Start<'a> {
     pub(crate) moment: &'a str,
 }
 
-/// Starts a container, kills `reeve`, and looks at what is left; then has `reeve delete` take that away.
+/// Starts a container, kills `reeve`, and looks at what is left; then has `reeve delete` take that
+/// away.
 pub(crate) fn one_kill(canary: &str, start: &Start<'_>) {
     let container = writer(canary, start.host_pid);
     let mut command = container.command().expect("reeve");

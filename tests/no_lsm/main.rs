@@ -1,4 +1,5 @@
-//! On a kernel that was booted without `bpf` among its security modules: what cannot be enforced is not started.
+//! On a kernel that was booted without `bpf` among its security modules: what cannot be enforced is
+//! not started.
 //!
 //! Runs as root in a machine to throw away.
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::error::Context as _;
 use crate::{Error, rootfs};
 
-/// What a bundle's `config.json` says. The default is the least confined container there is, except for namespaces of
-/// its own: every capability in every set, the host's `/` at `/host`.
+/// What a bundle's `config.json` says. The default is the least confined container there is, except
+/// for namespaces of its own: every capability in every set, the host's `/` at `/host`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The entry process.
@@ -67,11 +67,11 @@ impl Default for Config {
 }
 
 /// Capabilities 0 to 40 (`include/uapi/linux/capability.h`), in order.
-const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP \
-    LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO \
-    SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE \
-    AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF \
-    CHECKPOINT_RESTORE";
+const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID \
+    SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER \
+    SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE \
+    SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN \
+    SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE";
 
 impl Config {
     /// The text of `config.json`.
@@ -134,7 +134,10 @@ impl Config {
     }
 
     fn mounts(&self) -> Vec<Value> {
-        let mount = |target: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": source, "options": options });
+        let mount = |at: &str, kind: &str, source: &str, options: &[&str]| {
+            let options = options.to_vec();
+            json!({ "destination": at, "type": kind, "source": source, "options": options })
+        };
         let mut mounts = Vec::new();
         if self.usual_mounts {
             let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];

@@ -167,7 +167,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Has the entry process try an action (words separated by spaces) and waits for what comes of it.
+    /// Has the entry process try an action (words separated by spaces) and waits for what comes of
+    /// it.
     pub fn attempt(&mut self, action: impl AsRef<str>) -> Result<Outcome, Error> {
         let action = action.as_ref();
         self.send(action)?;

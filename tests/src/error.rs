@@ -21,7 +21,8 @@ pub enum Error {
     NoTool(&'static str),
     /// The container ended, or said something else, where an action's line was expected.
     #[error(
-        "the container did not answer `{action}` (said {said:?}, {status}); its messages:\n{messages}"
+        "the container did not answer `{action}` (said {said:?}, {status}); \
+         its messages:\n{messages}"
     )]
     NoAnswer {
         /// What it was asked to try.

@@ -1,4 +1,5 @@
-//! Directories on the host for a test to try its hands at, on the root file system rather than a tmpfs.
+//! Directories on the host for a test to try its hands at, on the root file system rather than a
+//! tmpfs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::Error;
 use crate::error::Context as _;
 
-/// Where fixtures and bundles are made: `/srv`, or a temporary directory for who may not write there.
+/// Where fixtures and bundles are made: `/srv`, or a temporary directory for who may not write
+/// there.
 pub fn base() -> PathBuf {
     let probe = Path::new("/srv").join(format!(".reeve-test-{}", std::process::id()));
     let writable = fs::create_dir(&probe)
@@ -35,7 +37,12 @@ pub struct Fixture {
 impl Fixture {
     /// An empty directory.
     pub fn new() -> Result<Self, Error> {
-        let path = base().join(format!("reeve-test-{}-{}", std::process::id(), unique()));
+        Self::named("reeve-test")
+    }
+
+    /// An empty directory whose name starts with `prefix`.
+    pub fn named(prefix: &str) -> Result<Self, Error> {
+        let path = base().join(format!("{prefix}-{}-{}", std::process::id(), unique()));
         fs::create_dir_all(&path).call("mkdir", &path)?;
         Ok(Self { path })
     }

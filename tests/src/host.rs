@@ -112,7 +112,8 @@ pub fn version(release: &str) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-/// The file of a module of the running kernel, whatever it is compressed with; symbolic links in its path resolved.
+/// The file of a module of the running kernel, whatever it is compressed with; symbolic links in
+/// its path resolved.
 pub fn module_file(name: &str) -> Result<PathBuf, Error> {
     let command = &mut Command::new("modinfo");
     let shown = tools::output(command.args(["-F", "filename", name]))?;

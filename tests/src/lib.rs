@@ -1,9 +1,10 @@
-//! The harness of Reeve's end-to-end tests: it makes bundles, runs them with `reeve run`, has the probe try things in
-//! them, and looks at the host before and after.
+//! The harness of Reeve's end-to-end tests: it makes bundles, runs them with `reeve run`, has the
+//! probe try things in them, and looks at the host before and after.
 //!
-//! It knows `reeve` by its command line and its output only: nothing here links the runtime, the policy compiler or the
-//! loader, so that the tests see what a user sees. The suites under `enforce/`, `lifecycle/` and `no_lsm/` need root, a
-//! kernel with the loaded programs and a machine to throw away; `cargo xtask test` gives them one.
+//! It knows `reeve` by its command line and its output only: nothing here links the runtime, the
+//! policy compiler or the loader, so that the tests see what a user sees. The suites under
+//! `enforce/`, `lifecycle/` and `no_lsm/` need root, a kernel with the loaded programs and a
+//! machine to throw away; `cargo xtask test` gives them one.
 //!
 //! Reading order:
 //! - [`outcome`]: what one action came to; shared with the probe

@@ -150,7 +150,8 @@ mod tests {
             .signal("/usr/bin/vm", "TERM")
             .kernel("clock: true");
         let text = "reeve: v1\nname: agent\n\
-            files:\n  - { path: /srv/in, allow: [read] }\n  - { path: /srv/out, allow: [read, write] }\n\
+            files:\n  - { path: /srv/in, allow: [read] }\n\
+            \x20 - { path: /srv/out, allow: [read, write] }\n\
             mounts:\n  - { type: tmpfs, flags: [nosuid] }\n\
             capabilities:\n  SYS_ADMIN: [sethostname]\n\
             processes:\n  signal:\n    - { exe: /usr/bin/vm, signals: [TERM] }\n\

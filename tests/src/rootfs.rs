@@ -75,8 +75,8 @@ pub fn copy_program(from: &Path, to: &Path) -> Result<(), Error> {
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).call("chmod", to)
 }
 
-/// Copies the dynamic libraries of `program`, and its loader, to where it looks for them under `root`. A static program
-/// has none.
+/// Copies the dynamic libraries of `program`, and its loader, to where it looks for them under
+/// `root`. A static program has none.
 pub fn add_libraries(program: &Path, root: &Path) -> Result<(), Error> {
     let Ok(listing) = tools::output(Command::new("ldd").arg(program)) else {
         return Ok(());

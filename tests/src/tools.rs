@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::Error;
 
-/// The program `name`: next to the running one, in the directory above (as cargo lays them out), or in PATH.
+/// The program `name`: next to the running one, in the directory above (as cargo lays them out), or
+/// in PATH.
 pub fn find(name: &'static str) -> Result<PathBuf, Error> {
     let mut places = Vec::new();
     if let Some(directory) = std::env::current_exe()

@@ -52,13 +52,18 @@ pub struct Btf {
     functions: Vec<(u32, u32)>,
 }
 
+/// Raw BTF of the running kernel.
+pub(crate) fn read_kernel() -> Result<Vec<u8>, Error> {
+    std::fs::read(Path::new(VMLINUX)).map_err(Error::NoBtf)
+}
+
 impl Btf {
     /// The running kernel's.
     ///
     /// # Errors
     /// [`Error::NoBtf`] where the kernel shows none, [`Error::BadBtf`] where it cannot be read.
     pub fn of_kernel() -> Result<Self, Error> {
-        Self::parse(std::fs::read(Path::new(VMLINUX)).map_err(Error::NoBtf)?)
+        Self::parse(read_kernel()?)
     }
 
     /// Parses raw BTF of the machine's own byte order.

@@ -7,7 +7,7 @@ use aya::programs::{Lsm, Program};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use ebpf_common::hooks::{HOOKS, HookInfo};
 
-use crate::btf::Btf;
+use crate::btf::{self, Btf};
 use crate::pins::Pins;
 use crate::{Error, host};
 
@@ -44,13 +44,17 @@ pub(crate) fn load_and_pin(pins: &Pins, debug: bool) -> Result<(), Error> {
     if !has_object() {
         return Err(Error::NoObject);
     }
-    let kernel = Btf::of_kernel()?;
+    // Some five megabytes, in reads of a page each: once for both readers.
+    let bytes = btf::read_kernel()?;
+    let types = aya::Btf::parse(&bytes, aya::Endianness::default())
+        .map_err(|error| Error::Load(Box::new(error.into())))?;
+    let kernel = Btf::parse(bytes)?;
     let offsets = kernel.offsets()?;
     let hooks = hooks_of(&kernel)?;
-    let mut object = parse(&offsets, debug)?;
+    let mut object = parse(&types, &offsets, debug)?;
     let directory = pins.begin()?;
     let done = pin_maps(&mut object, &directory)
-        .and_then(|()| attach(&mut object, &hooks, &directory))
+        .and_then(|()| attach(&mut object, &types, &hooks, &directory))
         .and_then(|()| pins.finish());
     if done.is_err() {
         let _ = pins.remove();
@@ -81,11 +85,10 @@ fn program_of(kernel: &Btf, hook: &'static HookInfo) -> &'static str {
     }
 }
 
-fn parse(offsets: &[u32], debug: bool) -> Result<Ebpf, Error> {
-    let types = aya::Btf::from_sys_fs().map_err(|error| Error::Load(Box::new(error.into())))?;
+fn parse(types: &aya::Btf, offsets: &[u32], debug: bool) -> Result<Ebpf, Error> {
     let debug = u32::from(debug);
     EbpfLoader::new()
-        .btf(Some(&types))
+        .btf(Some(types))
         .allow_unsupported_maps()
         .override_global("OFFSETS", offsets, true)
         .override_global("DEBUG", &debug, true)
@@ -116,10 +119,10 @@ fn pin_map(map: &Map, path: &Path) -> Result<(), Error> {
 
 fn attach(
     object: &mut Ebpf,
+    types: &aya::Btf,
     hooks: &[(&'static HookInfo, &'static str)],
     directory: &Path,
 ) -> Result<(), Error> {
-    let types = aya::Btf::from_sys_fs().map_err(|error| Error::Load(Box::new(error.into())))?;
     for (hook, name) in hooks {
         let Some(Program::Lsm(program)) = object.program_mut(name) else {
             return Err(Error::Incomplete {
@@ -127,7 +130,7 @@ fn attach(
                 missing: (*name).to_owned(),
             });
         };
-        attach_one(program, hook, &types, directory)?;
+        attach_one(program, hook, types, directory)?;
     }
     Ok(())
 }

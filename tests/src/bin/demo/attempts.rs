@@ -70,12 +70,15 @@ pub(crate) struct Tried {
     pub(crate) outcomes: Vec<Outcome>,
 }
 
+/// The ten, tried, and the process that they were tried on: the audit names what it executes while
+/// it lives.
+pub(crate) struct Ten {
+    pub(crate) tried: Vec<Tried>,
+    _bystander: Bystander,
+}
+
 /// Tries the ten in a running container, and undoes on the host what succeeded.
-pub(crate) fn try_ten(
-    stage: &Stage,
-    running: &mut Running,
-    pin: &Path,
-) -> Result<Vec<Tried>, Failure> {
+pub(crate) fn try_ten(stage: &Stage, running: &mut Running, pin: &Path) -> Result<Ten, Failure> {
     let bystander = Bystander::start(stage.fixture().at("bystander"))?;
     let mut tried = Vec::new();
     for Attempt { title, actions } in ten(stage, pin, bystander.pid())? {
@@ -86,7 +89,10 @@ pub(crate) fn try_ten(
         tried.push(Tried { title, outcomes });
     }
     undo(stage)?;
-    Ok(tried)
+    Ok(Ten {
+        tried,
+        _bystander: bystander,
+    })
 }
 
 /// Unloads the module and removes the file.

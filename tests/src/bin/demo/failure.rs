@@ -10,7 +10,8 @@ pub(crate) enum Failure {
     #[error("not root\nhelp: run it with sudo; the containers of the demo hold every capability")]
     NotRoot,
     #[error(
-        "this kernel cannot enforce a policy:\n{0}\nhelp: `cargo xtask demo` shows it in a virtual machine instead"
+        "this kernel cannot enforce a policy:\n{0}\n\
+         help: `cargo xtask demo` shows it in a virtual machine instead"
     )]
     CannotEnforce(String),
     #[error(transparent)]

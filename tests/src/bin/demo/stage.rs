@@ -1,4 +1,5 @@
-//! The stage: a virtual disk with data, a policy, and containers that hold everything back from nobody.
+//! The stage: a virtual disk with data, a policy, and containers that hold everything back from
+//! nobody.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -38,7 +39,7 @@ impl Stage {
             let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
             return Err(Failure::CannotEnforce(text));
         }
-        let fixture = Fixture::new()?;
+        let fixture = Fixture::named("reeve-demo")?;
         let (images, backup) = (fixture.directory("images")?, fixture.directory("backup")?);
         make_image(&fixture.at("raw"), &images.join(IMAGE), size_mib)?;
         let policy = format!(
@@ -64,8 +65,8 @@ impl Stage {
     /// What is shown before anything runs.
     pub(crate) fn describe(&self, style: &Style) -> String {
         format!(
-            "{}\n{}\nThe container: all 41 capabilities, the host's `/` at /host read-write, the host's \
-             process ids.\nThe disk: {}, {} MiB.\n",
+            "{}\n{}\nThe container: all 41 capabilities, the host's `/` at /host read-write, \
+             the host's process ids.\nThe disk: {}, {} MiB.\n",
             style.heading("the policy"),
             self.policy,
             self.image().display(),

@@ -50,7 +50,7 @@ pub(crate) struct Row {
 }
 
 /// Puts the columns side by side.
-pub(crate) fn rows(free: &[Tried], user: &[Tried], held: &[Tried]) -> Vec<Row> {
+pub(crate) fn side_by_side(free: &[Tried], user: &[Tried], held: &[Tried]) -> Vec<Row> {
     let columns = free.iter().zip(user).zip(held);
     columns
         .map(|((free, user), held)| Row {
@@ -154,7 +154,8 @@ fn plain_rule(widths: [usize; 4]) -> String {
     format!("{}\n", widths.map(|width| "-".repeat(width)).join("  "))
 }
 
-/// A line of padded cells; `paint` gets each cell after padding, so that colours do not count as width.
+/// A line of padded cells; `paint` gets each cell after padding, so that colours do not count as
+/// width.
 fn line(
     cells: &[String; 4],
     widths: [usize; 4],
@@ -184,8 +185,8 @@ pub(crate) fn verdict(rows: &[Row], backup: bool) -> String {
         "the backup FAILED"
     };
     format!(
-        "{backup}; without a policy {free} of {} attempts succeed, under the policy {held} of {} are \
-         refused as for an unprivileged user",
+        "{backup}; without a policy {free} of {} attempts succeed, under the policy {held} of {} \
+         are refused as for an unprivileged user",
         rows.len(),
         rows.len()
     )

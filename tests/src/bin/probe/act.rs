@@ -41,7 +41,8 @@ pub(crate) fn done() -> Done {
     Ok(String::new())
 }
 
-/// An action: name, arguments as its usage shows them, and what runs it with the words after its name.
+/// An action: name, arguments as its usage shows them, and what runs it with the words after its
+/// name.
 pub(crate) struct Action {
     pub(crate) name: &'static str,
     pub(crate) arguments: &'static str,

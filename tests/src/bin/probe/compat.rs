@@ -1,5 +1,5 @@
-//! 32-bit system calls of a 64-bit process. A kernel without them ends the process, so all of these are to be run under
-//! `fork`.
+//! 32-bit system calls of a 64-bit process. A kernel without them ends the process, so all of these
+//! are to be run under `fork`.
 
 use crate::act::{Action, Done, Failure, action, done, number, path};
 use crate::owner;

@@ -258,7 +258,8 @@ fn stat(words: &[&str]) -> Done {
     ))
 }
 
-/// A duplicate that owns itself, of a descriptor given by number or of a file opened for reading and writing.
+/// A duplicate that owns itself, of a descriptor given by number or of a file opened for reading
+/// and writing.
 pub(crate) fn file_or_fd(word: &str, flags: i32) -> Result<OwnedFd, Failure> {
     let Some(fd) = word.strip_prefix("fd:") else {
         return open_flags(word, flags);

@@ -1,12 +1,13 @@
-//! `probe ACTION ARGS…`: tries one thing that a process may do to its host and prints what came of it, as
-//! `ACTION ok` or `ACTION errno=13 EACCES openat`; the exit code is the errno.
+//! `probe ACTION ARGS…`: tries one thing that a process may do to its host and prints what came of
+//! it, as `ACTION ok` or `ACTION errno=13 EACCES openat`; the exit code is the errno.
 //!
-//! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION …` takes them from
-//! its arguments: one process, one line of output each. Linked statically, so that it can be all that a container's
-//! root holds, and its entry process.
+//! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION
+//! …` takes them from its arguments: one process, one line of output each. Linked statically, so
+//! that it can be all that a container's root holds, and its entry process.
 //!
-//! Reading order: [`act`] the table of actions, then one module a topic; [`wrap`] actions that try another action from
-//! somewhere else (a child, another namespace, another cgroup); [`sys`] the calls themselves.
+//! Reading order: [`act`] the table of actions, then one module a topic; [`wrap`] actions that try
+//! another action from somewhere else (a child, another namespace, another cgroup); [`sys`] the
+//! calls themselves.
 
 mod act;
 mod attributes;

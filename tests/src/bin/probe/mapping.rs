@@ -97,7 +97,8 @@ fn mprotect_write(words: &[&str]) -> Done {
     protect(address, libc::PROT_READ | libc::PROT_WRITE)
 }
 
-/// Starts a program in a child and waits for it; succeeds if it could be executed and exited with 0.
+/// Starts a program in a child and waits for it; succeeds if it could be executed and exited with
+/// 0.
 fn exec(words: &[&str]) -> Done {
     let [program, arguments @ ..] = words else {
         return Err(Failure::Usage);

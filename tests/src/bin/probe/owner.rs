@@ -75,7 +75,8 @@ fn by_ioctl(words: &[&str], command: u32) -> Done {
     done()
 }
 
-/// Has the kernel send SIGNAL to PID when the other end of a socket is written to, and writes to it.
+/// Has the kernel send SIGNAL to PID when the other end of a socket is written to, and writes to
+/// it.
 fn async_signal(words: &[&str]) -> Done {
     let [pid, signal] = words else {
         return Err(Failure::Usage);

@@ -16,7 +16,8 @@ pub(crate) fn one(words: &[&str]) -> ExitCode {
     ExitCode::from(report(words).outcome.exit_code())
 }
 
-/// An action a line of standard input, until its end. Empty lines and lines that start with `#` are passed over.
+/// An action a line of standard input, until its end. Empty lines and lines that start with `#` are
+/// passed over.
 pub(crate) fn from_stdin() -> ExitCode {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else {

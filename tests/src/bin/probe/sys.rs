@@ -43,9 +43,10 @@ pub(crate) fn call<const N: usize>(
         *word = argument.word();
     }
     let [a, b, c, d, e, f] = words;
-    // SAFETY: every pointer among the words comes from a borrow that lives until this function returns, with the
-    // length that the caller passes next to it; numbers cannot make the kernel touch this process's memory, except
-    // for calls that map or unmap, whose addresses the probe never turns into references.
+    // SAFETY: every pointer among the words comes from a borrow that lives until this function
+    // returns, with the length that the caller passes next to it; numbers cannot make the kernel
+    // touch this process's memory, except for calls that map or unmap, whose addresses the probe
+    // never turns into references.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     if result < 0 {
         return Err(Failure::last(name));
@@ -66,7 +67,8 @@ pub(crate) fn descriptor<const N: usize>(
 
 /// `fork(2)`: the child's process id, or `None` in the child.
 pub(crate) fn fork() -> Result<Option<i32>, Failure> {
-    // SAFETY: the probe forks only while it has a single thread, so the child's memory is consistent.
+    // SAFETY: the probe forks only while it has a single thread, so the child's memory is
+    // consistent.
     match unsafe { libc::fork() } {
         -1 => Err(Failure::last("fork")),
         0 => Ok(None),
@@ -85,16 +87,16 @@ pub(crate) fn exit_now(code: i32) -> ! {
 /// The caller passes an address inside a live, writable mapping with room for `bytes`.
 pub(crate) fn poke(address: usize, bytes: &[u8]) {
     let to = std::ptr::with_exposed_provenance_mut::<u8>(address);
-    // SAFETY: the module's callers pass addresses inside mappings that they made writable and never unmap, with room
-    // for the bytes; no Rust reference to that memory exists.
+    // SAFETY: the module's callers pass addresses inside mappings that they made writable and never
+    // unmap, with room for the bytes; no Rust reference to that memory exists.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
 }
 
 /// The shared counter at `address`, in a mapping as for [`poke`], aligned to four bytes.
 pub(crate) fn counter(address: usize) -> &'static AtomicU32 {
     let at = std::ptr::with_exposed_provenance_mut::<u32>(address);
-    // SAFETY: the mapping is never unmapped, the address is a multiple of four as the kernel lays rings out, and all
-    // accesses to it, the kernel's included, are atomic.
+    // SAFETY: the mapping is never unmapped, the address is a multiple of four as the kernel lays
+    // rings out, and all accesses to it, the kernel's included, are atomic.
     unsafe { AtomicU32::from_ptr(at) }
 }
 
@@ -107,9 +109,9 @@ pub(crate) fn load(address: usize) -> u32 {
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn compat_call(number: u32, [b, c, d, si, di]: [u32; 5]) -> i64 {
     let result: i64;
-    // SAFETY: the instruction only traps into the kernel, which preserves all registers but the result's (r8 to r11
-    // are named because older kernels clear them); `rbx` is restored, since the compiler reserves it. The pointers
-    // among the arguments lie in a mapping made for them.
+    // SAFETY: the instruction only traps into the kernel, which preserves all registers but the
+    // result's (r8 to r11 are named because older kernels clear them); `rbx` is restored, since the
+    // compiler reserves it. The pointers among the arguments lie in a mapping made for them.
     unsafe {
         std::arch::asm!(
             "push rbx",

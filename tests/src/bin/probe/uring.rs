@@ -25,8 +25,8 @@ const IORING_OFF_SQES: i64 = 0x1000_0000;
 const IORING_ENTER_GETEVENTS: i64 = 1;
 const RING_BYTES: i64 = 4096;
 
-/// `struct io_uring_params`, 120 bytes, as words of 32 bits: the offsets of the submission ring from word 10, those of
-/// the completion ring from word 20.
+/// `struct io_uring_params`, 120 bytes, as words of 32 bits: the offsets of the submission ring
+/// from word 10, those of the completion ring from word 20.
 struct Params([u8; 120]);
 
 impl Params {
@@ -114,7 +114,8 @@ fn uring_open(words: &[&str], flags: u8) -> Done {
     };
     let (file, open_flags) = (path(file)?, mode_flags(mode)?);
     let ring = Ring::new()?;
-    // `struct io_uring_sqe`: opcode, flags, descriptor at 4, path at 16, mode at 24, open flags at 28.
+    // `struct io_uring_sqe`: opcode, flags, descriptor at 4, path at 16, mode at 24, open flags at
+    // 28.
     let mut entry = [0u8; 64];
     entry[0] = IORING_OP_OPENAT;
     entry[1] = flags;

@@ -1,4 +1,5 @@
-//! Actions that try another action from somewhere else: a child, another program, namespace, cgroup or user.
+//! Actions that try another action from somewhere else: a child, another program, namespace, cgroup
+//! or user.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -206,7 +207,8 @@ fn in_cgroup(words: &[&str]) -> Done {
     let cgroup = open_flags(directory, libc::O_PATH | libc::O_DIRECTORY)?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&cgroup);
     let (told, tell) = pipe()?;
-    // `struct clone_args` (`include/uapi/linux/sched.h`): flags first, exit signal fifth, cgroup last.
+    // `struct clone_args` (`include/uapi/linux/sched.h`): flags first, exit signal fifth, cgroup
+    // last.
     let mut arguments = [0u64; 11];
     arguments[0] = CLONE_INTO_CGROUP;
     arguments[4] = libc::SIGCHLD as u64;
