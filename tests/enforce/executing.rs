@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use libc::EACCES;
 use reeve_tests::bundle::Config;
@@ -56,6 +56,58 @@ fn exec_refused() {
         contained.refused("file_open", EACCES, "exec /own/script pid");
     }
     contained.end();
+}
+
+/// A binary format that the kernel hands to an interpreter, which it opened when the format was
+/// registered: no path of the container's leads there.
+struct Format;
+
+impl Format {
+    const DIRECTORY: &str = "/proc/sys/fs/binfmt_misc";
+    /// What files of the format start with.
+    const MAGIC: &str = "reeve-test-format";
+
+    fn register(interpreter: &Path) -> Self {
+        tools::output(Command::new("modprobe").arg("binfmt_misc")).expect("load binfmt_misc");
+        let mut mount = Command::new("mount");
+        tools::output(mount.args(["-t", "binfmt_misc", "none", Self::DIRECTORY])).expect("mount");
+        let line = format!(":reeve:M::{}::{}:F", Self::MAGIC, interpreter.display());
+        let format = Self;
+        fs::write(format!("{}/register", Self::DIRECTORY), line).expect("register a format");
+        format
+    }
+
+    /// Makes a file of the format.
+    fn file(path: &Path) {
+        fs::write(path, format!("{}\n", Self::MAGIC)).expect("write a file");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+}
+
+impl Drop for Format {
+    fn drop(&mut self) {
+        let _ = fs::write(format!("{}/reeve", Self::DIRECTORY), "-1");
+        let _ = Command::new("umount").arg(Self::DIRECTORY).status();
+    }
+}
+
+/// Granted, its interpreter runs; refused, it does not.
+#[test]
+fn registered_interpreter() {
+    let grounds = Grounds::new();
+    let plot = grounds.plot("interpreter");
+    add_programs(&plot);
+    let _format = Format::register(&plot.join("program"));
+    for (rights, allowed) in [("read, execute", true), ("read, write", false)] {
+        let mut contained = Contained::start(PolicyText::new("format").file(&plot, rights));
+        Format::file(&contained.running().container().root().join("own/file"));
+        if allowed {
+            contained.allowed("bprm_check_security", "exec /own/file");
+        } else {
+            contained.refused("file_open", EACCES, "exec /own/file");
+        }
+        contained.end();
+    }
 }
 
 /// The entry process's own program is governed like any other.

@@ -20,15 +20,14 @@ fn needs_an_untouched_machine() {
     );
 }
 
+/// Without a policy nothing is loaded in the first place.
 #[test]
-fn success_leaves_no_pins() {
+fn no_policy_no_pins() {
     needs_an_untouched_machine();
-    for container in [free(shell("true")), alone(shell("true"))] {
-        let finished = run(&container);
-        assert!(finished.status.success(), "{}", finished.stderr);
-        nothing_left(&container, "success");
-        needs_an_untouched_machine();
-    }
+    let container = free(shell("ls /sys/fs/bpf"));
+    assert!(run(&container).status.success());
+    nothing_left(&container, "success");
+    needs_an_untouched_machine();
 }
 
 #[test]
@@ -65,7 +64,7 @@ fn the_last_one_unloads() {
 /// Killed while the programs are being loaded: the next start is not led astray by half a set.
 #[test]
 fn killed_while_loading() {
-    const KILLS: u32 = 3;
+    const KILLS: u32 = 2;
     needs_an_untouched_machine();
     let fixture = Fixture::new().expect("a directory");
     let canary = fixture.file("canary", "untouched\n").expect("a canary");

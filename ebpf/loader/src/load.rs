@@ -1,9 +1,14 @@
 //! From the embedded object to attached, pinned programs.
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use aya::maps::Map;
-use aya::programs::{Lsm, Program};
+use aya::programs::links::FdLink;
+use aya::programs::{Lsm, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use ebpf_common::hooks::{HOOKS, HookInfo};
 
@@ -52,9 +57,10 @@ pub(crate) fn load_and_pin(pins: &Pins, debug: bool) -> Result<(), Error> {
     let offsets = kernel.offsets()?;
     let hooks = hooks_of(&kernel)?;
     let mut object = parse(&types, &offsets, debug)?;
+    verify(&mut object, &types, &hooks)?;
     let directory = pins.begin()?;
     let done = pin_maps(&mut object, &directory)
-        .and_then(|()| attach(&mut object, &types, &hooks, &directory))
+        .and_then(|()| attach(&mut object, &hooks, &directory))
         .and_then(|()| pins.finish());
     if done.is_err() {
         let _ = pins.remove();
@@ -117,9 +123,51 @@ fn pin_map(map: &Map, path: &Path) -> Result<(), Error> {
     })
 }
 
-fn attach(
+/// A program with the hook that it is for.
+type Job<'a> = (&'a mut Lsm, &'static HookInfo);
+
+/// Has the kernel verify every program, on all processors at once: nearly all the time of a load is
+/// the verifier's, and programs do not wait for each other there. The threads have ended when this
+/// returns.
+fn verify(
     object: &mut Ebpf,
     types: &aya::Btf,
+    hooks: &[(&'static HookInfo, &'static str)],
+) -> Result<(), Error> {
+    let hook_of = |name: &str| hooks.iter().find(|(_, program)| *program == name);
+    let jobs: Vec<Job<'_>> = object
+        .programs_mut()
+        .filter_map(|(name, program)| match (hook_of(name), program) {
+            (Some((hook, _)), Program::Lsm(program)) => Some((program, *hook)),
+            _ => None,
+        })
+        .collect();
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let jobs = Mutex::new(jobs);
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || -> Result<(), Error> {
+        while let Some((program, hook)) = next() {
+            program.load(hook.name, types).map_err(refused(hook))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        let mut ended = threads.into_iter().map(|thread| thread.join());
+        // A panic in a thread goes on in this one.
+        ended.try_for_each(|end| end.unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn refused(hook: &'static HookInfo) -> impl Fn(ProgramError) -> Error {
+    move |source| Error::Program {
+        hook: hook.name,
+        source: Box::new(source),
+    }
+}
+
+fn attach(
+    object: &mut Ebpf,
     hooks: &[(&'static HookInfo, &'static str)],
     directory: &Path,
 ) -> Result<(), Error> {
@@ -130,35 +178,23 @@ fn attach(
                 missing: (*name).to_owned(),
             });
         };
-        attach_one(program, hook, types, directory)?;
+        attach_one(program, hook, directory)?;
     }
     Ok(())
 }
 
-fn attach_one(
-    program: &mut Lsm,
-    hook: &'static HookInfo,
-    types: &aya::Btf,
-    directory: &Path,
-) -> Result<(), Error> {
-    let refused = |source| Error::Program {
-        hook: hook.name,
-        source: Box::new(source),
-    };
-    program.load(hook.name, types).map_err(refused)?;
+fn attach_one(program: &mut Lsm, hook: &'static HookInfo, directory: &Path) -> Result<(), Error> {
     let path = directory.join("programs").join(hook.name);
     program.pin(&path).map_err(|error| Error::Pin {
         path: path.clone(),
         source: Box::new(error),
     })?;
-    let id = program.attach().map_err(refused)?;
-    let link = program.take_link(id).map_err(refused)?;
+    let id = program.attach().map_err(refused(hook))?;
+    let link = program.take_link(id).map_err(refused(hook))?;
     let path = directory.join("links").join(hook.name);
-    aya::programs::links::FdLink::from(link)
-        .pin(&path)
-        .map_err(|error| Error::Pin {
-            path: path.clone(),
-            source: Box::new(error),
-        })?;
+    FdLink::from(link).pin(&path).map_err(|error| Error::Pin {
+        path: path.clone(),
+        source: Box::new(error),
+    })?;
     Ok(())
 }
