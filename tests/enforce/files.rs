@@ -32,6 +32,7 @@ fn open_refused() {
         "open rw {}/file",
         "open append {}/file",
         "open w {}/symlink",
+        "open neither {}/file",
     ];
     refused("file_open", EACCES, &["write"], &writes);
     refused(

@@ -100,12 +100,14 @@ impl Drop for Cgroup {
 fn inherit_clone_into_cgroup() {
     let cgroup = Cgroup::new();
     let other = in_container(&cgroup.0);
-    inherited(&[
-        &format!("in-cgroup {other}"),
-        &format!("in-cgroup {other} self-exec"),
-        &format!("in-cgroup {other} daemon"),
-    ]);
     let mut contained = Contained::start(PolicyText::new("procs"));
+    // Neither a child nor itself: the container's limits and its end are those of its cgroup.
+    let outcome = contained.attempt(format!("in-cgroup {other} pid"));
+    assert_eq!(
+        outcome.errno(),
+        Some(EACCES),
+        "hook `task_alloc`: {outcome}"
+    );
     contained.refused("file_open", EACCES, format!("write {other}/cgroup.procs 0"));
     contained.end();
 }

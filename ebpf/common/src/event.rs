@@ -39,11 +39,13 @@ pub enum Action {
     Clock = 11,
     /// Owner of a file's signals: `detail` is the process that was named.
     SignalOwner = 12,
+    /// Limits, priority or placement of another process: `target_pid` is whose.
+    Limits = 13,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::File,
         Self::Device,
         Self::Mount,
@@ -57,6 +59,7 @@ impl Action {
         Self::KernelLoad,
         Self::Clock,
         Self::SignalOwner,
+        Self::Limits,
     ];
 
     /// The action of this number.

@@ -81,6 +81,8 @@ fields! {
     TaskRealCred = "task_struct", "real_cred";
     /// Subjective credentials.
     TaskCred = "task_struct", "cred";
+    /// User namespace of credentials.
+    CredUserNs = "cred", "user_ns";
     /// `TS_*`, with `TS_COMPAT` for a 32-bit call.
     TaskStatus = "task_struct", "thread_info.status";
     /// Executable of an address space.

@@ -158,6 +158,18 @@ hooks! {
     FileIoctlCompat = "file_ioctl_compat", (6, 8), PROCESSES,
         "the same by a 32-bit ioctl",
         "ioctl_setown_granted", "ioctl_setown_refused";
+    TaskSetrlimit = "task_setrlimit", (6, 1), PROCESSES,
+        "change the resource limits of a process",
+        "limits_granted", "limits_refused";
+    TaskSetnice = "task_setnice", (6, 1), PROCESSES,
+        "change its nice value",
+        "limits_granted", "limits_refused";
+    TaskSetioprio = "task_setioprio", (6, 1), PROCESSES,
+        "change its I/O priority",
+        "limits_granted", "limits_refused";
+    TaskSetscheduler = "task_setscheduler", (6, 1), PROCESSES,
+        "change its scheduler or processors",
+        "limits_granted", "limits_refused";
     Settime = "settime", (6, 1), KERNEL,
         "set the clock or time zone",
         "settime_granted", "settime_refused";

@@ -1,11 +1,13 @@
 //! What the runtime calls: load or reuse, install a policy, put a process under it, take it away.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use ebpf_common::PolicyId;
 use ebpf_common::abi::{GlobalState, Subject, state};
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, openat};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::maps::Maps;
 use crate::pins::Pins;
@@ -95,11 +97,13 @@ impl Enforcer {
             .map_err(|error| Error::system("fstat(cgroup)", error))?
             .st_ino;
         let level = depth(group)?;
-        self.maps.set("CGROUPS", &id, &policy)?;
         if level == 0 || level >= CGROUP_LEVELS {
-            tracing::warn!(level, "the cgroup lies too deep to be a second witness");
-            return Ok(());
+            return Err(Error::CgroupDepth {
+                level,
+                most: CGROUP_LEVELS - 1,
+            });
         }
+        self.maps.set("CGROUPS", &id, &policy)?;
         let _lock = self.pins.lock()?;
         let state = self.maps.state()?;
         let cgroup_levels = state.cgroup_levels | 1 << level;
@@ -159,31 +163,96 @@ impl Enforcer {
     /// A failed call.
     pub fn unload_if_unused(&self) -> Result<bool, Error> {
         let _lock = self.pins.lock()?;
-        if !self.maps.keys::<PolicyId>("POLICIES")?.is_empty() || self.labelled_task()?.is_some() {
+        if !self.maps.keys::<PolicyId>("POLICIES")?.is_empty() || self.labelled()? {
             return Ok(false);
         }
         self.pins.remove()?;
         Ok(true)
     }
 
-    /// Some process with a label, if there is one.
-    fn labelled_task(&self) -> Result<Option<i32>, Error> {
-        let entries =
-            std::fs::read_dir("/proc").map_err(|error| Error::system("open(\"/proc\")", error))?;
-        let numbers = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-            .filter_map(Pid::from_raw);
-        for pid in numbers {
-            // A process may end meanwhile.
-            let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-                continue;
+    /// Ends every process that has the label of `policy`, wherever it hides from the container's
+    /// cgroups, and returns when none is left.
+    ///
+    /// # Errors
+    /// [`Error::StillLabelled`] if that cannot be brought about or cannot be told; the policy must
+    /// stay then.
+    pub fn kill_labelled(&self, policy: PolicyId) -> Result<(), Error> {
+        for _ in 0..SCANS {
+            let kill = |pidfd: BorrowedFd<'_>, subject: Subject| {
+                if subject.policy == policy {
+                    // One that has ended meanwhile is as good.
+                    let _ = pidfd_send_signal(pidfd, Signal::KILL);
+                }
+                subject.policy == policy
             };
-            if matches!(self.maps.label_of(pidfd.as_fd()), Ok(Some(_))) {
-                return Ok(Some(pid.as_raw_nonzero().get()));
+            if self.scan(kill)? == Scan::Clean {
+                return Ok(());
+            }
+            std::thread::sleep(SCAN_PAUSE);
+        }
+        Err(Error::StillLabelled)
+    }
+
+    /// Whether some process has a label, or that cannot be told.
+    fn labelled(&self) -> Result<bool, Error> {
+        for _ in 0..SCANS {
+            match self.scan(|_, _| true)? {
+                Scan::Clean => return Ok(false),
+                Scan::Found => return Ok(true),
+                Scan::Moving => {}
             }
         }
-        Ok(None)
+        Ok(true)
     }
+
+    /// Shows every labelled process to `counts`. A process that ends while it is looked at may have
+    /// forked unseen, so that the scan says nothing.
+    fn scan(&self, mut counts: impl FnMut(BorrowedFd<'_>, Subject) -> bool) -> Result<Scan, Error> {
+        let entries =
+            std::fs::read_dir("/proc").map_err(|error| Error::system("open(\"/proc\")", error))?;
+        let mut found = Scan::Clean;
+        for entry in entries {
+            let entry = entry.map_err(|error| Error::system("getdents(\"/proc\")", error))?;
+            let number = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            let Some(pid) = number.and_then(Pid::from_raw) else {
+                continue;
+            };
+            let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+                Ok(pidfd) => pidfd,
+                Err(Errno::SRCH) => {
+                    found = found.max(Scan::Moving);
+                    continue;
+                }
+                Err(error) => return Err(Error::system(format!("pidfd_open({pid:?})"), error)),
+            };
+            match self.maps.label_of(pidfd.as_fd()) {
+                Ok(Some(subject)) if counts(pidfd.as_fd(), subject) => found = Scan::Found,
+                Ok(_) => {}
+                Err(error) if error.is(Errno::SRCH) => found = found.max(Scan::Moving),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// How often processes are looked through before the answer is taken for unknown.
+const SCANS: u32 = 100;
+/// Time for killed processes to end.
+const SCAN_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a look through all processes says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scan {
+    /// None has a label.
+    Clean,
+    /// One ended meanwhile: not known.
+    Moving,
+    /// One has.
+    Found,
 }
 
 /// What is pinned, loaded first if nothing is, and seen to refuse; with its
@@ -193,6 +262,7 @@ fn open_or_load(pins: &Pins) -> Result<(Maps, u64), Error> {
     if before.is_none() {
         load::load_and_pin(pins, std::env::var_os("REEVE_EBPF_DEBUG").is_some())?;
     }
+    pins.require_links()?;
     let maps = Maps::open(&pins.ready())?;
     match (selftest::run(&maps), pins.loaded_set()) {
         (Ok(()), Some(set)) => Ok((maps, set)),

@@ -75,6 +75,17 @@ pub enum Error {
         /// What was seen instead.
         found: String,
     },
+    /// Processes of a container could not be ended, or not be told from others.
+    #[error("processes of the container are left, or cannot be told from others")]
+    StillLabelled,
+    /// A cgroup that the kernel side would not find.
+    #[error("the container's cgroup lies {level} levels deep, of 1 to {most}")]
+    CgroupDepth {
+        /// Its depth.
+        level: u32,
+        /// The deepest that is found.
+        most: u32,
+    },
     /// No policy number is left.
     #[error("all policy numbers are used up")]
     NoPolicyNumber,
@@ -95,6 +106,12 @@ impl Error {
             call: call.into(),
             source: source.into(),
         }
+    }
+
+    /// Whether it is a system call's failure with this errno.
+    pub(crate) fn is(&self, errno: rustix::io::Errno) -> bool {
+        matches!(self, Self::System { source, .. }
+            if source.raw_os_error() == Some(errno.raw_os_error()))
     }
 
     /// What the user can do about it.

@@ -56,6 +56,7 @@ impl Pins {
 
     /// Makes the empty directories for a load, removing what a killed one left.
     pub(crate) fn begin(&self) -> Result<PathBuf, Error> {
+        remove_tree(&self.leaving())?;
         remove_tree(&self.loading())?;
         let loading = self.loading();
         for part in ["maps", "programs", "links"] {
@@ -80,15 +81,41 @@ impl Pins {
         })
     }
 
-    /// Removes everything, which detaches it. Links go first: a program that stays attached while
-    /// the maps go would decide on nothing.
-    pub(crate) fn remove(&self) -> Result<(), Error> {
-        for tree in [self.ready(), self.loading()] {
-            for part in ["links", "programs", "maps"] {
-                remove_tree(&tree.join(part))?;
+    /// Whether every pinned program is attached by a pinned link.
+    ///
+    /// # Errors
+    /// [`Error::Incomplete`] names a hook that nothing is attached to any more.
+    pub(crate) fn require_links(&self) -> Result<(), Error> {
+        let path = self.ready();
+        let programs = path.join("programs");
+        let failed = |error| Error::system(format!("open({:?})", programs.display()), error);
+        for entry in fs::read_dir(&programs).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if !path.join("links").join(&name).exists() {
+                let missing = format!("links/{}", name.to_string_lossy());
+                return Err(Error::Incomplete { path, missing });
             }
-            remove_tree(&tree)?;
         }
+        Ok(())
+    }
+
+    /// What is being taken apart.
+    fn leaving(&self) -> PathBuf {
+        self.base.join("leaving")
+    }
+
+    /// Removes everything, which detaches it. What is whole is first put out of sight in one step:
+    /// killed in the middle, this leaves nothing that looks loaded.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        remove_tree(&self.leaving())?;
+        match fs::rename(self.ready(), self.leaving()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(|error| {
+                Error::system(format!("rename({:?})", self.ready().display()), error)
+            })?,
+        }
+        remove_tree(&self.leaving())?;
+        remove_tree(&self.loading())?;
         match fs::remove_dir(&self.base) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             // Another version's pins.

@@ -56,7 +56,18 @@ fn wanted(file: *const u8) -> Rights {
     if mode & FMODE_WRITE != 0 {
         want = want | Rights::WRITE;
     }
-    want
+    at_least(want)
+}
+
+/// Access mode 3 opens for neither reading nor writing, only for `ioctl` and its like; as for the
+/// mode check of `open(2)`, that is both.
+#[inline(always)]
+fn at_least(want: Rights) -> Rights {
+    if want.is_empty() {
+        Rights::READ | Rights::WRITE
+    } else {
+        want
+    }
 }
 
 /// What opening a device node means to do: one that this very open made is not thereby free.
@@ -74,7 +85,7 @@ fn wanted_of_device(file: *const u8) -> Rights {
     } else {
         Rights::NONE
     };
-    read | write
+    at_least(read | write)
 }
 
 /// Decides what `want` answers on the object of an open file, and refuses for `hook`.

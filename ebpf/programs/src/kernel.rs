@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, SYSCALLS, Section};
-use ebpf_common::decide::capability::{decide_capability, is_of_overlay};
+use ebpf_common::decide::capability::{counted_level, decide_capability, is_of_overlay};
 use ebpf_common::decide::kernel::{
     decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read,
 };
@@ -59,7 +59,13 @@ pub fn capable(ctx: LsmContext) -> i32 {
     let options: u32 = ctx.arg(3);
     // SAFETY: the hook's argument is trusted; `level` is an int.
     let level: u32 = unsafe { load(namespace, Field::UserNsLevel) };
+    let credentials: *const u8 = ctx.arg(0);
+    // SAFETY: as above; the field is a pointer to a user namespace, never null.
+    let acting: *const u8 = unsafe { load(credentials, Field::CredUserNs) };
+    // SAFETY: the pointer is a user namespace.
+    let acting_level: u32 = unsafe { load(acting, Field::UserNsLevel) };
     let call = system_call();
+    let level = counted_level(level, acting_level, call);
     let verdict = decide_capability(&Tables, policy, capability, call, level);
     if verdict.allowed() {
         return 0;

@@ -25,6 +25,8 @@ const MNT_NODEV: u32 = 2;
 const MNT_NOEXEC: u32 = 4;
 const MNT_READONLY: u32 = 0x40;
 const MS_RDONLY: u64 = 1;
+const TMPFS: [u8; TYPE_NAME_MAX] = *b"tmpfs\0\0\0\0\0\0\0\0\0\0\0";
+const RAMFS: [u8; TYPE_NAME_MAX] = *b"ramfs\0\0\0\0\0\0\0\0\0\0\0";
 const BIND: [u8; TYPE_NAME_MAX] = *b"bind\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// [`type_hash`] of a type name in kernel memory; 0, which no rule has, if it cannot be read.
@@ -201,7 +203,7 @@ pub fn sb_kern_mount(ctx: LsmContext) -> i32 {
     let policy = subject.policy;
     let (_, magic, _) = super_identity(super_block);
     if subject.state == state::PENDING {
-        if made_for_container(policy, magic) {
+        if made_for_container(policy, super_block, magic) {
             adopt(policy, super_block, super_kind::RUNTIME);
         }
         return 0;
@@ -223,12 +225,17 @@ pub fn sb_kern_mount(ctx: LsmContext) -> i32 {
 /// Types whose super block is new for each mount or shows only what the container may see of the
 /// kernel.
 #[inline(always)]
-fn made_for_container(policy: PolicyId, magic: u32) -> bool {
+fn made_for_container(policy: PolicyId, super_block: *const u8, magic: u32) -> bool {
     match magic {
         magic::MQUEUE => Tables
             .policy(policy)
             .is_some_and(|header| header.kernel & kernel::PRIVATE_IPC != 0),
-        magic::TMPFS | magic::RAMFS | magic::DEVPTS => true,
+        // devtmpfs has the same magic, and is the host's one.
+        magic::TMPFS | magic::RAMFS => {
+            let fs_type = super_type(super_block);
+            fs_type == type_hash(&TMPFS) || fs_type == type_hash(&RAMFS)
+        }
+        magic::DEVPTS => true,
         magic::PROC | magic::SYSFS | magic::CGROUP | magic::CGROUP2 => true,
         _ => false,
     }

@@ -74,10 +74,6 @@ on_entry! {
     path_unlink = "path_unlink", PathUnlink, 1, 2, DELETE
 }
 on_entry! {
-    /// Deleting a directory.
-    path_rmdir = "path_rmdir", PathRmdir, 1, 2, DELETE
-}
-on_entry! {
     /// Setting an extended attribute.
     inode_setxattr = "inode_setxattr", InodeSetxattr, 1, 6, XATTR
 }
@@ -125,6 +121,20 @@ pub fn file_truncate(ctx: LsmContext) -> i32 {
             Rights::TRUNCATE
         }
     })
+}
+
+/// Deleting a directory: as an object, and as an entry of the directory above. A grant on a
+/// directory is for what is in it, not for its own place.
+#[lsm(hook = "path_rmdir")]
+pub fn path_rmdir(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 2);
+    let directory = Dentry(ctx.arg(1));
+    match decide_entry(&ctx, Hook::PathRmdir, policy, directory, || Rights::DELETE) {
+        0 => decide_entry(&ctx, Hook::PathRmdir, policy, directory.parent(), || {
+            Rights::DELETE
+        }),
+        refused => refused,
+    }
 }
 
 /// Refuses a move or link if the verdict says so; the path reported is the object's.

@@ -5,7 +5,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::abi::{NO_RULE, Section};
 use ebpf_common::decide::process::{
-    PTRACE_MODE_NOAUDIT, Target, decide_ptrace, decide_signal, decide_signal_owner,
+    PTRACE_MODE_NOAUDIT, Target, decide_limits, decide_ptrace, decide_signal, decide_signal_owner,
 };
 use ebpf_common::decide::{Reason, Verdict};
 use ebpf_common::errno::EPERM;
@@ -169,4 +169,33 @@ pub fn file_ioctl_compat(ctx: LsmContext) -> i32 {
         FIOSETOWN | SIOCSPGRP => signal_owner(&ctx, Hook::FileIoctlCompat, None),
         _ => 0,
     }
+}
+
+/// Declares a hook on limits, priority or placement of the task that is its first argument.
+macro_rules! on_limits {
+    ($($(#[$doc:meta])* $name:ident = $lsm:tt, $hook:ident, $previous:literal;)*) => {
+        $($(#[$doc])*
+        #[lsm(hook = $lsm)]
+        pub fn $name(ctx: LsmContext) -> i32 {
+            let policy = when_enforced!(ctx, $previous);
+            let task: *const u8 = ctx.arg(0);
+            let target = target(task);
+            let verdict = decide_limits(policy, &target);
+            if verdict.allowed() {
+                return 0;
+            }
+            refuse(&ctx, policy, verdict, &refusal(Hook::$hook, Action::Limits, task, &target, 0))
+        })*
+    };
+}
+
+on_limits! {
+    /// `prlimit(2)`.
+    task_setrlimit = "task_setrlimit", TaskSetrlimit, 3;
+    /// `setpriority(2)`.
+    task_setnice = "task_setnice", TaskSetnice, 2;
+    /// `ioprio_set(2)`.
+    task_setioprio = "task_setioprio", TaskSetioprio, 2;
+    /// `sched_setscheduler(2)`, `sched_setaffinity(2)`.
+    task_setscheduler = "task_setscheduler", TaskSetscheduler, 1;
 }

@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::abi::{PolicyId, Subject, state};
+use ebpf_common::errno::EACCES;
 
 use crate::maps::{CGROUPS, STATE, SUBJECTS};
 
@@ -106,15 +107,27 @@ macro_rules! when_enforced {
 }
 pub(crate) use when_enforced;
 
-/// A child belongs to its parent's container, or is not made.
+/// `CLONE_INTO_CGROUP`.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// A child belongs to its parent's container, or is not made. It is never pending: only the entry
+/// process itself is. And it is not born into another cgroup, where neither the container's limits
+/// nor its end would find it.
 #[lsm(hook = "task_alloc")]
 pub fn task_alloc(ctx: LsmContext) -> i32 {
     let previous: i32 = ctx.arg(2);
     if previous != 0 {
         return previous;
     }
-    let Some(mut subject) = of_current() else {
+    let Some(subject) = of_current() else {
         return 0;
+    };
+    if ctx.arg::<u64>(1) & CLONE_INTO_CGROUP != 0 {
+        return -EACCES;
+    }
+    let mut inherited = Subject {
+        state: state::ENFORCED,
+        ..subject
     };
     let child: *const u8 = ctx.arg(0);
     // SAFETY: the hook's argument is trusted, and the value pointer is of the map's value type.
@@ -122,7 +135,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
         bpf_task_storage_get(
             SUBJECTS.as_ptr(),
             child.cast_mut().cast(),
-            core::ptr::from_mut(&mut subject).cast(),
+            core::ptr::from_mut(&mut inherited).cast(),
             CREATE,
         )
     };

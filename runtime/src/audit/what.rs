@@ -53,6 +53,11 @@ impl What {
                 Some(Denied::Clock),
             ),
             Some(Action::SignalOwner) => signal_owner(event),
+            Some(Action::Limits) => {
+                let exe = executable(event.target_pid);
+                let object = format!("{} {}", event.target_pid, shown_exe(&exe));
+                ("limits".into(), object, None)
+            }
             None => ("?".into(), identity(event), None),
         };
         Self {

@@ -2,6 +2,7 @@
 //! again.
 
 use std::fmt;
+use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use policy::{Compiled, Policy};
 use super::Error;
 use super::own::own_objects;
 use crate::audit;
+use crate::failure::Called;
 use crate::plan::LaunchPlan;
 use crate::resolve;
 use crate::state::{DEFAULT_ROOT, PolicyState, make_root};
@@ -58,6 +60,7 @@ impl Enforcement {
         // From here on, going back means to unload what nobody else uses.
         let enforcer = Loaded(enforcer);
         make_root(root)?;
+        refuse_root_around(root, &plan.rootfs)?;
         let mut facts = resolve::facts(&given.policy)?;
         own_objects(&plan.rootfs, &mut facts)?;
         for state in [&*root.to_string_lossy(), DEFAULT_ROOT] {
@@ -110,6 +113,17 @@ impl Enforcement {
     }
 }
 
+/// A root file system that holds Reeve's own state would make that state the container's own.
+fn refuse_root_around(state: &Path, rootfs: &Path) -> Result<(), Error> {
+    let call = |path: &Path| format!("realpath(\"{}\")", path.display());
+    let state = fs::canonicalize(state).called(|| call(state))?;
+    let rootfs = fs::canonicalize(rootfs).called(|| call(rootfs))?;
+    match state.starts_with(&rootfs) {
+        true => Err(Error::RootHoldsState { rootfs, state }),
+        false => Ok(()),
+    }
+}
+
 impl Drop for Enforcement {
     fn drop(&mut self) {
         if let Some(id) = self.installed {
@@ -131,6 +145,11 @@ impl Drop for Loaded {
 
 /// Takes a policy away after its last process: what it refused is read while its names are known.
 pub(crate) fn withdraw(root: &Path, enforcer: &Enforcer, id: PolicyId) {
+    // A process that is left keeps its policy, and with it the programs stay.
+    if let Err(error) = enforcer.kill_labelled(id) {
+        tracing::error!(%error, policy = id.0, "the policy stays in force");
+        return;
+    }
     if let Err(error) = audit::drain(root) {
         tracing::warn!(%error, "refusals were not written to the audit log");
     }

@@ -1,5 +1,7 @@
 //! Why a container did not start or could not be followed.
 
+use std::path::PathBuf;
+
 use policy::Diagnostics;
 use rustix::io::Errno;
 
@@ -24,6 +26,14 @@ pub enum Error {
     /// The policy does not fit the host.
     #[error("{0}")]
     Policy(Diagnostics),
+    /// The root file system would make Reeve's state the container's own.
+    #[error("`root.path` {rootfs:?} holds reeve's own state in {state:?}")]
+    RootHoldsState {
+        /// The root file system.
+        rootfs: PathBuf,
+        /// The state directory.
+        state: PathBuf,
+    },
     /// The plan names a policy and none is installed.
     #[error("the plan names a policy that is not installed")]
     PolicyMissing,
@@ -54,6 +64,10 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Unprivileged => Some("run reeve as root".to_owned()),
+            Self::RootHoldsState { .. } => Some(
+                "give the container a directory of its own, and mount the host's with `mounts`"
+                    .to_owned(),
+            ),
             Self::Spec(error) => error.help().map(str::to_owned),
             Self::Enforce(error) => error.help(),
             Self::State(error) => error.help(),

@@ -10,6 +10,20 @@ use crate::lookup::Lookup;
 /// attributes).
 const OF_OVERLAYS: u64 = 0b1_1111 | 1 << 21 | 1 << 24 | 1 << 27 | 1 << 31;
 
+/// `setns`.
+const SETNS: u32 = 308;
+
+/// The level as which a use of a capability counts. Over a user namespace below its own a task has
+/// every capability, so that one of the initial namespace could enter those of other containers:
+/// entering is a use over the host, and so is a call that cannot be told.
+#[inline(always)]
+pub fn counted_level(level: u32, acting_level: u32, syscall: Option<u32>) -> u32 {
+    match syscall {
+        None | Some(SETNS) if acting_level == 0 => 0,
+        _ => level,
+    }
+}
+
 /// `io_uring_enter`: the one system call in which a task may borrow credentials of its choice.
 const IO_URING_ENTER: u32 = 426;
 

@@ -96,3 +96,14 @@ pub fn decide_signal_owner(header: &PolicyHeader, named: Option<i32>, own: i32) 
         Verdict::no_grant(EPERM)
     }
 }
+
+/// Changing limits, priority or placement of a process: the container's own only. A limit can end a
+/// process (`RLIMIT_CPU`) or blind it (`RLIMIT_NOFILE`), so this is no less than a signal.
+#[inline(always)]
+pub fn decide_limits(policy: PolicyId, target: &Target) -> Verdict {
+    match target.subject {
+        Some(subject) if subject.policy == policy => Verdict::allow(NO_RULE),
+        Some(_) => Verdict::refuse(EPERM, Reason::Core, NO_RULE),
+        None => Verdict::no_grant(EPERM),
+    }
+}

@@ -1,6 +1,6 @@
 //! The order of the decision, case by case, on tables small enough to see.
 
-use super::capability::{decide_capability, is_of_overlay};
+use super::capability::{counted_level, decide_capability, is_of_overlay};
 use super::file::*;
 use super::kernel::decide_bpf;
 use super::mount::{MountRequest, decide_mount, decide_umount, ms};
@@ -511,4 +511,24 @@ fn a_file_signals_only_its_own_process_among_those_of_the_host() {
         ..shared
     };
     assert!(decide_signal_owner(&private, None, 70).allowed());
+}
+
+#[test]
+fn entering_a_namespace_of_others_is_a_use_over_the_host() {
+    assert_eq!(
+        counted_level(1, 0, Some(308)),
+        0,
+        "setns from the initial namespace"
+    );
+    assert_eq!(counted_level(1, 0, None), 0, "a call that cannot be told");
+    assert_eq!(
+        counted_level(1, 0, Some(1)),
+        1,
+        "writing a map of its own child"
+    );
+    assert_eq!(
+        counted_level(2, 1, Some(308)),
+        2,
+        "from within one of its own"
+    );
 }

@@ -6,8 +6,8 @@ use std::io;
 use reeve_tests::outcome::Outcome;
 
 use crate::{
-    attributes, bpf, capabilities, compat, files, kernel, mapping, mounts, names, owner, processes,
-    uring, wrap,
+    attributes, bpf, capabilities, compat, files, kernel, limits, mapping, mounts, names, owner,
+    processes, uring, wrap,
 };
 
 /// Why an action did not succeed.
@@ -70,6 +70,7 @@ const TABLES: &[&[Action]] = &[
     mounts::ACTIONS,
     processes::ACTIONS,
     owner::ACTIONS,
+    limits::ACTIONS,
     compat::ACTIONS,
     capabilities::ACTIONS,
     kernel::ACTIONS,

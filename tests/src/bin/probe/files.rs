@@ -32,6 +32,8 @@ pub(crate) fn mode_flags(mode: &str) -> Result<i32, Failure> {
         "r" => libc::O_RDONLY,
         "w" => libc::O_WRONLY,
         "rw" => libc::O_RDWR,
+        // For `ioctl` only.
+        "neither" => libc::O_ACCMODE,
         "append" => libc::O_WRONLY | libc::O_APPEND,
         "trunc" => libc::O_WRONLY | libc::O_TRUNC,
         "read-trunc" => libc::O_RDONLY | libc::O_TRUNC,

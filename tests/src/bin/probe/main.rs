@@ -16,6 +16,7 @@ mod capabilities;
 mod compat;
 mod files;
 mod kernel;
+mod limits;
 mod mapping;
 mod mounts;
 mod names;
