@@ -9,10 +9,10 @@ use crate::support::{Contained, Grounds};
 
 /// Each hook with the action of the probe that comes to it.
 const ACTIONS: [(&str, &str); 4] = [
-    ("task_setrlimit", "limit"),
-    ("task_setnice", "nice"),
-    ("task_setioprio", "io-priority"),
-    ("task_setscheduler", "affinity"),
+    ("task_setrlimit", "set-limit"),
+    ("task_setnice", "set-nice"),
+    ("task_setioprio", "set-io-priority"),
+    ("task_setscheduler", "set-affinity"),
 ];
 
 #[test]

@@ -29,25 +29,32 @@ const PF_WORKERS: u32 = 0x10 | 0x4000 | 0x20_0000;
 /// `TS_COMPAT` (x86): a 32-bit call, whose number means another system call.
 const TS_COMPAT: u32 = 0x2;
 
-/// The native system call the task is in, if it is known.
+/// A system call that is not known.
+const UNKNOWN: u32 = u32::MAX;
+
+/// The native system call the task is in, or [`UNKNOWN`]. No `Option`: what one holds when it is
+/// `None` is whatever was in the register, which the verifier may not like.
 #[inline(always)]
-fn system_call() -> Option<u32> {
+fn system_call() -> u32 {
     let task = subject::current();
     // SAFETY: `current` is trusted; `flags` is 32 bits.
     let flags: u32 = unsafe { load(task, Field::TaskFlags) };
     // SAFETY: as above.
     let status: u32 = unsafe { load(task, Field::TaskStatus) };
     if flags & PF_WORKERS != 0 || status & TS_COMPAT != 0 {
-        return None;
+        return UNKNOWN;
     }
     // SAFETY: the helper takes a trusted task and answers a trusted `pt_regs`.
     let registers = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
     if registers.is_null() {
-        return None;
+        return UNKNOWN;
     }
     // SAFETY: the pointer is a `pt_regs`; `orig_ax` is an `unsigned long`.
     let number: u64 = unsafe { load(registers, Field::RegsSyscall) };
-    (number < u64::from(SYSCALLS)).then_some(number as u32)
+    match number < u64::from(SYSCALLS) {
+        true => number as u32,
+        false => UNKNOWN,
+    }
 }
 
 /// Use of a capability that the task holds.
@@ -64,7 +71,8 @@ pub fn capable(ctx: LsmContext) -> i32 {
     let acting: *const u8 = unsafe { load(credentials, Field::CredUserNs) };
     // SAFETY: the pointer is a user namespace.
     let acting_level: u32 = unsafe { load(acting, Field::UserNsLevel) };
-    let call = system_call();
+    let number = system_call();
+    let call = (number != UNKNOWN).then_some(number);
     let level = counted_level(level, acting_level, call);
     let verdict = decide_capability(&Tables, policy, capability, call, level);
     if verdict.allowed() {
@@ -76,7 +84,7 @@ pub fn capable(ctx: LsmContext) -> i32 {
         return 0;
     }
     let refusal = Refusal {
-        detail: u64::from(capability) << 32 | u64::from(call.unwrap_or(u32::MAX)),
+        detail: u64::from(capability) << 32 | u64::from(number),
         silent: options & CAP_OPT_NOAUDIT != 0,
         ..Refusal::of(Hook::Capable, Action::Capability, Section::Capabilities)
     };

@@ -4,10 +4,10 @@ use crate::act::{Action, Done, Failure, action, done, number};
 use crate::sys::{Arg, call};
 
 pub(crate) const ACTIONS: &[Action] = &[
-    action("limit", "PID", limit),
-    action("nice", "PID", nice),
-    action("io-priority", "PID", io_priority),
-    action("affinity", "PID", affinity),
+    action("set-limit", "PID", limit),
+    action("set-nice", "PID", nice),
+    action("set-io-priority", "PID", io_priority),
+    action("set-affinity", "PID", affinity),
 ];
 
 // `include/uapi/linux/ioprio.h`: the best-effort class, level 4, of one process.
