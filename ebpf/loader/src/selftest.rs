@@ -20,7 +20,8 @@ const NOBODY: PolicyId = PolicyId(u32::MAX);
 /// Labels a child and sees it refused.
 pub(crate) fn run(maps: &Maps) -> Result<(), Error> {
     let (gate, mut opener) = std::io::pipe().map_err(|error| Error::system("pipe()", error))?;
-    let child = sys::fork_opener(gate.as_fd()).map_err(|error| Error::system("fork()", error))?;
+    let child = sys::fork_opener(gate.as_fd(), opener.as_fd())
+        .map_err(|error| Error::system("fork()", error))?;
     drop(gate);
     let labelled = label(maps, child);
     if labelled.is_ok() {

@@ -182,17 +182,20 @@ pub(crate) fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
 }
 
 /// Forks a child that waits for one byte on `gate`, then opens `/` and exits with the errno, or 0
-/// if it could. Answers the child's process id.
-pub(crate) fn fork_opener(gate: BorrowedFd<'_>) -> io::Result<i32> {
+/// if it could. Answers the child's process id. The child closes its copy of `opener`, the other
+/// end: it would wait for itself, with the lock that it inherits, if this process were killed.
+pub(crate) fn fork_opener(gate: BorrowedFd<'_>, opener: BorrowedFd<'_>) -> io::Result<i32> {
     // SAFETY: the child only calls async-signal-safe functions and ends with `_exit`.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => open_and_exit(gate.as_raw_fd()),
+        0 => open_and_exit(gate.as_raw_fd(), opener.as_raw_fd()),
         child => Ok(child),
     }
 }
 
-fn open_and_exit(gate: i32) -> ! {
+fn open_and_exit(gate: i32, opener: i32) -> ! {
+    // SAFETY: the child's own copy of the descriptor, which nothing in it uses.
+    unsafe { libc::close(opener) };
     let mut byte = 0u8;
     // SAFETY: reads at most one byte into a live byte.
     let got = unsafe { libc::read(gate, (&raw mut byte).cast(), 1) };
