@@ -13,7 +13,7 @@ mod what;
 
 pub use log::{LOG_BYTES_MAX, drain, read};
 pub use record::{Record, RuleText};
-pub use registry::{register, unregister};
+pub use registry::{owner, register, unregister};
 
 use std::io;
 use std::path::PathBuf;

@@ -80,6 +80,11 @@ pub fn unregister(root: &Path, policy: PolicyId) -> Result<(), Error> {
     }
 }
 
+/// The container that a number was last registered for.
+pub fn owner(root: &Path, policy: PolicyId) -> Option<String> {
+    find(root, policy.0).map(|known| known.container)
+}
+
 /// What is known of a number; nothing for a container that is gone.
 pub(super) fn find(root: &Path, policy: u32) -> Option<Registered> {
     serde_json::from_slice(&fs::read(file(root, policy)).ok()?).ok()

@@ -7,6 +7,7 @@ use ebpf_common::PolicyId;
 use ebpf_loader::Enforcer;
 
 use super::Error;
+use crate::audit;
 use crate::launch::withdraw;
 use crate::spec::ContainerId;
 use crate::state::{self, State, Status};
@@ -38,7 +39,11 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     if let Some(policy) = &state.policy
         && let Some(enforcer) = Enforcer::open()?
     {
-        withdraw(root, &enforcer, PolicyId(policy.id));
+        // Numbers start again with each load: an old state may hold one that is another's by now.
+        let number = PolicyId(policy.id);
+        if audit::owner(root, number).is_none_or(|owner| owner == args.id.as_str()) {
+            withdraw(root, &enforcer, number);
+        }
         enforcer.unload_if_unused()?;
     }
     state.remove(root)?;
