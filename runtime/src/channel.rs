@@ -1,18 +1,23 @@
 //! The socket between `reeve` and the container's first process.
 //!
-//! To the process goes one message: *go*. From it come a terminal, or the failure of a step. It
-//! closes on `execve`, so that the end of the stream without a failure means that the entry process
-//! runs. The end of the stream in the other direction means that `reeve` died, and ends the process
-//! before it did anything.
+//! To the process goes *go*, and *continue* after each of its pauses. From it come a terminal, a
+//! pause for hooks, the word that it is ready and waits to be started, the listener of its seccomp
+//! filter, or the failure of a step. It closes on `execve`, so that the end of the stream without a
+//! failure means that the entry process runs. The end of the stream in the other direction means
+//! that `reeve` died, and ends the process before it did anything.
+//!
+//! A process that was created and not started outlives that socket. It listens on another one in
+//! the container's state directory, where `reeve start` finds it and says *go* once more.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg,
+    socketpair,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,14 +28,33 @@ use crate::launch::Confinement;
 const MESSAGE_MAX: usize = 4096;
 
 const GO: u8 = b'g';
+const CONTINUE: u8 = b'c';
+const BORN: u8 = b'p';
 const TERMINAL: u8 = b't';
+const HOOKS: u8 = b'h';
+const READY: u8 = b'r';
+const BEGUN: u8 = b'b';
+const LISTENER: u8 = b'l';
 const FAILED: u8 = b'f';
+
+/// Name of the socket in a container's state directory.
+const SOCKET: &str = "start.sock";
 
 /// What the process says.
 #[derive(Debug)]
 pub(crate) enum Message {
+    /// From the intermediate process: the number and pidfd of the first process.
+    Born(i32, OwnedFd),
     /// The master side of its terminal.
     Terminal(OwnedFd),
+    /// It waits while the hooks of the runtime run.
+    Hooks,
+    /// It is set up, and waits on its own socket for [`ParentEnd::connect`].
+    Ready,
+    /// It heard the *go* of `reeve start`, and nobody else's.
+    Begun,
+    /// Notifications of its seccomp filter.
+    Listener(OwnedFd),
     /// A step failed; the process has ended.
     Failed(StepFailed),
 }
@@ -40,8 +64,17 @@ pub(crate) enum Message {
 pub(crate) struct StepFailed {
     /// Index into the plan's steps.
     pub(crate) step: usize,
-    /// The system call.
-    pub(crate) failure: Failure,
+    /// Why.
+    pub(crate) cause: Cause,
+}
+
+/// Why a step failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Cause {
+    /// A system call.
+    Call(Failure),
+    /// A hook, in words.
+    Hook(String),
 }
 
 /// The side of `reeve`.
@@ -75,19 +108,44 @@ impl ParentEnd {
         send(&self.0, &[GO], None).called(|| "sendmsg(first process, go)")
     }
 
+    /// Ends a pause that it asked for.
+    pub(crate) fn proceed(&self) -> Result<(), Failure> {
+        send(&self.0, &[CONTINUE], None).called(|| "sendmsg(first process, continue)")
+    }
+
     /// The next message, or `None` when the entry process runs or has died.
     pub(crate) fn receive(&self) -> Result<Option<Message>, Failure> {
         let (bytes, fd) = receive(&self.0).called(|| "recvmsg(first process)")?;
         let malformed = || Failure::new("recvmsg(first process)", Errno::BADMSG);
-        match (bytes.split_first(), fd) {
-            (None, _) => Ok(None),
-            (Some((&TERMINAL, _)), Some(fd)) => Ok(Some(Message::Terminal(fd))),
-            (Some((&FAILED, rest)), _) => {
-                let failed = serde_json::from_slice(rest).map_err(|_| malformed())?;
-                Ok(Some(Message::Failed(failed)))
+        let Some((&kind, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
+        let message = match (kind, fd) {
+            (BORN, Some(fd)) => {
+                let pid = <[u8; 4]>::try_from(rest).map_err(|_| malformed())?;
+                Message::Born(i32::from_ne_bytes(pid), fd)
             }
-            _ => Err(malformed()),
-        }
+            (TERMINAL, Some(fd)) => Message::Terminal(fd),
+            (LISTENER, Some(fd)) => Message::Listener(fd),
+            (HOOKS, None) => Message::Hooks,
+            (READY, None) => Message::Ready,
+            (BEGUN, None) => Message::Begun,
+            (FAILED, None) => {
+                let failed = serde_json::from_slice(rest).map_err(|_| malformed())?;
+                Message::Failed(failed)
+            }
+            _ => return Err(malformed()),
+        };
+        Ok(Some(message))
+    }
+
+    /// A connection to a process that waits to be started; `dir` is the container's state
+    /// directory. `ECONNREFUSED` or `ENOENT` if none waits any more.
+    pub(crate) fn connect(dir: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let call = || format!("connect({SOCKET})");
+        let socket = new_socket().called(call)?;
+        rustix::net::connect(&socket, &address(dir).called(call)?).called(call)?;
+        Ok(Self(socket))
     }
 }
 
@@ -97,10 +155,69 @@ impl AsFd for ParentEnd {
     }
 }
 
+/// Where a process that was created waits for its start.
+#[derive(Debug)]
+pub(crate) struct StartSocket(OwnedFd);
+
+impl StartSocket {
+    /// Listens in `dir`, the container's state directory, which nobody but `reeve` can enter.
+    pub(crate) fn listen(dir: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let call = || format!("bind({SOCKET})");
+        let socket = new_socket().called(call)?;
+        rustix::net::bind(&socket, &address(dir).called(call)?).called(call)?;
+        rustix::net::listen(&socket, 1).called(|| format!("listen({SOCKET})"))?;
+        Ok(Self(socket))
+    }
+
+    /// Waits until somebody says *go*, and answers that it was heard. A `reeve start` that dies
+    /// before it spoke is waited out.
+    pub(crate) fn accept(self) -> Result<ChildEnd, Failure> {
+        loop {
+            let flags = SocketFlags::CLOEXEC;
+            let accepted = retry_on_intr(|| rustix::net::accept_with(&self.0, flags));
+            let end = ChildEnd(accepted.called(|| format!("accept({SOCKET})"))?);
+            if end.wait() && end.say(BEGUN).is_ok() {
+                return Ok(end);
+            }
+        }
+    }
+}
+
 impl ChildEnd {
     /// Waits to be released; `false` if `reeve` is gone.
     pub(crate) fn wait(&self) -> bool {
         matches!(receive(&self.0), Ok((bytes, _)) if bytes == [GO])
+    }
+
+    /// Has the runtime run its hooks, and waits for their end.
+    pub(crate) fn pause_for_hooks(&self) -> Result<(), Failure> {
+        self.say(HOOKS)?;
+        let (bytes, _) = receive(&self.0).called(|| "recvmsg(reeve, continue)")?;
+        match bytes.as_slice() {
+            [CONTINUE] => Ok(()),
+            _ => Err(Failure::new("recvmsg(reeve, continue)", Errno::PIPE)),
+        }
+    }
+
+    /// Says that it is set up. A `reeve` that is gone did not see the container made: an error.
+    pub(crate) fn ready(&self) -> Result<(), Failure> {
+        self.say(READY)
+    }
+
+    /// Hands over the first process, as the intermediate one that made it.
+    pub(crate) fn send_born(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), Failure> {
+        let [one, two, three, four] = pid.to_ne_bytes();
+        send(&self.0, &[BORN, one, two, three, four], Some(pidfd))
+            .called(|| "sendmsg(reeve, pidfd)")
+    }
+
+    /// Hands over the descriptor that notifications of the seccomp filter come from.
+    pub(crate) fn send_listener(&self, listener: BorrowedFd<'_>) -> Result<(), Failure> {
+        send(&self.0, &[LISTENER], Some(listener)).called(|| "sendmsg(reeve, seccomp listener)")
+    }
+
+    fn say(&self, word: u8) -> Result<(), Failure> {
+        send(&self.0, &[word], None).called(|| format!("sendmsg(reeve, {:?})", char::from(word)))
     }
 
     /// Hands over the master side of a terminal.
@@ -109,17 +226,29 @@ impl ChildEnd {
     }
 
     /// Reports a failure. If `reeve` is gone there is nobody to tell.
-    pub(crate) fn report(&self, step: usize, mut failure: Failure) {
+    pub(crate) fn report(&self, step: usize, mut cause: Cause) {
+        let (Cause::Call(Failure { call: text, .. }) | Cause::Hook(text)) = &mut cause;
         // The text may hold a path of the container's choosing; six bytes is the longest escape of
         // one in JSON.
-        while failure.call.len() * 6 + 128 > MESSAGE_MAX {
-            failure.call.pop();
+        while text.len() * 6 + 128 > MESSAGE_MAX {
+            text.pop();
         }
         let mut bytes = vec![FAILED];
-        if serde_json::to_writer(&mut bytes, &StepFailed { step, failure }).is_ok() {
+        if serde_json::to_writer(&mut bytes, &StepFailed { step, cause }).is_ok() {
             let _ = send(&self.0, &bytes, None);
         }
     }
+}
+
+fn new_socket() -> Result<OwnedFd, Errno> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
+}
+
+/// The socket's address by way of the directory's descriptor: the directory's own path may be
+/// longer than an address can be.
+fn address(dir: BorrowedFd<'_>) -> Result<SocketAddrUnix, Errno> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd()))
 }
 
 fn send(socket: &OwnedFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
@@ -163,13 +292,15 @@ mod tests {
     #[test]
     fn a_failure_crosses_and_a_long_one_is_cut() {
         let (parent, child) = pair().unwrap();
-        child.report(3, Failure::new("x".repeat(9000), Errno::PERM));
+        child.report(3, Cause::Call(Failure::new("x".repeat(9000), Errno::PERM)));
         let Some(Message::Failed(failed)) = parent.receive().unwrap() else {
             panic!("no failure came")
         };
         assert_eq!(failed.step, 3);
-        assert!(failed.failure.is(Errno::PERM));
-        assert!(failed.failure.call.starts_with("xxx"));
+        let Cause::Call(failure) = failed.cause else {
+            panic!("no call")
+        };
+        assert!(failure.is(Errno::PERM) && failure.call.starts_with("xxx"));
     }
 
     #[test]
@@ -178,6 +309,28 @@ mod tests {
         child.send_terminal(parent.as_fd()).unwrap();
         let message = parent.receive().unwrap();
         assert!(matches!(message, Some(Message::Terminal(_))));
+    }
+
+    #[test]
+    fn a_process_that_waits_hears_the_start_and_nothing_less() {
+        use std::thread;
+        let dir = tempfile::tempdir().unwrap();
+        let dir = std::fs::File::open(dir.path()).unwrap();
+        let socket = StartSocket::listen(dir.as_fd()).unwrap();
+        let child = thread::spawn(move || socket.accept().unwrap());
+        // One that dies before it spoke.
+        drop(ParentEnd::connect(dir.as_fd()).unwrap());
+        let start = ParentEnd::connect(dir.as_fd()).unwrap();
+        send(&start.0, &[GO], None).unwrap();
+        assert!(matches!(start.receive().unwrap(), Some(Message::Begun)));
+        child.join().unwrap().report(7, Cause::Hook("x".to_owned()));
+        assert!(matches!(start.receive().unwrap(), Some(Message::Failed(_))));
+        assert!(start.receive().unwrap().is_none());
+        assert!(
+            ParentEnd::connect(dir.as_fd())
+                .unwrap_err()
+                .is(Errno::CONNREFUSED)
+        );
     }
 
     #[test]
@@ -191,7 +344,7 @@ mod tests {
             !child.wait(),
             "a process whose reeve is gone must not begin"
         );
-        child.report(0, Failure::new("nobody listens", Errno::PERM));
+        child.report(0, Cause::Hook("nobody listens".to_owned()));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! - [`cgroup`]: where its processes are held and counted
 //! - [`resolve`]: a policy's paths, looked up on the host
 //! - [`launch`]: from plan to running process, as a chain of types
+//! - [`hooks`]: programs that the configuration has run at moments of a container's life
 //! - `child`: the container's first process, before it executes
 //! - [`audit`]: what the kernel refused
 //! - [`cmd`]: the command line; [`report`] and [`failure`]: errors
@@ -24,6 +25,7 @@ mod channel;
 mod child;
 pub mod cmd;
 pub mod failure;
+pub mod hooks;
 pub mod launch;
 pub mod mountinfo;
 pub mod plan;

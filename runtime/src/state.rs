@@ -3,22 +3,30 @@
 //! The directory is made by one `mkdir`, so an id is taken exactly once, and is open to nobody but
 //! root. The file is replaced as a whole.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupDirs;
+use crate::failure::Failure;
 use crate::spec::ContainerId;
 
-/// Version of the file's format; another one is not read.
-pub const VERSION: u32 = 1;
+/// Version of the file's format. Files of an older version are read, those of a newer one are not.
+pub const VERSION: u32 = 2;
 
 /// Name of the file in a container's directory.
 const FILE: &str = "state.json";
+
+/// Name of the copy of `config.json` in a container's directory.
+const CONFIG: &str = "config.json";
 
 /// Where state lies unless `--root` says otherwise.
 pub const DEFAULT_ROOT: &str = "/run/reeve";
@@ -36,6 +44,18 @@ pub struct State {
     pub creator: Option<ProcessName>,
     /// Absolute path of the bundle.
     pub bundle: PathBuf,
+    /// Absolute path of the root file system on the host.
+    #[serde(default)]
+    pub rootfs: PathBuf,
+    /// Version of the specification that its configuration follows.
+    #[serde(default)]
+    pub oci_version: String,
+    /// Annotations of its configuration.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// User id of whoever created it.
+    #[serde(default)]
+    pub owner: u32,
     /// When it was created, in milliseconds since 1970.
     pub created_ms: u64,
     /// Its cgroups.
@@ -56,13 +76,31 @@ pub struct ProcessName {
 impl ProcessName {
     /// That of a process that exists; `None` if it does not, or is a zombie.
     pub fn of(pid: i32) -> Option<Self> {
-        let start_ticks = start_ticks(pid)?;
+        let start_ticks = Stat::of(pid)?.start_ticks;
         Some(Self { pid, start_ticks })
     }
 
     /// Whether it still runs.
     pub fn runs(self) -> bool {
-        Self::of(self.pid) == Some(self)
+        self.stat().is_some()
+    }
+
+    /// A descriptor for it; `None` if it has ended. What is done through it can never reach another
+    /// process that was given its number.
+    pub fn open(self) -> Result<Option<OwnedFd>, Failure> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            // Asked after the descriptor was made: now it is known whose it is.
+            Ok(pidfd) => Ok(self.runs().then_some(pidfd)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(errno) => Err(Failure::new(format!("pidfd_open({})", self.pid), errno)),
+        }
+    }
+
+    fn stat(self) -> Option<Stat> {
+        Stat::of(self.pid).filter(|stat| stat.start_ticks == self.start_ticks)
     }
 }
 
@@ -80,10 +118,14 @@ pub struct PolicyState {
 /// How far a container's life has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It has no process yet, and the `reeve` that makes it is at work.
+    /// The `reeve` that makes it is at work.
     Creating,
-    /// Its first process runs.
+    /// Its first process is set up, and waits for `reeve start`.
+    Created,
+    /// Its entry process runs.
     Running,
+    /// Its processes are stopped for the time being.
+    Paused,
     /// It has ended; what is left waits for `reeve delete`.
     Stopped,
 }
@@ -93,7 +135,9 @@ impl Status {
     pub fn word(self) -> &'static str {
         match self {
             Self::Creating => "creating",
+            Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
         }
     }
@@ -121,7 +165,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// Written by another version.
-    #[error("`{path}` has version {found}, this reeve reads {VERSION}")]
+    #[error("`{path}` has version {found}, this reeve reads versions up to {VERSION}")]
     Version {
         /// Which.
         path: PathBuf,
@@ -149,7 +193,7 @@ impl Error {
             Self::Stale(id) => Some(format!("remove it with `reeve delete {id}`")),
             Self::Exists(_) => Some("choose another id".to_owned()),
             Self::Unknown(_) => Some("`reeve list` shows those there are".to_owned()),
-            Self::Alive(id, Status::Running) => {
+            Self::Alive(id, Status::Running | Status::Paused) => {
                 Some(format!("`reeve delete --force {id}` kills it first"))
             }
             _ => None,
@@ -203,8 +247,19 @@ impl StateDir {
         fs::rename(&next, &path).map_err(|error| Error::io("rename", &next, error))
     }
 
+    /// Keeps the configuration for the commands to come: the bundle's may change.
+    pub fn save_config(&self, text: &[u8]) -> Result<(), Error> {
+        let path = self.path.join(CONFIG);
+        fs::write(&path, text).map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// The directory itself.
+    pub fn open(&self) -> Result<OwnedFd, Error> {
+        open_dir(&self.path)
+    }
+
     /// Leaves the directory for a container that goes on without this process.
-    pub fn keep(mut self) {
+    pub fn keep(&mut self) {
         self.keep = true;
     }
 }
@@ -256,7 +311,7 @@ impl State {
             source,
         };
         let Version { version } = serde_json::from_slice(&text).map_err(malformed)?;
-        if version != VERSION {
+        if version == 0 || version > VERSION {
             let found = version;
             return Err(Error::Version { path, found });
         }
@@ -287,12 +342,31 @@ impl State {
     }
 
     /// How far its life has come.
+    ///
+    /// Whether the first process has become the entry process is the kernel's word: it notes in
+    /// each process whether it has executed since its birth. Nothing written here could be as true
+    /// after a `kill -9` at the wrong moment.
     pub fn status(&self) -> Status {
-        match (self.process, self.creator) {
-            (Some(process), _) if process.runs() => Status::Running,
-            (None, Some(creator)) if creator.runs() => Status::Creating,
-            _ => Status::Stopped,
+        let at_work = self.creator.is_some_and(ProcessName::runs);
+        let stat = self.process.and_then(ProcessName::stat);
+        match stat {
+            Some(stat) if stat.executed => Status::Running,
+            Some(_) if !at_work => Status::Created,
+            Some(_) => Status::Creating,
+            None if self.process.is_none() && at_work => Status::Creating,
+            None => Status::Stopped,
         }
+    }
+
+    /// The configuration that it was created with.
+    pub fn config(&self, root: &Path) -> Result<Vec<u8>, Error> {
+        let path = root.join(&self.id).join(CONFIG);
+        fs::read(&path).map_err(|error| Error::io("read", &path, error))
+    }
+
+    /// Its directory.
+    pub fn open_dir(&self, root: &Path) -> Result<OwnedFd, Error> {
+        open_dir(&root.join(&self.id))
     }
 
     /// Removes the directory.
@@ -302,17 +376,39 @@ impl State {
     }
 }
 
-/// Start time of a process that is no zombie.
-fn start_ticks(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name that may hold anything, parentheses and spaces too.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ');
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
+fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
+    let dir = fs::File::open(path).map_err(|error| Error::io("open", path, error))?;
+    Ok(dir.into())
+}
+
+/// What `/proc/PID/stat` says of a process that is no zombie.
+#[derive(Debug, Clone, Copy)]
+struct Stat {
+    /// Time of its birth.
+    start_ticks: u64,
+    /// Whether it has executed a program since its birth.
+    executed: bool,
+}
+
+/// `PF_FORKNOEXEC` (`include/linux/sched.h`): forked, but did not execute.
+const FORKED_ONLY: u64 = 0x40;
+
+impl Stat {
+    fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is a name that may hold anything, parentheses and spaces too.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        let mut fields = fields.split(' ');
+        if matches!(fields.next()?, "Z" | "X") {
+            return None;
+        }
+        // Fields 9 and 22 of all, counted from 1; the next one here is the fourth.
+        let flags: u64 = fields.nth(5)?.parse().ok()?;
+        Some(Self {
+            start_ticks: fields.nth(12)?.parse().ok()?,
+            executed: flags & FORKED_ONLY == 0,
+        })
     }
-    // Field 22 of all, counted from 1; the next one here is the fourth.
-    fields.nth(18)?.parse().ok()
 }
 
 /// Now, in milliseconds since 1970.
@@ -332,6 +428,10 @@ mod tests {
             process,
             creator: ProcessName::of(std::process::id().cast_signed()),
             bundle: "/b".into(),
+            rootfs: "/b/rootfs".into(),
+            oci_version: "1.2.0".to_owned(),
+            annotations: BTreeMap::new(),
+            owner: 0,
             created_ms: now_ms(),
             cgroups: CgroupDirs::default(),
             policy: None,
@@ -366,10 +466,16 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_not_read() {
+    fn an_older_version_is_read_and_a_newer_one_is_not() {
         let root = tempfile::tempdir().unwrap();
         let id: ContainerId = "a".parse().unwrap();
-        let _dir = StateDir::create(root.path(), &id).unwrap();
+        let old = r#"{"version": 1, "id": "a", "process": null, "creator": null, "bundle": "/b",
+            "created_ms": 5, "cgroups": {"v2": "/c", "v1": [], "roots": []}, "policy": null}"#;
+        fs::create_dir(root.path().join("a")).unwrap();
+        fs::write(root.path().join("a/state.json"), old).unwrap();
+        let state = State::load(root.path(), &id).unwrap();
+        assert_eq!(state.status(), Status::Stopped);
+        assert!(state.annotations.is_empty());
         fs::write(root.path().join("a/state.json"), "{\"version\": 99}").unwrap();
         let error = State::load(root.path(), &id).unwrap_err();
         assert!(matches!(error, Error::Version { found: 99, .. }));

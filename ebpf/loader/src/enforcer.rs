@@ -132,6 +132,48 @@ impl Enforcer {
         }
     }
 
+    /// The proof once more, for a process that was attached by another `reeve` and has not executed
+    /// since: the programs are linked and its label is still there.
+    ///
+    /// # Errors
+    /// [`Error::NotEnforced`] for any other label, missing links, a failed call.
+    pub fn confirm(
+        &self,
+        policy: PolicyId,
+        pidfd: BorrowedFd<'_>,
+    ) -> Result<PolicyAttached, Error> {
+        self.pins.require_links()?;
+        let found = self.maps.label_of(pidfd)?;
+        let attached =
+            found.is_some_and(|found| found.policy == policy && found.state == state::PENDING);
+        match attached {
+            true => Ok(PolicyAttached(())),
+            false => Err(Error::NotEnforced {
+                found: format!("the label reads {found:?}"),
+            }),
+        }
+    }
+
+    /// Puts the process behind `pidfd` under the policy that `beside`, the first process of its
+    /// container, is under: an old number may be another container's policy by now.
+    ///
+    /// # Errors
+    /// [`Error::NotEnforced`] if `beside` is not under it, and as [`Enforcer::attach`].
+    pub fn attach_beside(
+        &self,
+        policy: PolicyId,
+        beside: BorrowedFd<'_>,
+        pidfd: BorrowedFd<'_>,
+    ) -> Result<PolicyAttached, Error> {
+        self.pins.require_links()?;
+        match self.policy_of(beside)? {
+            Some(found) if found == policy => self.attach(policy, pidfd),
+            found => Err(Error::NotEnforced {
+                found: format!("the container's label reads {found:?}"),
+            }),
+        }
+    }
+
     /// Whether the process behind `pidfd` is under a policy, and which.
     ///
     /// # Errors

@@ -104,6 +104,15 @@ impl CgroupDirs {
         self.v2.iter().chain(&self.v1).map(PathBuf::as_path)
     }
 
+    /// Puts a process into the version 1 groups.
+    pub fn enroll_v1(&self, pid: Pid) -> Result<(), Failure> {
+        let pid = pid.as_raw_nonzero().to_string();
+        for dir in &self.v1 {
+            write(&dir.join("cgroup.procs"), &pid)?;
+        }
+        Ok(())
+    }
+
     /// Kills every process in them and removes them, with the groups that the container made below
     /// and the parents that are empty then.
     pub fn destroy(&self) -> Result<(), Failure> {
@@ -171,15 +180,11 @@ impl Cgroups {
 
     /// Puts a process into the version 1 groups.
     pub fn enroll_v1(&self, pid: Pid) -> Result<(), Failure> {
-        let pid = pid.as_raw_nonzero().to_string();
-        for dir in &self.dirs.v1 {
-            write(&dir.join("cgroup.procs"), &pid)?;
-        }
-        Ok(())
+        self.dirs.enroll_v1(pid)
     }
 
     /// Leaves the groups where they are, for a container that goes on without this process.
-    pub fn keep(mut self) {
+    pub fn keep(&mut self) {
         self.keep = true;
     }
 }

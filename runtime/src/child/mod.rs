@@ -6,48 +6,62 @@
 //! directories are expected, mounts that another container moves meanwhile. So a path of the
 //! container is looked up once, inside the root and to a descriptor (`rooted`), and everything is
 //! done to that descriptor. With a policy the kernel already counts this process to its container,
-//! as *pending*: the policy is enforced from the successful `execve` on.
+//! as *pending*: the policy is enforced from the successful `execve` on. Processes of `reeve exec`
+//! come into a running container the same way.
 
 mod device;
+mod execute;
 mod identity;
 mod mount;
+mod namespace;
 mod rooted;
 mod terminal;
 
-use std::ffi::{CStr, CString};
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Rlimit as RawRlimit, setrlimit, setsid, umask};
-use rustix::thread::{
-    LinkNameSpaceType, move_into_link_name_space, set_no_new_privs, set_thread_groups,
-    set_thread_res_gid, set_thread_res_uid,
-};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces, set_no_new_privs};
 
-use crate::channel::ChildEnd;
+use crate::channel::{Cause, ChildEnd, StartSocket};
 use crate::failure::{Called, Failure};
-use crate::plan::{LaunchPlan, Step};
-use crate::spec::{NamespaceKind, Resource, Rlimit};
+use crate::hooks::{self, HookFailed, HookState};
+use crate::plan::{Exec, Step};
+use crate::report;
+use crate::spec::{Hook, Resource, Rlimit};
 use crate::sys;
+pub(crate) use namespace::join;
 use rooted::Root;
-
-/// Searched for the entry process if its environment has no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Exit status of a first process that never became the entry process.
 const FAILED: i32 = 1;
 
-/// What the process is born with besides its plan.
+/// What the process carries out.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Birth {
+pub(crate) struct Task<'a> {
+    /// In order; the last one executes.
+    pub(crate) steps: &'a [Step],
+    /// What it executes.
+    pub(crate) exec: &'a Exec,
+}
+
+/// What the process is born with besides its task.
+#[derive(Debug, Default)]
+pub(crate) struct Given<'a> {
     /// Columns and rows of its terminal.
     pub(crate) size: Option<(u16, u16)>,
-    /// Device and inode of the root file system: what the policy calls the container's own.
-    pub(crate) rootfs: (u64, u64),
+    /// The root file system, and its device and inode: what the policy calls the container's own.
+    pub(crate) rootfs: Option<(&'a Path, (u64, u64))>,
+    /// Where it waits for `reeve start`.
+    pub(crate) start: Option<StartSocket>,
+    /// The process whose namespaces it enters, and which of them.
+    pub(crate) container: Option<(BorrowedFd<'a>, ThreadNameSpaceType)>,
+    /// The container's state for its hooks.
+    pub(crate) state: Option<HookState<'a>>,
 }
 
 /// Device and inode of a directory.
@@ -56,25 +70,26 @@ pub(crate) fn identity_of(path: &Path) -> Result<(u64, u64), Failure> {
     Ok((found.st_dev, found.st_ino))
 }
 
-/// Waits for its release, then carries out the plan. Does not return.
-pub(crate) fn run(plan: &LaunchPlan, channel: ChildEnd, birth: Birth) -> ! {
+/// Waits for its release, then carries out the task. Does not return.
+pub(crate) fn run(task: Task<'_>, channel: ChildEnd, given: Given<'_>) -> ! {
     // A panic must not unwind into the caller: its guards are those of the parent.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         if !channel.wait() {
             return;
         }
         let mut child = Child {
-            plan,
-            channel: &channel,
-            birth,
+            task,
+            channel,
+            given,
             // Modes are given in full; the entry process gets the inherited mask back.
             umask: umask(Mode::empty()),
             root: None,
             console: None,
+            home: None,
         };
-        for (at, step) in plan.steps.iter().enumerate() {
-            if let Err(failure) = child.step(step) {
-                channel.report(at, failure);
+        for (at, step) in task.steps.iter().enumerate() {
+            if let Err(error) = child.step(step) {
+                child.channel.report(at, error.into());
                 return;
             }
         }
@@ -82,13 +97,36 @@ pub(crate) fn run(plan: &LaunchPlan, channel: ChildEnd, birth: Birth) -> ! {
     sys::exit_now(FAILED)
 }
 
+/// Why a step failed.
+enum StepError {
+    Call(Failure),
+    Hook(HookFailed),
+}
+
+impl From<Failure> for StepError {
+    fn from(failure: Failure) -> Self {
+        Self::Call(failure)
+    }
+}
+
+impl From<StepError> for Cause {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Call(failure) => Self::Call(failure),
+            StepError::Hook(failed) => Self::Hook(report::chain(&failed)),
+        }
+    }
+}
+
 struct Child<'a> {
-    plan: &'a LaunchPlan,
-    channel: &'a ChildEnd,
-    birth: Birth,
+    task: Task<'a>,
+    channel: ChildEnd,
+    given: Given<'a>,
     umask: Mode,
     root: Option<Root>,
     console: Option<OwnedFd>,
+    /// `HOME`, if the environment does not give it.
+    home: Option<CString>,
 }
 
 impl Child<'_> {
@@ -97,14 +135,52 @@ impl Child<'_> {
         self.root.as_ref().ok_or_else(missing)
     }
 
-    fn step(&mut self, step: &Step) -> Result<(), Failure> {
+    fn step(&mut self, step: &Step) -> Result<(), StepError> {
+        match step {
+            Step::RuntimeHooks => self.channel.pause_for_hooks()?,
+            Step::AwaitStart => self.await_start()?,
+            Step::StartHook(hook) => self.run_hook(hook)?,
+            _ => self.tree_step(step)?,
+        }
+        Ok(())
+    }
+
+    fn await_start(&mut self) -> Result<(), Failure> {
+        let missing = || Failure::new("accept(start)", Errno::BADF);
+        let socket = self.given.start.take().ok_or_else(missing)?;
+        self.channel.ready()?;
+        self.channel = socket.accept()?;
+        Ok(())
+    }
+
+    fn run_hook(&self, hook: &Hook) -> Result<(), StepError> {
+        let Some(state) = &self.given.state else {
+            return Err(Failure::new("read(state for a hook)", Errno::BADF).into());
+        };
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        let state = HookState {
+            pid: Some(pid),
+            ..state.clone()
+        };
+        let place = hooks::Place {
+            directory: Path::new("/"),
+            namespaces: None,
+        };
+        let hook = std::slice::from_ref(hook);
+        hooks::run_all("startContainer", hook, &state, place).map_err(StepError::Hook)
+    }
+
+    fn tree_step(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::JoinNamespace { kind, path } => join(*kind, path),
-            Step::BecomeRoot => become_root(),
-            Step::NewCgroupNamespace => new_cgroup_namespace(),
+            Step::EnterContainer => self.enter_container(),
+            Step::BecomeRoot => namespace::become_root(),
+            Step::NewCgroupNamespace => namespace::new_cgroup(),
             Step::StopPropagation(kind) => mount::stop_propagation(*kind),
             Step::MountRootfs => {
-                self.root = Some(mount::rootfs(&self.plan.rootfs, self.birth.rootfs)?);
+                let missing = || Failure::new("open(root file system)", Errno::BADF);
+                let (path, identity) = self.given.rootfs.ok_or_else(missing)?;
+                self.root = Some(mount::rootfs(path, identity)?);
                 Ok(())
             }
             Step::Mount(mount) => mount::mount(self.root()?, mount),
@@ -115,9 +191,10 @@ impl Child<'_> {
             } => mount::cgroups(self.root()?, target, *attrs, mounts),
             Step::MakeDevice(device) => device::make(self.root()?, device),
             Step::Symlink(link) => device::link(self.root()?, link),
-            Step::OpenTerminal { uid } => {
-                let console = terminal::open(self.root()?, self.channel, self.birth.size, *uid)?;
-                self.console = Some(console);
+            Step::OpenTerminal { uid, console } => {
+                let (channel, size) = (&self.channel, self.given.size);
+                let opened = terminal::open(self.root()?, channel, size, *uid, *console)?;
+                self.console = Some(opened);
                 Ok(())
             }
             Step::Mask(path) => mount::mask(self.root()?, path),
@@ -130,6 +207,17 @@ impl Child<'_> {
         }
     }
 
+    fn enter_container(&mut self) -> Result<(), Failure> {
+        let missing = || Failure::new("setns(container)", Errno::BADF);
+        let (pidfd, kinds) = self.given.container.ok_or_else(missing)?;
+        move_into_thread_name_spaces(pidfd, kinds)
+            .called(|| format!("setns(first process, {kinds:?})"))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).called(|| "open(\"/\", O_PATH)")?;
+        self.root = Some(Root::new(root));
+        Ok(())
+    }
+
     fn process_step(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Hostname(name) => rustix::system::sethostname(name.as_bytes())
@@ -137,6 +225,11 @@ impl Child<'_> {
             Step::Domainname(name) => rustix::system::setdomainname(name.as_bytes())
                 .called(|| format!("setdomainname(\"{name}\")")),
             Step::LoopbackUp => loopback_up(),
+            Step::SessionKeyring(name) => session_keyring(name),
+            Step::FindProgram => {
+                self.home = execute::home(&self.task, self.user())?;
+                execute::find(self.task.exec)
+            }
             Step::NewSession => {
                 setsid().called(|| "setsid()")?;
                 match self.console.take() {
@@ -152,77 +245,34 @@ impl Child<'_> {
             Step::NoNewPrivileges => {
                 set_no_new_privs(true).called(|| "prctl(PR_SET_NO_NEW_PRIVS, 1)")
             }
-            Step::CloseDescriptors => {
-                sys::close_range_cloexec(3).called(|| "close_range(3, ~0, CLOEXEC)")
-            }
+            Step::CloseDescriptors(first) => sys::close_range_cloexec(*first)
+                .called(|| format!("close_range({first}, ~0, CLOEXEC)")),
             Step::ResetSignals => sys::reset_signals().called(|| "sigprocmask(SIG_SETMASK, [])"),
-            _ => Err(self.execute()),
+            _ => Err(execute::execute(self.task.exec, self.home.take())),
         }
     }
 
-    fn execute(&self) -> Failure {
-        let exec = &self.plan.exec;
-        let Some(name) = exec.args.first() else {
-            return Failure::new("execve()", Errno::NOENT);
-        };
-        let image = sys::ExecImage::new(exec.args.clone(), exec.env.clone());
-        let mut last = Errno::NOENT;
-        for candidate in candidates(name, &exec.env) {
-            let errno = image.exec(&candidate);
-            match errno {
-                // Kept if nothing later in the search path is better.
-                Errno::ACCESS => last = errno,
-                Errno::NOENT | Errno::NOTDIR => {}
-                _ => return Failure::new(format!("execve({candidate:?})"), errno),
-            }
-        }
-        Failure::new(format!("execve({name:?})"), last)
+    /// Whom the process will be.
+    fn user(&self) -> u32 {
+        let uid = self.task.steps.iter().find_map(|step| match step {
+            Step::Identity { user, .. } => Some(user.uid),
+            _ => None,
+        });
+        uid.unwrap_or_default()
     }
 }
 
-/// Where `name` may lie: itself if it has a slash, else each directory of `PATH`.
-fn candidates(name: &CStr, env: &[CString]) -> Vec<CString> {
-    let bytes = name.to_bytes();
-    if bytes.contains(&b'/') {
-        return vec![name.to_owned()];
-    }
-    let path = env
-        .iter()
-        .find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
-    let path = path.unwrap_or(DEFAULT_PATH.as_bytes());
-    let dirs = path.split(|byte| *byte == b':');
-    dirs.filter_map(|dir| {
-        let dir = if dir.is_empty() { b"." } else { dir };
-        CString::new([dir, b"/", bytes].concat()).ok()
-    })
-    .collect()
-}
-
-fn join(kind: NamespaceKind, path: &Path) -> Result<(), Failure> {
-    let typ = match kind {
-        NamespaceKind::Network => LinkNameSpaceType::Network,
-        NamespaceKind::Ipc => LinkNameSpaceType::InterProcessCommunication,
-        NamespaceKind::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
-        NamespaceKind::Cgroup => LinkNameSpaceType::ControlGroup,
-        // The specification's check refuses these; joining them would need a second fork.
-        NamespaceKind::User | NamespaceKind::Pid | NamespaceKind::Mount => {
-            return Err(Failure::new(format!("setns({kind})"), Errno::OPNOTSUPP));
+/// A session keyring of its own: keys of the caller's would be possessed by the container. A kernel
+/// without keyrings has nothing to give away.
+fn session_keyring(name: &str) -> Result<(), Failure> {
+    let name = CString::new(name).unwrap_or_default();
+    match sys::join_session_keyring(&name) {
+        Ok(()) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno) => {
+            let call = format!("keyctl(KEYCTL_JOIN_SESSION_KEYRING, {name:?})");
+            Err(Failure::new(call, errno))
         }
-    };
-    let file = File::open(path).called(|| format!("open(\"{}\")", path.display()))?;
-    move_into_link_name_space(file.as_fd(), Some(typ))
-        .called(|| format!("setns(\"{}\", {kind})", path.display()))
-}
-
-fn become_root() -> Result<(), Failure> {
-    set_thread_groups(&[]).called(|| "setgroups(0)")?;
-    let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
-    set_thread_res_gid(gid, gid, gid).called(|| "setresgid(0, 0, 0)")?;
-    set_thread_res_uid(uid, uid, uid).called(|| "setresuid(0, 0, 0)")
-}
-
-fn new_cgroup_namespace() -> Result<(), Failure> {
-    sys::unshare_cgroup_namespace().called(|| "unshare(CLONE_NEWCGROUP)")
+    }
 }
 
 fn loopback_up() -> Result<(), Failure> {
@@ -286,27 +336,5 @@ fn enter(path: &Path) -> Result<(), Failure> {
             format!("getcwd() after {}", path.display()),
             Errno::XDEV,
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(name: &CStr, env: &[&CStr]) -> Vec<String> {
-        let env: Vec<CString> = env.iter().map(|entry| CString::from(*entry)).collect();
-        let found = candidates(name, &env);
-        found
-            .iter()
-            .map(|path| path.to_str().unwrap().to_owned())
-            .collect()
-    }
-
-    #[test]
-    fn the_search_path_is_that_of_the_container() {
-        assert_eq!(found(c"sh", &[c"PATH=/a::/b"]), ["/a/sh", "./sh", "/b/sh"]);
-        assert_eq!(found(c"./sh", &[c"PATH=/a"]), ["./sh"]);
-        assert_eq!(found(c"/bin/sh", &[]), ["/bin/sh"]);
-        assert_eq!(found(c"sh", &[]).last().unwrap(), "/bin/sh");
     }
 }

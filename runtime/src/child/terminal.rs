@@ -16,13 +16,14 @@ use crate::failure::{Called, Failure};
 /// `DEVPTS_SUPER_MAGIC`.
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
-/// Opens a terminal, sends its master to `reeve`, mounts it on `/dev/console` and returns the other
-/// side.
+/// Opens a terminal, sends its master to `reeve`, mounts it on `/dev/console` if asked to, and
+/// returns the other side.
 pub(super) fn open(
     root: &Root,
     channel: &ChildEnd,
     size: Option<(u16, u16)>,
     uid: u32,
+    on_console: bool,
 ) -> Result<OwnedFd, Failure> {
     // The root file system is hostile: no link on the way, and nothing but a devpts at the end.
     let path = Path::new("/dev/pts/ptmx");
@@ -49,8 +50,10 @@ pub(super) fn open(
     }
     fchown(&console, Some(Uid::from_raw(uid)), None::<Gid>).called(|| "fchown(terminal)")?;
     channel.send_terminal(master.as_fd())?;
-    let target = root.make_file(Path::new("/dev/console"))?;
-    attach(&clone_tree(&console, false)?, &target)?;
+    if on_console {
+        let target = root.make_file(Path::new("/dev/console"))?;
+        attach(&clone_tree(&console, false)?, &target)?;
+    }
     Ok(console)
 }
 

@@ -8,11 +8,12 @@ use ebpf_loader::Enforcer;
 
 use super::Error;
 use crate::audit;
+use crate::hooks::{self, HookState, Place};
 use crate::launch::withdraw;
-use crate::spec::ContainerId;
+use crate::spec::{ContainerId, Hook, Spec};
 use crate::state::{self, State, Status};
 
-/// Remove what is left of a container whose `reeve run` was killed
+/// Remove a container that has ended, or was created and not started
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Kill it first if it runs
@@ -29,11 +30,13 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
         state => state?,
     };
     match state.status() {
-        Status::Stopped => {}
-        Status::Running if args.force => {}
+        Status::Stopped | Status::Created => {}
+        Status::Running | Status::Paused if args.force => {}
         // The `reeve` that makes it would go on with what is taken away here.
         status => return Err(state::Error::Alive(state.id, status).into()),
     }
+    // Read before it goes. Without it there are no hooks, and the container goes all the same.
+    let hooks = poststop_hooks(&state, root);
     // Processes first, and the policy only after the last of them.
     state.cgroups.destroy()?;
     if let Some(policy) = &state.policy
@@ -47,7 +50,29 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
         enforcer.unload_if_unused()?;
     }
     state.remove(root)?;
+    let (id, oci_version) = (state.id.as_str(), state.oci_version.as_str());
+    let about = HookState {
+        oci_version,
+        id,
+        status: Status::Stopped.word(),
+        pid: None,
+        bundle: &state.bundle,
+        annotations: &state.annotations,
+    };
+    let place = Place {
+        directory: &state.bundle,
+        namespaces: None,
+    };
+    hooks::run_and_warn("poststop", &hooks, &about, place);
     Ok(ExitCode::SUCCESS)
+}
+
+fn poststop_hooks(state: &State, root: &Path) -> Vec<Hook> {
+    let spec = state.config(root).ok().and_then(|config| {
+        let path = state.bundle.join("config.json");
+        Spec::parse(&config, &path, &state.bundle).ok()
+    });
+    spec.map(|spec| spec.hooks.poststop).unwrap_or_default()
 }
 
 /// A directory without a state file: `reeve run` was killed before it had made a process.

@@ -39,6 +39,27 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A terminal that nobody would hold.
+    #[error("the process has a terminal, and nobody stays to hold it")]
+    NoConsoleSocket,
+    /// `--console-socket` without a terminal.
+    #[error("`--console-socket` is given, and the process has no terminal")]
+    NoTerminal,
+    /// `--console-socket` for a process that is stayed with.
+    #[error("`--console-socket` is given, and this process stays to hold the terminal")]
+    Attached,
+    /// `--preserve-fds` or `LISTEN_FDS` counts a descriptor that is not there.
+    #[error("descriptor {0} is to be preserved, and is not open")]
+    NotOpen(i32),
+    /// `reeve exec` without a program.
+    #[error("no program to execute")]
+    NoCommand,
+    /// Of `reeve exec`.
+    #[error(transparent)]
+    Exec(Box<Error>),
+    /// A word with a NUL byte.
+    #[error("`{0}` contains a NUL byte")]
+    Nul(&'static str),
     /// Output as JSON.
     #[error("the result cannot be written as JSON")]
     Json(#[from] serde_json::Error),
@@ -62,7 +83,16 @@ impl Error {
                 let known = error.downcast_ref::<ebpf_loader::Error>();
                 known.and_then(ebpf_loader::Error::help)
             }
-            Self::Call(_)
+            Self::Exec(error) => error.help(),
+            Self::NoConsoleSocket => {
+                Some("give `--console-socket`, or set `process.terminal` to false".to_owned())
+            }
+            Self::NoTerminal => Some("set `process.terminal`, or give `--tty`".to_owned()),
+            Self::Attached => Some("give `--detach` with it".to_owned()),
+            Self::NoCommand => Some("reeve exec ID PROGRAM [ARGUMENT…]".to_owned()),
+            Self::NotOpen(_)
+            | Self::Nul(_)
+            | Self::Call(_)
             | Self::Policy(_)
             | Self::File { .. }
             | Self::Json(_)
@@ -78,8 +108,12 @@ impl Error {
         }
     }
 
-    /// The exit status: 1 for every error of the runtime itself, as with other OCI runtimes.
+    /// The exit status: 1 for every error of the runtime itself, as with other OCI runtimes; 255
+    /// for those of `reeve exec`, whose process may end with 1 itself.
     pub fn code(&self) -> ExitCode {
-        ExitCode::FAILURE
+        match self {
+            Self::Exec(_) => ExitCode::from(255),
+            _ => ExitCode::FAILURE,
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! The command line: one module a sub-command, each a struct of arguments and a thin `run`.
 
 pub mod audit;
+pub mod create;
 pub mod delete;
 pub mod doctor;
 mod error;
+pub mod exec;
 pub mod list;
+mod make;
 pub mod policy;
 pub mod run;
+pub mod start;
 pub mod state;
 
 pub use error::Error;
@@ -36,7 +40,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Create(create::Args),
+    Start(start::Args),
     Run(run::Args),
+    Exec(exec::Args),
     State(state::Args),
     List(list::Args),
     Delete(delete::Args),
@@ -54,7 +61,10 @@ impl Cli {
         log_to_stderr(self.debug);
         let root = std::path::absolute(&self.root).unwrap_or(self.root);
         match self.command {
+            Command::Create(args) => create::run(args, &root),
+            Command::Start(args) => start::run(&args, &root),
             Command::Run(args) => run::run(args, &root),
+            Command::Exec(args) => exec::run(args, &root),
             Command::State(args) => state::run(&args, &root),
             Command::List(args) => list::run(&args, &root),
             Command::Delete(args) => delete::run(&args, &root),

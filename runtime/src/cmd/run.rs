@@ -1,15 +1,11 @@
 //! `reeve run`: creates a container, starts it and stays until it has ended.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use super::Error;
-use super::say;
-use crate::cgroup::Layout;
-use crate::launch::{GivenPolicy, Prepared, Request, check_privileges, seal};
-use crate::plan::{Host, LaunchPlan};
-use crate::spec::{ContainerId, Spec};
+use super::make::{MakeArgs, Manner};
+use super::{Error, say};
+use crate::launch::seal;
 
 /// Create a container from an OCI bundle, start it, and stay until it has ended
 ///
@@ -17,86 +13,47 @@ use crate::spec::{ContainerId, Spec};
 /// it; 1 if the container could not be started.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Directory with `config.json` and the root file system
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
-    bundle: PathBuf,
-    /// Policy that says which host actions are allowed; without one, Reeve confines nothing
-    #[arg(short, long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// Write the pid of the entry process to a file
-    #[arg(long, value_name = "FILE")]
-    pid_file: Option<PathBuf>,
+    #[command(flatten)]
+    make: MakeArgs,
+    /// Do not stay: return when the entry process runs
+    #[arg(short, long)]
+    detach: bool,
+    /// Keep what is left of the container when it has ended, for `reeve delete`
+    #[arg(long)]
+    keep: bool,
+    /// Accepted for compatibility: this process never adopts the container's orphans
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
     /// With `--dry-run`: print it as JSON
     #[arg(long, requires = "dry_run")]
     json: bool,
-    /// Name of the container
-    #[arg(value_name = "ID")]
-    id: ContainerId,
 }
 
 pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
     if !args.dry_run {
         seal()?;
     }
-    let spec = Spec::load(&args.bundle)?;
-    let policy = args.policy.as_deref().map(read_policy).transpose()?;
-    let host = Host {
-        cgroups: Layout::detect(),
-        policy: policy.as_ref().map(|given| given.policy.name().to_owned()),
+    let manner = match args.detach {
+        true => Manner::Detached,
+        false => Manner::Attached,
     };
-    let plan = LaunchPlan::build(args.id, &spec, &host);
+    let (planned, making) = args.make.plan(manner)?;
     if args.dry_run {
-        if args.json {
-            say(serde_json::to_string_pretty(&plan)?)?;
-        } else {
-            say(plan.to_string().trim_end())?;
+        let plan = &planned.plan;
+        match args.json {
+            true => say(serde_json::to_string_pretty(plan)?)?,
+            false => say(plan.to_string().trim_end())?,
         }
         return Ok(ExitCode::SUCCESS);
     }
-    check_privileges(&spec)?;
-    let prepared = Prepared::new(Request {
-        root: root.to_owned(),
-        cgroups: host.cgroups,
-        plan,
-        policy,
-    })?;
-    let confined = prepared.clone_process()?.confine()?;
-    if let Some(path) = &args.pid_file {
-        write_pid(path, confined.pid())?;
+    let (confined, console) = planned.confine(root, &making)?;
+    let running = confined.release(console)?;
+    if args.detach {
+        running.leave();
+        return Ok(ExitCode::SUCCESS);
     }
-    let running = confined.release()?;
-    Ok(running.supervise()?.code())
-}
-
-fn read_policy(path: &Path) -> Result<GivenPolicy, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::File {
-        operation: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    let policy = policy::parse(&path.to_string_lossy(), &text).map_err(Error::Policy)?;
-    Ok(GivenPolicy {
-        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        policy,
-    })
-}
-
-/// Writes the file as a whole: whoever waits for it never reads half a number.
-fn write_pid(path: &Path, pid: i32) -> Result<(), Error> {
-    let mut next = path.as_os_str().to_owned();
-    next.push(".next");
-    let next = PathBuf::from(next);
-    let error = |operation, path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::File {
-            operation,
-            path,
-            source,
-        }
-    };
-    fs::write(&next, pid.to_string()).map_err(error("write", &next))?;
-    fs::rename(&next, path).map_err(error("rename", path))
+    Ok(running.supervise(args.keep)?.code())
 }

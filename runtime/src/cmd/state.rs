@@ -24,7 +24,7 @@ pub struct Args {
 pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     let state = State::load(root, &args.id)?;
     let status = state.status();
-    let process = state.process.filter(|_| status == Status::Running);
+    let process = state.process.filter(|_| status != Status::Stopped);
     let pid = process.map_or(0, |process| process.pid);
     let value = json!({
         "ociVersion": OCI_VERSION,

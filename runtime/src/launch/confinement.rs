@@ -3,6 +3,7 @@
 use ebpf_loader::PolicyAttached;
 
 use crate::plan::{LaunchPlan, PlannedConfinement};
+use crate::state::State;
 
 /// Why the first process may be let go.
 #[derive(Debug)]
@@ -14,7 +15,8 @@ pub enum Confinement {
     None(NoPolicyAsked),
 }
 
-/// The plan's word that the container has no policy. There is no other way to make one.
+/// The word of the plan, or of the state that was written by it, that the container has no policy.
+/// There is no other way to make one.
 #[derive(Debug)]
 pub struct NoPolicyAsked(());
 
@@ -25,5 +27,10 @@ impl NoPolicyAsked {
             PlannedConfinement::None => Some(Self(())),
             PlannedConfinement::Policy(_) => None,
         }
+    }
+
+    /// `None` if the container was made with a policy.
+    pub fn of_state(state: &State) -> Option<Self> {
+        state.policy.is_none().then_some(Self(()))
     }
 }

@@ -41,6 +41,7 @@ pub struct Enforcement {
     compiled: Compiled,
     // The last field: dropped after the policy is withdrawn.
     enforcer: Loaded,
+    keep: bool,
 }
 
 impl fmt::Debug for Enforcement {
@@ -80,7 +81,13 @@ impl Enforcement {
             path: given.path,
             compiled,
             enforcer,
+            keep: false,
         })
+    }
+
+    /// Leaves the policy in force, for a container that goes on without this process.
+    pub(super) fn keep(mut self) {
+        self.keep = true;
     }
 
     /// Loads the tables and answers what is to be remembered of them.
@@ -126,7 +133,7 @@ fn refuse_root_around(state: &Path, rootfs: &Path) -> Result<(), Error> {
 
 impl Drop for Enforcement {
     fn drop(&mut self) {
-        if let Some(id) = self.installed {
+        if let Some(id) = self.installed.filter(|_| !self.keep) {
             withdraw(&self.root, &self.enforcer.0, id);
         }
     }

@@ -6,6 +6,9 @@ use policy::Diagnostics;
 use rustix::io::Errno;
 
 use crate::failure::Failure;
+use crate::hooks::HookFailed;
+use crate::spec::ContainerId;
+use crate::state::Status;
 use crate::{audit, cgroup, resolve, spec, state};
 
 /// Why a container did not start or could not be followed.
@@ -49,6 +52,28 @@ pub enum Error {
     /// A system call of `reeve`.
     #[error("the container could not be made")]
     Call(#[from] Failure),
+    /// A hook of the runtime.
+    #[error(transparent)]
+    Hook(#[from] HookFailed),
+    /// A hook in the container, as its process told it.
+    #[error("{0}")]
+    StartHook(String),
+    /// `reeve start` of a container that does not wait to be started.
+    #[error("cannot start container `{id}`: it is {word}", word = status.word())]
+    NotCreated {
+        /// Which.
+        id: ContainerId,
+        /// How far it has come.
+        status: Status,
+    },
+    /// `reeve exec` in a container that has no process.
+    #[error("cannot exec in container `{id}`: it is {word}", word = status.word())]
+    NotRunning {
+        /// Which.
+        id: ContainerId,
+        /// How far it has come.
+        status: Status,
+    },
     /// A step of the container's first process.
     #[error("the container could not be set up: {step}")]
     Step {
@@ -72,6 +97,10 @@ impl Error {
             Self::Enforce(error) => error.help(),
             Self::State(error) => error.help(),
             Self::Cgroup(error) => error.help().map(str::to_owned),
+            Self::NotCreated {
+                status: Status::Stopped,
+                id,
+            } => Some(format!("remove it with `reeve delete {id}`")),
             Self::Step { step, source } => step_help(step, source),
             _ => None,
         }
@@ -79,7 +108,7 @@ impl Error {
 }
 
 fn step_help(step: &str, failure: &Failure) -> Option<String> {
-    let help = if step == "execute" && failure.is(Errno::NOENT) {
+    let help = if matches!(step, "execute" | "find the program") && failure.is(Errno::NOENT) {
         "`process.args[0]` must be in the root file system, and so must its interpreter"
     } else if step.starts_with("rlimit") && failure.is(Errno::PERM) {
         "the hard limit is above reeve's own, and raising it needs CAP_SYS_RESOURCE"

@@ -7,38 +7,50 @@
 //! attached, or the plan's word that none was asked for. A container that runs without its policy
 //! does not compile.
 
+mod birth;
 mod confinement;
+mod console;
+mod conversation;
 mod enforcement;
 mod error;
+mod exec;
 mod exit;
+mod join;
+mod mappings;
 mod own;
 mod process;
 mod seal;
+mod start;
 mod supervise;
 mod terminal;
 
 pub use confinement::{Confinement, NoPolicyAsked};
+pub use console::ConsoleSocket;
 pub(crate) use enforcement::withdraw;
 pub use enforcement::{Enforcement, GivenPolicy};
 pub use error::Error;
+pub use exec::{ExecRequest, Joined};
 pub use exit::Exit;
+pub(crate) use process::ChildProcess;
 pub use seal::seal;
+pub use start::start;
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::thread::CapabilitySet;
 
 use crate::cgroup::{self, CgroupDirs, Cgroups, Layout};
-use crate::channel::{self, Message, ParentEnd};
+use crate::channel::{self, ParentEnd, StartSocket};
 use crate::child;
-use crate::failure::{Called, Failure};
+use crate::failure::Called;
+use crate::hooks::{self, HookState, Place};
 use crate::plan::LaunchPlan;
-use crate::spec::{IdMapping, Spec};
+use crate::spec::Spec;
 use crate::state::{self, ProcessName, State, StateDir};
 use crate::sys;
-use process::FirstProcess;
+use conversation::{Heard, listen};
+use mappings::write_proc;
 
 /// What is to be started.
 #[derive(Debug)]
@@ -49,6 +61,8 @@ pub struct Request {
     pub cgroups: Layout,
     /// The plan.
     pub plan: LaunchPlan,
+    /// The text of the configuration that it was made of.
+    pub config: Vec<u8>,
     /// The policy, with the file that it comes from.
     pub policy: Option<GivenPolicy>,
 }
@@ -62,6 +76,17 @@ struct Held {
     state: State,
 }
 
+impl Held {
+    /// Leaves everything for a container that goes on without this process.
+    fn keep(mut self) {
+        self.cgroups.keep();
+        if let Some(enforcement) = self.enforcement {
+            enforcement.keep();
+        }
+        self.dir.keep();
+    }
+}
+
 /// Made, with no process yet.
 #[derive(Debug)]
 pub struct Prepared {
@@ -73,7 +98,7 @@ pub struct Prepared {
 #[derive(Debug)]
 pub struct Cloned {
     plan: LaunchPlan,
-    process: FirstProcess,
+    process: ChildProcess,
     channel: ParentEnd,
     held: Held,
 }
@@ -82,22 +107,27 @@ pub struct Cloned {
 #[derive(Debug)]
 pub struct Confined {
     plan: LaunchPlan,
-    process: FirstProcess,
+    process: ChildProcess,
     channel: ParentEnd,
     confinement: Confinement,
     held: Held,
 }
 
-/// The entry process runs.
+/// The process is set up: its program runs, or it waits to be started.
 #[derive(Debug)]
 pub struct Running {
-    process: FirstProcess,
+    plan: LaunchPlan,
+    process: ChildProcess,
     terminal: Option<OwnedFd>,
     held: Held,
 }
 
-/// Refuses what `reeve` itself has not the privileges for.
+/// Refuses what `reeve` itself has not the privileges for. In a user namespace of its own a
+/// container has every capability over what is its own, whoever made it.
 pub fn check_privileges(spec: &Spec) -> Result<(), Error> {
+    if spec.namespaces.private(crate::spec::NamespaceKind::User) {
+        return Ok(());
+    }
     let held = rustix::thread::capabilities(None).called(|| "capget()")?;
     if !held.effective.contains(CapabilitySet::SYS_ADMIN) {
         return Err(Error::Unprivileged);
@@ -114,6 +144,7 @@ impl Prepared {
             root,
             cgroups,
             plan,
+            config,
             policy,
         } = request;
         if policy.is_some() && cgroups.v2().is_none() {
@@ -130,10 +161,15 @@ impl Prepared {
             process: None,
             creator: ProcessName::of(std::process::id().cast_signed()),
             bundle: plan.bundle.clone(),
+            rootfs: plan.rootfs.clone(),
+            oci_version: plan.oci_version.clone(),
+            annotations: plan.annotations.clone(),
+            owner: rustix::process::getuid().as_raw(),
             created_ms: state::now_ms(),
             cgroups: CgroupDirs::at(&cgroups, &plan.cgroup),
             policy: None,
         };
+        dir.save_config(&config)?;
         // Written before anything is made that outlives this process, so that `reeve delete` knows
         // what to look for if it is killed.
         if let Some(enforcement) = &mut enforcement {
@@ -158,26 +194,35 @@ impl Prepared {
         let Self { plan, held } = self;
         // From here on no signal is lost: what arrives waits for the supervisor.
         sys::block_all_signals().called(|| "sigprocmask(SIG_SETMASK, ~[])")?;
-        let birth = child::Birth {
-            size: terminal::initial_size(&plan),
-            rootfs: child::identity_of(&plan.rootfs)?,
-        };
-        let (parent_end, child_end) = channel::pair()?;
-        let flags = plan.clone_flags();
-        let cloned = sys::clone3(flags, held.cgroups.v2())
-            .called(|| format!("clone3(flags={flags:#x}, CLONE_PIDFD|CLONE_INTO_CGROUP)"))?;
-        match cloned {
-            sys::Cloned::Child => {
-                drop(parent_end);
-                child::run(&plan, child_end, birth)
+        let start = match plan.awaits_start() {
+            true => {
+                let dir = held.dir.open()?;
+                Some(StartSocket::listen(std::os::fd::AsFd::as_fd(&dir))?)
             }
-            sys::Cloned::Parent { pid, pidfd } => Ok(Cloned {
-                process: FirstProcess::new(pid, pidfd),
-                channel: parent_end,
-                plan,
-                held,
-            }),
-        }
+            false => None,
+        };
+        let given = child::Given {
+            size: terminal::initial_size(plan.terminal),
+            rootfs: Some((&plan.rootfs, child::identity_of(&plan.rootfs)?)),
+            start,
+            container: None,
+            state: Some(hook_state(&plan, "created", None)),
+        };
+        let task = child::Task {
+            steps: &plan.steps,
+            exec: &plan.exec,
+        };
+        let (channel, child_end) = channel::pair()?;
+        let group = held.cgroups.v2();
+        let process = birth::first_process(&plan.birth, group, &channel, child_end, |child_end| {
+            child::run(task, child_end, given)
+        })?;
+        Ok(Cloned {
+            process,
+            channel,
+            plan,
+            held,
+        })
     }
 }
 
@@ -194,8 +239,7 @@ impl Cloned {
         let pid = process.pid();
         held.cgroups.enroll_v1(pid)?;
         let number = pid.as_raw_nonzero().get();
-        write_mappings(number, "uid_map", &plan.uid_mappings)?;
-        write_mappings(number, "gid_map", &plan.gid_mappings)?;
+        mappings::write(number, &plan.birth)?;
         if let Some(score) = plan.oom_score_adj {
             write_proc(number, "oom_score_adj", &score.to_string())?;
         }
@@ -225,8 +269,9 @@ impl Confined {
         self.process.pid().as_raw_nonzero().get()
     }
 
-    /// Lets the process set itself up and execute; returns when the entry process runs.
-    pub fn release(self) -> Result<Running, Error> {
+    /// Lets the process set itself up; returns when its program runs, or when it waits to be
+    /// started.
+    pub fn release(self, console: Option<ConsoleSocket>) -> Result<Running, Error> {
         let Self {
             held,
             plan,
@@ -235,19 +280,24 @@ impl Confined {
             process,
         } = self;
         channel.go(confinement)?;
-        let mut terminal = None;
-        while let Some(message) = channel.receive()? {
-            match message {
-                Message::Terminal(master) => terminal = Some(master),
-                Message::Failed(failed) => {
-                    let step = plan.steps.get(failed.step);
-                    let step = step.map_or_else(|| failed.step.to_string(), ToString::to_string);
-                    let source = failed.failure;
-                    return Err(Error::Step { step, source });
-                }
-            }
+        let heard = listen(&channel, &plan.steps, || run_hooks(&plan, &process))?;
+        let Heard {
+            mut terminal,
+            listener: _,
+            waits,
+        } = heard;
+        if let (Some(console), Some(master)) = (console, &terminal) {
+            console.send(master)?;
+            terminal = None;
+        }
+        if !waits {
+            let pid = Some(process.pid().as_raw_nonzero().get());
+            let state = hook_state(&plan, "running", pid);
+            let place = outside(&plan);
+            hooks::run_and_warn("poststart", &plan.hooks.poststart, &state, place);
         }
         Ok(Running {
+            plan,
             process,
             terminal,
             held,
@@ -256,30 +306,74 @@ impl Confined {
 }
 
 impl Running {
-    /// Stays with the container until its entry process has ended, then removes everything of it.
-    pub fn supervise(self) -> Result<Exit, Error> {
+    /// Leaves the container to itself, for `reeve start` and `reeve delete`.
+    pub fn leave(self) {
+        self.process.leave();
+        self.held.keep();
+    }
+
+    /// Stays with the container until its entry process has ended, then removes everything of it,
+    /// unless it is to be kept.
+    pub fn supervise(self, keep: bool) -> Result<Exit, Error> {
         let Self {
             held,
             terminal,
             mut process,
+            plan,
         } = self;
         let exit = supervise::until_exit(&mut process, terminal)?;
+        if keep {
+            held.keep();
+            return Ok(exit);
+        }
         // Whatever else runs in it ends with it, before its policy is taken away.
         drop(held);
+        let state = hook_state(&plan, "stopped", None);
+        hooks::run_and_warn("poststop", &plan.hooks.poststop, &state, outside(&plan));
         Ok(exit)
     }
 }
 
-fn write_mappings(pid: i32, file: &str, mappings: &[IdMapping]) -> Result<(), Failure> {
-    if mappings.is_empty() {
+/// The hooks that run while the first process waits right before its root becomes its root.
+fn run_hooks(plan: &LaunchPlan, process: &ChildProcess) -> Result<(), Error> {
+    let pid = process.pid().as_raw_nonzero().get();
+    let state = hook_state(plan, "creating", Some(pid));
+    let place = outside(plan);
+    let hooks = &plan.hooks;
+    hooks::run_all("prestart", &hooks.prestart, &state, place)?;
+    hooks::run_all("createRuntime", &hooks.create_runtime, &state, place)?;
+    if hooks.create_container.is_empty() {
         return Ok(());
     }
-    let lines = mappings.iter();
-    let lines = lines.map(|map| format!("{} {} {}\n", map.container, map.host, map.size));
-    write_proc(pid, file, &lines.collect::<String>())
+    // By this process, not by the one that waits: hooks are the author's of the configuration, and
+    // whatever that one makes is under the container's policy.
+    let _for_the_hooks = match join::other_pid_namespace(pid)? {
+        true => Some(birth::ForChildren::pid_of_process(process.pidfd())?),
+        false => None,
+    };
+    let place = Place {
+        directory: &plan.rootfs,
+        namespaces: Some((process.pidfd(), join::others_of(pid)?)),
+    };
+    hooks::run_all("createContainer", &hooks.create_container, &state, place)?;
+    Ok(())
 }
 
-fn write_proc(pid: i32, file: &str, text: &str) -> Result<(), Failure> {
-    let path = format!("/proc/{pid}/{file}");
-    fs::write(&path, text).called(|| format!("write(\"{path}\", {text:?})"))
+fn hook_state<'a>(plan: &'a LaunchPlan, status: &'static str, pid: Option<i32>) -> HookState<'a> {
+    HookState {
+        oci_version: &plan.oci_version,
+        id: plan.id.as_str(),
+        status,
+        pid,
+        bundle: &plan.bundle,
+        annotations: &plan.annotations,
+    }
+}
+
+/// Where the hooks of the runtime's own namespaces run.
+fn outside(plan: &LaunchPlan) -> Place<'_> {
+    Place {
+        directory: &plan.bundle,
+        namespaces: None,
+    }
 }

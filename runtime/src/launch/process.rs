@@ -1,4 +1,4 @@
-//! The container's first process as its parent holds it.
+//! A child process as its parent holds it: a container's first process, one of `reeve exec`, a hook.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,14 +11,14 @@ use crate::failure::{Called, Failure};
 /// A child, killed and reaped when dropped. It is only ever addressed by its pidfd, so never
 /// another process that was given its number.
 #[derive(Debug)]
-pub(super) struct FirstProcess {
+pub(crate) struct ChildProcess {
     pid: Pid,
     pidfd: OwnedFd,
     reaped: bool,
 }
 
-impl FirstProcess {
-    pub(super) fn new(pid: Pid, pidfd: OwnedFd) -> Self {
+impl ChildProcess {
+    pub(crate) fn new(pid: Pid, pidfd: OwnedFd) -> Self {
         Self {
             pid,
             pidfd,
@@ -26,16 +26,16 @@ impl FirstProcess {
         }
     }
 
-    pub(super) fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
     /// Sends a signal; a process that has just ended does not mind.
-    pub(super) fn signal(&self, signal: Signal) -> Result<(), Failure> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), Failure> {
         match pidfd_send_signal(&self.pidfd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(errno) => Err(Failure::new(
@@ -46,7 +46,7 @@ impl FirstProcess {
     }
 
     /// Waits for its end.
-    pub(super) fn wait(&mut self) -> Result<Exit, Failure> {
+    pub(crate) fn wait(&mut self) -> Result<Exit, Failure> {
         let id = WaitId::PidFd(self.pidfd.as_fd());
         let status = retry_on_intr(|| waitid(id.clone(), WaitIdOptions::EXITED))
             .called(|| "waitid(P_PIDFD, WEXITED)")?;
@@ -57,14 +57,21 @@ impl FirstProcess {
     }
 }
 
-impl Drop for FirstProcess {
+impl ChildProcess {
+    /// Leaves it to itself.
+    pub(crate) fn leave(mut self) {
+        self.reaped = true;
+    }
+}
+
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         if self.reaped {
             return;
         }
         let ended = self.signal(Signal::KILL).and_then(|()| self.wait());
         if let Err(error) = ended {
-            tracing::warn!(%error, "the first process could not be ended");
+            tracing::warn!(%error, "a child process could not be ended");
         }
     }
 }

@@ -9,7 +9,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::Signal;
 
-use super::process::FirstProcess;
+use super::process::ChildProcess;
 use super::terminal::{RawMode, follow_size};
 use super::{Error, Exit};
 use crate::failure::{Called, Failure};
@@ -31,7 +31,7 @@ enum Event {
 }
 
 pub(super) fn until_exit(
-    process: &mut FirstProcess,
+    process: &mut ChildProcess,
     terminal: Option<OwnedFd>,
 ) -> Result<Exit, Error> {
     let signals = sys::signalfd_all().called(|| "signalfd(~[])")?;
@@ -56,7 +56,7 @@ struct Supervisor {
 
 impl Supervisor {
     /// Waits until something happens.
-    fn select(&self, process: &FirstProcess) -> Result<Vec<Event>, Failure> {
+    fn select(&self, process: &ChildProcess) -> Result<Vec<Event>, Failure> {
         let pidfd = process.pidfd();
         let stdin = stdin();
         let mut waits = vec![
@@ -80,7 +80,7 @@ impl Supervisor {
         Ok(ready.map(|(event, _)| event).collect())
     }
 
-    fn apply(&mut self, event: Event, process: &FirstProcess) -> Result<(), Failure> {
+    fn apply(&mut self, event: Event, process: &ChildProcess) -> Result<(), Failure> {
         match (event, &mut self.relay) {
             (Event::Signal, _) => self.forward(process),
             (Event::Output, Some(relay)) => relay.output().map(|_| ()),
@@ -90,7 +90,7 @@ impl Supervisor {
         }
     }
 
-    fn forward(&self, process: &FirstProcess) -> Result<(), Failure> {
+    fn forward(&self, process: &ChildProcess) -> Result<(), Failure> {
         while let Some(number) =
             sys::read_signal(self.signals.as_fd()).called(|| "read(signalfd)")?
         {

@@ -7,12 +7,12 @@ use rustix::termios::{
 };
 
 use crate::failure::{Called, Failure};
-use crate::plan::LaunchPlan;
+use crate::plan::Terminal;
 
 /// Columns and rows that the container's terminal starts with: those of its configuration, else the
 /// caller's.
-pub(super) fn initial_size(plan: &LaunchPlan) -> Option<(u16, u16)> {
-    let terminal = plan.terminal?;
+pub(super) fn initial_size(terminal: Option<Terminal>) -> Option<(u16, u16)> {
+    let terminal = terminal?;
     let callers = || {
         tcgetwinsize(stdin())
             .ok()

@@ -5,19 +5,26 @@
 //! be printed (`reeve run --dry-run`), compared with a golden file and reviewed, all without root.
 //! It is carried out by [`crate::launch`] (outside) and `crate::child` (inside).
 
+mod exec;
 mod filesystem;
 mod print;
+mod process;
 mod step;
 
+pub use exec::{ExecPlan, Overrides};
 pub use step::{CgroupMount, Link, Step};
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
 use crate::cgroup::Layout;
-use crate::spec::{CgroupPath, ContainerId, IdMapping, NamespaceKind, Namespaces, Resources, Spec};
+use crate::spec::{
+    CgroupPath, ContainerId, Hooks, IdMapping, NamespaceKind, Namespaces, Resources, Spec,
+    TimeOffset,
+};
 
 /// Everything that follows from a configuration.
 #[derive(Debug, Clone, Serialize)]
@@ -30,12 +37,8 @@ pub struct LaunchPlan {
     pub rootfs: PathBuf,
     /// Which policy confines it.
     pub confinement: PlannedConfinement,
-    /// Namespaces made with the process.
-    pub new_namespaces: Vec<NamespaceKind>,
-    /// User ids of a new user namespace.
-    pub uid_mappings: Vec<IdMapping>,
-    /// Group ids of a new user namespace.
-    pub gid_mappings: Vec<IdMapping>,
+    /// How the first process comes into its namespaces.
+    pub birth: Birth,
     /// Whether no process of the host is in the container's pid namespace.
     pub private_pid: bool,
     /// Whether no process of the host is in the container's IPC namespace.
@@ -49,10 +52,64 @@ pub struct LaunchPlan {
     /// Whether the process has a terminal of its own, and its size in columns and rows if the
     /// configuration says.
     pub terminal: Option<Terminal>,
+    /// What the runtime runs at moments of the container's life.
+    pub hooks: Hooks,
+    /// Annotations of the configuration.
+    pub annotations: BTreeMap<String, String>,
+    /// Version of the specification that the configuration follows.
+    pub oci_version: String,
     /// What the first process does, in order, before it executes.
     pub steps: Vec<Step>,
     /// What it executes in the end.
     pub exec: Exec,
+}
+
+/// How a first process comes into its namespaces.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Birth {
+    /// Namespaces made with the process.
+    pub new_namespaces: Vec<NamespaceKind>,
+    /// Namespaces of others that it is put into, by their files on the host.
+    pub joined: Vec<(NamespaceKind, PathBuf)>,
+    /// User ids of a new user namespace.
+    pub uid_mappings: Vec<IdMapping>,
+    /// Group ids of a new user namespace.
+    pub gid_mappings: Vec<IdMapping>,
+    /// Clocks of a new time namespace.
+    pub time_offsets: Vec<TimeOffset>,
+}
+
+impl Birth {
+    fn of(namespaces: &Namespaces) -> Self {
+        let joined = namespaces.joined();
+        Self {
+            new_namespaces: namespaces.made().collect(),
+            joined: joined.map(|(kind, path)| (kind, path.to_owned())).collect(),
+            uid_mappings: namespaces.uid_mappings.clone(),
+            gid_mappings: namespaces.gid_mappings.clone(),
+            time_offsets: namespaces.time_offsets.clone(),
+        }
+    }
+
+    /// Whether a process in between is needed. A user namespace takes away the privileges over
+    /// whatever else belongs to the host, so that what is joined must be joined before a new one is
+    /// made, and what is made must be made after another's was joined.
+    pub fn needs_intermediate(&self) -> bool {
+        let joins = |kind: NamespaceKind| self.joined.iter().any(|(joined, _)| *joined == kind);
+        let new_user = self.new_namespaces.contains(&NamespaceKind::User);
+        joins(NamespaceKind::User) || new_user && !self.joined.is_empty()
+    }
+
+    /// `CLONE_NEW*` for the first process. Two kinds are missing: the root of a cgroup namespace
+    /// would be the cgroup of the caller, so the process makes it itself once it is in its own; a
+    /// time namespace takes its offsets before anybody is in it.
+    pub fn clone_flags(&self) -> u64 {
+        let apart = [NamespaceKind::Cgroup, NamespaceKind::Time];
+        let kinds = self.new_namespaces.iter();
+        kinds
+            .filter(|kind| !apart.contains(kind))
+            .fold(0, |flags, kind| flags | kind.clone_flag())
+    }
 }
 
 /// A terminal for the entry process.
@@ -90,6 +147,28 @@ pub struct Host {
     pub cgroups: Layout,
     /// Name of the policy, if one was given.
     pub policy: Option<String>,
+    /// What was asked for on the command line.
+    pub options: Options,
+}
+
+/// What a plan depends on of the command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The entry process waits for `reeve start`.
+    pub await_start: bool,
+    /// The root is moved over instead of pivoted to.
+    pub no_pivot: bool,
+    /// The caller's session keyring instead of one of its own.
+    pub no_new_keyring: bool,
+    /// How many descriptors of the caller's after the standard streams the entry process gets.
+    pub preserved_fds: u32,
+}
+
+impl Options {
+    /// The first descriptor that the entry process does not get.
+    fn first_closed(&self) -> u32 {
+        self.preserved_fds.saturating_add(3)
+    }
 }
 
 impl LaunchPlan {
@@ -100,16 +179,13 @@ impl LaunchPlan {
         let process = &spec.process;
         let namespaces = &spec.namespaces;
         Self {
-            id,
             bundle: spec.bundle.clone(),
             rootfs: spec.rootfs.clone(),
             confinement: match &host.policy {
                 Some(name) => PlannedConfinement::Policy(name.clone()),
                 None => PlannedConfinement::None,
             },
-            new_namespaces: namespaces.made().collect(),
-            uid_mappings: namespaces.uid_mappings.clone(),
-            gid_mappings: namespaces.gid_mappings.clone(),
+            birth: Birth::of(namespaces),
             private_pid: namespaces.own(NamespaceKind::Pid),
             private_ipc: namespaces.own(NamespaceKind::Ipc),
             resources: spec.resources.clone(),
@@ -117,7 +193,11 @@ impl LaunchPlan {
             terminal: process.terminal.then_some(Terminal {
                 size: process.console_size,
             }),
-            steps: steps(spec, &host.cgroups, &cgroup),
+            hooks: spec.hooks.clone(),
+            annotations: spec.annotations.clone(),
+            oci_version: spec.oci_version.clone(),
+            steps: steps(&id, spec, host, &cgroup),
+            id,
             cgroup,
             exec: Exec {
                 args: process.args.clone(),
@@ -126,30 +206,26 @@ impl LaunchPlan {
         }
     }
 
-    /// `CLONE_NEW*` for the first process. The cgroup namespace is missing: its root would be the
-    /// cgroup of the caller, so the process makes it itself once it is in its own.
-    pub fn clone_flags(&self) -> u64 {
-        let kinds = self.new_namespaces.iter();
-        kinds
-            .filter(|kind| **kind != NamespaceKind::Cgroup)
-            .fold(0, |flags, kind| flags | kind.clone_flag())
+    /// Whether the first process waits for `reeve start`.
+    pub fn awaits_start(&self) -> bool {
+        self.steps.contains(&Step::AwaitStart)
     }
 }
 
 /// The order is a matter of safety: everything that needs the host's paths before `PivotRoot`,
 /// everything that needs privileges before `Identity`, and nothing of the container's own choosing
-/// runs before `Execute`.
-fn steps(spec: &Spec, cgroups: &Layout, cgroup: &CgroupPath) -> Vec<Step> {
-    let namespaces = &spec.namespaces;
+/// runs before `Execute`, but for the hooks that are its own.
+fn steps(id: &ContainerId, spec: &Spec, host: &Host, cgroup: &CgroupPath) -> Vec<Step> {
     let process = &spec.process;
-    let mut steps = enter(namespaces);
+    let mut steps = enter(&spec.namespaces);
     steps.push(Step::StopPropagation(spec.propagation));
     steps.push(Step::MountRootfs);
-    filesystem::mounts(spec, cgroups, cgroup, &mut steps);
+    filesystem::mounts(spec, &host.cgroups, cgroup, &mut steps);
     filesystem::devices(spec, &mut steps);
     if process.terminal {
         steps.push(Step::OpenTerminal {
             uid: process.user.uid,
+            console: true,
         });
     }
     filesystem::protect(spec, &mut steps);
@@ -160,40 +236,48 @@ fn steps(spec: &Spec, cgroups: &Layout, cgroup: &CgroupPath) -> Vec<Step> {
         });
     }
     steps.push(Step::MakeWorkingDirectory(process.cwd.clone()));
+    if spec.hooks.before_pivot() {
+        steps.push(Step::RuntimeHooks);
+    }
     if spec.readonly_rootfs {
         steps.push(Step::ReadonlyRootfs);
     }
     steps.push(Step::PivotRoot);
     steps.extend(spec.hostname.clone().map(Step::Hostname));
     steps.extend(spec.domainname.clone().map(Step::Domainname));
-    if namespaces.own(NamespaceKind::Network) {
+    if spec.namespaces.own(NamespaceKind::Network) {
         steps.push(Step::LoopbackUp);
     }
-    steps.push(Step::NewSession);
-    steps.extend(process.rlimits.iter().copied().map(Step::Rlimit));
-    steps.push(Step::WorkingDirectory(process.cwd.clone()));
-    steps.push(Step::Identity {
-        user: process.user.clone(),
-        capabilities: process.capabilities,
-    });
-    if process.no_new_privileges {
-        steps.push(Step::NoNewPrivileges);
+    if !host.options.no_new_keyring {
+        steps.push(Step::SessionKeyring(format!("_ses.{id}")));
     }
-    steps.push(Step::CloseDescriptors);
-    steps.push(Step::ResetSignals);
-    steps.push(Step::Execute);
+    process::before_start(process, &mut steps);
+    if host.options.await_start {
+        steps.push(Step::AwaitStart);
+    }
+    let hooks = spec.hooks.start_container.iter();
+    steps.extend(hooks.cloned().map(Step::StartHook));
+    process::become_it(process, &host.options, &mut steps);
     steps
 }
 
 fn enter(namespaces: &Namespaces) -> Vec<Step> {
+    let birth = Birth::of(namespaces);
     let mut steps = Vec::new();
-    for (kind, path) in namespaces.joined() {
-        steps.push(Step::JoinNamespace {
-            kind,
-            path: path.to_owned(),
+    if !birth.needs_intermediate() {
+        let joined = birth.joined.into_iter();
+        // A pid namespace is entered by being born into it.
+        let joined = joined.filter(|(kind, _)| *kind != NamespaceKind::Pid);
+        let mut joins: Vec<_> = joined
+            .map(|(kind, path)| Step::JoinNamespace { kind, path })
+            .collect();
+        // The others' paths are those of the host's mount namespace.
+        joins.sort_by_key(|step| {
+            matches!(step, Step::JoinNamespace { kind, .. } if *kind == NamespaceKind::Mount)
         });
+        steps.extend(joins);
     }
-    if namespaces.own(NamespaceKind::User) {
+    if namespaces.private(NamespaceKind::User) {
         steps.push(Step::BecomeRoot);
     }
     if namespaces.own(NamespaceKind::Cgroup) {
@@ -202,7 +286,7 @@ fn enter(namespaces: &Namespaces) -> Vec<Step> {
     steps
 }
 
-fn as_text<S: Serializer>(strings: &[CString], to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_text<S: Serializer>(strings: &[CString], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(strings.iter().map(|string| string.to_string_lossy()))
 }
 

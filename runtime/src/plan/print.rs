@@ -16,13 +16,20 @@ impl fmt::Display for LaunchPlan {
             PlannedConfinement::Policy(name) => writeln!(f, "policy      {name}")?,
             PlannedConfinement::None => writeln!(f, "policy      none: not confined by Reeve")?,
         }
-        let kinds: Vec<_> = self
-            .new_namespaces
-            .iter()
-            .map(NamespaceKind::to_string)
-            .collect();
+        let kinds = self.birth.new_namespaces.iter();
+        let kinds: Vec<_> = kinds.map(NamespaceKind::to_string).collect();
         writeln!(f, "namespaces  {}", kinds.join(" "))?;
-        for (name, mappings) in [("uids", &self.uid_mappings), ("gids", &self.gid_mappings)] {
+        for (kind, path) in &self.birth.joined {
+            writeln!(f, "            {kind} of {}", path.display())?;
+        }
+        for offset in &self.birth.time_offsets {
+            let (clock, secs, nanosecs) = (offset.clock, offset.secs, offset.nanosecs);
+            writeln!(f, "clock       {clock} {secs}.{nanosecs:09} s ahead")?;
+        }
+        for (name, mappings) in [
+            ("uids", &self.birth.uid_mappings),
+            ("gids", &self.birth.gid_mappings),
+        ] {
             for map in mappings {
                 let (container, host, size) = (map.container, map.host, map.size);
                 writeln!(
@@ -33,6 +40,7 @@ impl fmt::Display for LaunchPlan {
         }
         writeln!(f, "cgroup      {}", self.cgroup)?;
         write_limits(self, f)?;
+        write_hooks(self, f)?;
         writeln!(f, "steps")?;
         for (at, step) in self.steps.iter().enumerate() {
             writeln!(f, "{:4}  {step}", at + 1)?;
@@ -70,12 +78,30 @@ fn write_limits(plan: &LaunchPlan, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
+fn write_hooks(plan: &LaunchPlan, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let hooks = &plan.hooks;
+    for (kind, hooks) in [
+        ("prestart", &hooks.prestart),
+        ("createRuntime", &hooks.create_runtime),
+        ("createContainer", &hooks.create_container),
+        ("startContainer", &hooks.start_container),
+        ("poststart", &hooks.poststart),
+        ("poststop", &hooks.poststop),
+    ] {
+        for hook in hooks {
+            writeln!(f, "hook        {kind} {}", hook.path.display())?;
+        }
+    }
+    Ok(())
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::JoinNamespace { kind, path } => {
                 write!(f, "join {kind} namespace {}", path.display())
             }
+            Self::EnterContainer => f.write_str("enter the container's namespaces"),
             Self::BecomeRoot => f.write_str("become root of the user namespace"),
             Self::NewCgroupNamespace => f.write_str("new cgroup namespace"),
             Self::StopPropagation(Propagation::Slave) => {
@@ -116,7 +142,8 @@ impl fmt::Display for Step {
                     link.target.display()
                 )
             }
-            Self::OpenTerminal { uid } => write!(f, "open a terminal for user {uid}"),
+            Self::OpenTerminal { uid, .. } => write!(f, "open a terminal for user {uid}"),
+            Self::RuntimeHooks => f.write_str("wait for the hooks of the runtime"),
             Self::Mask(path) => write!(f, "mask {}", path.display()),
             Self::Readonly(path) => write!(f, "read-only {}", path.display()),
             Self::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
@@ -160,7 +187,13 @@ impl Step {
                 Ok(())
             }
             Self::NoNewPrivileges => f.write_str("no new privileges"),
-            Self::CloseDescriptors => f.write_str("close descriptors on exec"),
+            Self::CloseDescriptors(first) => {
+                write!(f, "close descriptors from {first} on, on exec")
+            }
+            Self::SessionKeyring(name) => write!(f, "session keyring {name}"),
+            Self::FindProgram => f.write_str("find the program"),
+            Self::AwaitStart => f.write_str("wait for the start"),
+            Self::StartHook(hook) => write!(f, "startContainer hook {}", hook.path.display()),
             Self::ResetSignals => f.write_str("reset signals"),
             _ => f.write_str("execute"),
         }

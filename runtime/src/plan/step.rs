@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::spec::{
-    Capabilities, Device, Mount, MountAttrs, NamespaceKind, Propagation, Rlimit, UserIds,
+    Capabilities, Device, Hook, Mount, MountAttrs, NamespaceKind, Propagation, Rlimit, UserIds,
 };
 
 /// One step, carried out by `crate::child`. Paths are those of the container unless they say
@@ -20,7 +20,9 @@ pub enum Step {
         /// File on the host.
         path: PathBuf,
     },
-    /// User and group 0 of a new user namespace.
+    /// `setns` to the namespaces of a running container.
+    EnterContainer,
+    /// User and group 0 of the container's user namespace.
     BecomeRoot,
     /// A cgroup namespace whose root is the container's cgroup.
     NewCgroupNamespace,
@@ -43,12 +45,15 @@ pub enum Step {
     MakeDevice(Device),
     /// A symbolic link.
     Symlink(Link),
-    /// A terminal in the container's devpts, its other end sent to `reeve`; `/dev/console` leads to
-    /// it.
+    /// A terminal in the container's devpts, its other end sent to `reeve`.
     OpenTerminal {
         /// Its owner.
         uid: u32,
+        /// Whether `/dev/console` leads to it.
+        console: bool,
     },
+    /// Waits while `reeve` runs the hooks `prestart`, `createRuntime` and `createContainer`.
+    RuntimeHooks,
     /// Hides a path: `/dev/null` over a file, an empty read-only tmpfs over a directory. Nothing if
     /// it does not exist.
     Mask(PathBuf),
@@ -67,6 +72,15 @@ pub enum Step {
     ReadonlyRootfs,
     /// Makes the root file system the root and lets go of the host's.
     PivotRoot,
+    /// A session keyring of its own, by this name.
+    SessionKeyring(String),
+    /// Looks whether there is a program to execute, so that it is missed when the container is
+    /// made and not when it is started.
+    FindProgram,
+    /// Everything is made. Waits for `reeve start`.
+    AwaitStart,
+    /// A `startContainer` hook.
+    StartHook(Hook),
     /// `sethostname`.
     Hostname(String),
     /// `setdomainname`.
@@ -88,8 +102,8 @@ pub enum Step {
     },
     /// `PR_SET_NO_NEW_PRIVS`.
     NoNewPrivileges,
-    /// Every descriptor but the standard streams is closed by the next `execve`.
-    CloseDescriptors,
+    /// Every descriptor from this one on is closed by the next `execve`.
+    CloseDescriptors(u32),
     /// Default action for every signal, none blocked.
     ResetSignals,
     /// `execve` of the entry process.

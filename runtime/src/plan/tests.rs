@@ -20,6 +20,7 @@ fn plan(config: &str, mountinfo: &str, policy: Option<&str>) -> LaunchPlan {
     let host = Host {
         cgroups: Layout::parse(mountinfo),
         policy: policy.map(str::to_owned),
+        options: Options::default(),
     };
     LaunchPlan::build("one".parse().unwrap(), &spec, &host)
 }
@@ -63,9 +64,15 @@ fn everything_that_is_supported() {
 #[test]
 fn the_cgroup_namespace_is_made_by_the_process_itself() {
     let plan = plan(include_str!("golden/everything.json"), PURE_V2, None);
-    assert!(plan.new_namespaces.contains(&NamespaceKind::Cgroup));
-    assert_eq!(plan.clone_flags() & NamespaceKind::Cgroup.clone_flag(), 0);
-    assert_ne!(plan.clone_flags() & NamespaceKind::User.clone_flag(), 0);
+    assert!(plan.birth.new_namespaces.contains(&NamespaceKind::Cgroup));
+    assert_eq!(
+        plan.birth.clone_flags() & NamespaceKind::Cgroup.clone_flag(),
+        0
+    );
+    assert_ne!(
+        plan.birth.clone_flags() & NamespaceKind::User.clone_flag(),
+        0
+    );
 }
 
 #[test]
@@ -88,7 +95,10 @@ fn nothing_of_the_host_is_in_reach_after_the_pivot_and_no_privilege_is_needed_af
         for step in &steps[identity + 1..] {
             let free = matches!(
                 step,
-                Step::NoNewPrivileges | Step::CloseDescriptors | Step::ResetSignals | Step::Execute
+                Step::NoNewPrivileges
+                    | Step::CloseDescriptors(_)
+                    | Step::ResetSignals
+                    | Step::Execute
             );
             assert!(free, "{step} comes after the privileges are gone");
         }

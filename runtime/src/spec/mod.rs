@@ -4,31 +4,42 @@
 //! A key that Reeve does not carry out is an error that names it, never ignored: a container that
 //! silently lacks a part of its confinement is worse than one that does not start.
 
+mod hooks;
 mod id;
 mod linux;
 mod mount;
+mod namespaces;
 mod process;
 mod resources;
 mod unsupported;
 
+pub use hooks::{Hook, Hooks};
 pub use id::ContainerId;
-pub use linux::{
-    CgroupPath, Device, DeviceKind, IdMapping, Namespace, NamespaceKind, Namespaces, Propagation,
-};
+pub use linux::{CgroupPath, Device, DeviceKind, Propagation};
 pub use mount::{Mount, MountAttrs, MountKind, attr};
+pub use namespaces::{IdMapping, Namespace, NamespaceKind, Namespaces, TimeOffset};
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
 pub use resources::Resources;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Spec as RawSpec;
 
+/// Longest `config.json` that is read, in bytes. Real ones have some thousand.
+pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
+
 /// A checked OCI configuration.
 #[derive(Debug, Clone)]
 pub struct Spec {
+    /// Version of the specification that the configuration follows.
+    pub oci_version: String,
+    /// Free-form words, shown in the state.
+    pub annotations: BTreeMap<String, String>,
+    /// Programs that the runtime runs at moments of the container's life.
+    pub hooks: Hooks,
     /// Absolute path of the bundle.
     pub bundle: PathBuf,
     /// Absolute path of the root file system.
@@ -121,6 +132,9 @@ pub enum Problem {
     /// An environment entry without `=`.
     #[error("`{0}` is not of the form NAME=value")]
     NotAnAssignment(String),
+    /// More of them than the kernel takes.
+    #[error("more than {0}")]
+    TooMany(usize),
     /// The same thing twice.
     #[error("`{0}` is given twice")]
     Twice(String),
@@ -195,23 +209,29 @@ impl Error {
 }
 
 impl Spec {
-    /// Reads and checks `config.json` of the bundle directory.
-    pub fn load(bundle: &Path) -> Result<Self, Error> {
+    /// Reads and checks `config.json` of the bundle directory; with the text that it was read from.
+    pub fn load(bundle: &Path) -> Result<(Self, Vec<u8>), Error> {
         let path = bundle.join("config.json");
         let read = |source| Error::Read {
             path: path.clone(),
             source,
         };
-        let text = fs::read_to_string(&path).map_err(read)?;
+        let text = read_bounded(&path).map_err(read)?;
         let bundle = fs::canonicalize(bundle).map_err(read)?;
-        let raw: RawSpec =
-            serde_json::from_str(&text).map_err(|source| Error::Parse { path, source })?;
-        let spec = Self::check(&raw, &bundle)?;
+        let spec = Self::parse(&text, &path, &bundle)?;
         if !spec.rootfs.is_dir() {
             let problem = Problem::NotADirectory(spec.rootfs);
             return Err(Error::invalid("root.path", problem));
         }
-        Ok(spec)
+        Ok((spec, text))
+    }
+
+    /// Parses and checks the text of `path`; `bundle` is absolute.
+    pub fn parse(text: &[u8], path: &Path, bundle: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
+        let raw: RawSpec =
+            serde_json::from_slice(text).map_err(|source| Error::Parse { path, source })?;
+        Self::check(&raw, bundle)
     }
 
     /// Checks a parsed configuration; `bundle` is absolute. Pure.
@@ -237,6 +257,9 @@ impl Spec {
                 .collect()
         };
         Ok(Self {
+            oci_version: raw.version().clone(),
+            annotations: raw.annotations().iter().flatten().map(own).collect(),
+            hooks: Hooks::check(raw.hooks().as_ref())?,
             bundle: bundle.to_owned(),
             rootfs: bundle.join(root.path()),
             readonly_rootfs: root.readonly().unwrap_or(false),
@@ -254,6 +277,21 @@ impl Spec {
             namespaces,
         })
     }
+}
+
+fn own((name, value): (&String, &String)) -> (String, String) {
+    (name.clone(), value.clone())
+}
+
+/// Reads a file of at most [`CONFIG_BYTES_MAX`].
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let file = File::open(path)?;
+    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+    }
+    Ok(text)
 }
 
 /// A path inside the container: absolute, without `..`, without empty or `.` components.

@@ -133,6 +133,27 @@ pub struct Rlimit {
 }
 
 impl Process {
+    /// Reads a process as `config.json` has one, from the text of `path`.
+    ///
+    /// # Errors
+    /// It is no process, or a key is wrong.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
+        let raw: RawProcess =
+            serde_json::from_slice(text).map_err(|source| Error::Parse { path, source })?;
+        super::unsupported::refuse_process(&raw)?;
+        Self::check(&raw)
+    }
+
+    /// Tells the process of sockets that a service manager passed (sd_listen_fds(3)); it is
+    /// process 1 of its pid namespace.
+    pub fn pass_sockets(&mut self, count: u32) {
+        for entry in [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()] {
+            // Digits hold no NUL.
+            self.env.extend(CString::new(entry));
+        }
+    }
+
     pub(super) fn check(raw: &RawProcess) -> Result<Self, Error> {
         let args = raw.args().as_deref().unwrap_or_default();
         if args.first().is_none_or(|name| name.is_empty()) {
@@ -171,7 +192,7 @@ impl Process {
     }
 }
 
-fn strings(key: &str, from: &[String]) -> Result<Vec<CString>, Error> {
+pub(super) fn strings(key: &str, from: &[String]) -> Result<Vec<CString>, Error> {
     let from = from.iter().enumerate();
     from.map(|(at, text)| {
         CString::new(text.as_str())

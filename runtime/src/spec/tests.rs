@@ -55,11 +55,6 @@ fn what_is_not_carried_out_is_named() {
             json!({ "defaultAction": "SCMP_ACT_ALLOW" }),
             "linux.seccomp",
         ),
-        (
-            "/hooks",
-            json!({ "poststop": [ { "path": "/bin/x" } ] }),
-            "hooks",
-        ),
         ("/linux/mountLabel", json!("x"), "linux.mountLabel"),
         (
             "/linux/resources",
@@ -80,11 +75,6 @@ fn what_is_not_carried_out_is_named() {
             "/linux/resources",
             json!({ "devices": [ { "allow": true, "type": "c", "access": "rwm" } ] }),
             "linux.resources.devices[0]",
-        ),
-        (
-            "/linux/namespaces",
-            json!([ { "type": "mount" }, { "type": "pid", "path": "/proc/1/ns/pid" } ]),
-            "linux.namespaces[1].path (pid)",
         ),
     ] {
         let text = message(with(pointer, value));
@@ -131,6 +121,21 @@ fn wrong_values_are_named() {
             json!("system.slice:reeve:x"),
             "`linux.cgroupsPath`: `system.slice:reeve:x` is a systemd slice; only cgroupfs paths \
              are supported yet",
+        ),
+        (
+            "/hooks",
+            json!({ "prestart": [ { "path": "bin/x" } ] }),
+            "`hooks.prestart[0].path`: `bin/x` is not an absolute path",
+        ),
+        (
+            "/hooks",
+            json!({ "poststop": [ { "path": "/bin/x", "timeout": 0 } ] }),
+            "`hooks.poststop[0].timeout`: 0 is out of range",
+        ),
+        (
+            "/linux/timeOffsets",
+            json!({ "boottime": { "secs": 5 } }),
+            "`linux.timeOffsets[boottime]`: needs a new time namespace",
         ),
         (
             "/linux/namespaces",

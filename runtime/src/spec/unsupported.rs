@@ -1,13 +1,12 @@
 //! Keys that are parsed and not carried out: each is an error that names it.
 
-use oci_spec::runtime::{Hooks, Linux, Process, Spec as RawSpec};
+use oci_spec::runtime::{Linux, Process, Spec as RawSpec};
 
 use super::Error;
 
 /// Refuses a configuration that uses what Reeve does not do yet.
 pub(super) fn refuse(raw: &RawSpec) -> Result<(), Error> {
-    let mut used: Vec<(&str, bool)> = vec![
-        ("hooks", raw.hooks().as_ref().is_some_and(has_hooks)),
+    let mut used: Vec<(&'static str, bool)> = vec![
         ("solaris", raw.solaris().is_some()),
         ("windows", raw.windows().is_some()),
         ("vm", raw.vm().is_some()),
@@ -17,13 +16,22 @@ pub(super) fn refuse(raw: &RawSpec) -> Result<(), Error> {
     ];
     used.extend(raw.linux().iter().flat_map(linux_keys));
     used.extend(raw.process().iter().flat_map(process_keys));
+    refuse_used(&used)
+}
+
+/// Refuses a process that uses what Reeve does not do yet.
+pub(super) fn refuse_process(raw: &Process) -> Result<(), Error> {
+    refuse_used(&process_keys(raw))
+}
+
+fn refuse_used(used: &[(&'static str, bool)]) -> Result<(), Error> {
     match used.iter().find(|(_, used)| *used) {
         Some((key, _)) => Err(Error::unsupported(*key)),
         None => Ok(()),
     }
 }
 
-fn linux_keys(linux: &Linux) -> [(&'static str, bool); 7] {
+fn linux_keys(linux: &Linux) -> [(&'static str, bool); 6] {
     [
         ("linux.seccomp", linux.seccomp().is_some()),
         (
@@ -43,13 +51,6 @@ fn linux_keys(linux: &Linux) -> [(&'static str, bool); 7] {
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.personality", linux.personality().is_some()),
-        (
-            "linux.timeOffsets",
-            linux
-                .time_offsets()
-                .as_ref()
-                .is_some_and(|offsets| !offsets.is_empty()),
-        ),
     ]
 }
 
@@ -66,23 +67,4 @@ fn process_keys(process: &Process) -> [(&'static str, bool); 6] {
         ),
         ("process.user.username", given(process.user().username())),
     ]
-}
-
-fn has_hooks(hooks: &Hooks) -> bool {
-    // `prestart` is deprecated and still refused: it would run like the others.
-    #[allow(
-        deprecated,
-        reason = "a deprecated hook must be refused, not overlooked"
-    )]
-    let prestart = hooks.prestart();
-    [
-        prestart,
-        hooks.create_runtime(),
-        hooks.create_container(),
-        hooks.start_container(),
-        hooks.poststart(),
-        hooks.poststop(),
-    ]
-    .into_iter()
-    .any(|hooks| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty()))
 }

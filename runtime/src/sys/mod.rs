@@ -7,7 +7,8 @@ mod socket;
 
 pub(crate) use mount::{MountAttr, mount_setattr};
 pub(crate) use process::{
-    Cloned, ExecImage, clone3, close_range_cloexec, exec_file, exit_now, unshare_cgroup_namespace,
+    CLONE_PARENT, Cloned, ExecImage, clone3, close_range_cloexec, exec_file, exit_now, is_open,
+    join_session_keyring, unshare_cgroup_namespace, unshare_time_namespace,
 };
 pub(crate) use signals::{block_all_signals, read_signal, reset_signals, signalfd_all};
 pub(crate) use socket::loopback_up;

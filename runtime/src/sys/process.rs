@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -31,6 +32,16 @@ struct CloneArgs {
 /// `CLONE_INTO_CGROUP`; libc's constant does not fit its type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// `CLONE_NEWTIME` (`include/uapi/linux/sched.h`), which libc does not have for every target.
+const CLONE_NEWTIME: libc::c_int = 0x80;
+
+/// Makes the new process a child of the caller's parent.
+pub(crate) const CLONE_PARENT: u64 = libc::CLONE_PARENT as u64;
+
+/// Set in what [`clone3`] made: it has one thread and makes no other, and its procfs, from which
+/// that could be read, may be the container's.
+static BORN_ALONE: AtomicBool = AtomicBool::new(false);
+
 /// Which side of [`clone3`] this is.
 pub(crate) enum Cloned {
     /// The caller: the new process and a descriptor for it.
@@ -49,14 +60,16 @@ pub(crate) enum Cloned {
 /// The child is a copy of the caller, as after `fork`: it must be the only thread, which is
 /// checked, since locks that other threads held would stay locked in the child for ever.
 pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
-    if !single_threaded() {
+    if !BORN_ALONE.load(Ordering::Relaxed) && !single_threaded() {
         return Err(Errno::INVAL);
     }
     let mut pidfd: libc::c_int = -1;
+    // A sibling of the caller's ends as the caller itself will, and the kernel wants no signal.
+    let sibling = flags & CLONE_PARENT != 0;
     let mut args = CloneArgs {
         flags: flags | libc::CLONE_PIDFD as u64,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal: if sibling { 0 } else { libc::SIGCHLD as u64 },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -69,7 +82,10 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
     // above), so no lock is left behind in the copy.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
     match check(result)? {
-        0 => Ok(Cloned::Child),
+        0 => {
+            BORN_ALONE.store(true, Ordering::Relaxed);
+            Ok(Cloned::Child)
+        }
         pid => {
             // SAFETY: the call succeeded with `CLONE_PIDFD`, so the kernel stored a new descriptor
             // that nobody else owns.
@@ -143,6 +159,33 @@ pub(crate) fn unshare_cgroup_namespace() -> Result<(), Errno> {
     // threads.
     let result = unsafe { libc::unshare(libc::CLONE_NEWCGROUP) };
     check(libc::c_long::from(result)).map(|_| ())
+}
+
+/// Makes a time namespace for the children of this process.
+pub(crate) fn unshare_time_namespace() -> Result<(), Errno> {
+    // SAFETY: the call takes an integer, and this flag changes nothing of memory, descriptors or
+    // threads: the caller stays in its own time namespace.
+    let result = unsafe { libc::unshare(CLONE_NEWTIME) };
+    check(libc::c_long::from(result)).map(|_| ())
+}
+
+/// Joins a new session keyring with this name.
+pub(crate) fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: the operation takes one NUL-terminated string, which lives until the call returns.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::c_long::from(libc::KEYCTL_JOIN_SESSION_KEYRING),
+            name.as_ptr(),
+        )
+    };
+    check(result).map(|_| ())
+}
+
+/// Whether a descriptor of this number is open.
+pub(crate) fn is_open(number: i32) -> bool {
+    // SAFETY: the operation reads the descriptor's flags; a number without a descriptor is EBADF.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
 
 /// Marks every descriptor from `first` on close-on-exec.

@@ -1,0 +1,23 @@
+//! `reeve create`: makes a container whose entry process waits for `reeve start`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Error;
+use super::make::{MakeArgs, Manner};
+use crate::launch::seal;
+
+/// Create a container from an OCI bundle; its entry process waits for `reeve start`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    make: MakeArgs,
+}
+
+pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
+    seal()?;
+    let (planned, making) = args.make.plan(Manner::Create)?;
+    let (confined, console) = planned.confine(root, &making)?;
+    confined.release(console)?.leave();
+    Ok(ExitCode::SUCCESS)
+}

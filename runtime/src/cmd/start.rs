@@ -1,0 +1,21 @@
+//! `reeve start`: starts the entry process of a container that was created.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Error;
+use crate::launch;
+use crate::spec::ContainerId;
+
+/// Start the entry process of a container that `reeve create` made
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    id: ContainerId,
+}
+
+pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
+    launch::start(root, &args.id)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,46 @@
+//! The namespaces of a running container, as a process that comes into it sees them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::thread::ThreadNameSpaceType;
+
+use crate::failure::{Called, Failure};
+
+/// Names in `/proc/PID/ns`, and the flag of each for `setns`.
+const KINDS: [(&str, ThreadNameSpaceType); 7] = [
+    ("user", ThreadNameSpaceType::USER),
+    ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+    ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+    ("net", ThreadNameSpaceType::NETWORK),
+    ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
+    ("time", ThreadNameSpaceType::TIME),
+    ("mnt", ThreadNameSpaceType::MOUNT),
+];
+
+/// The namespaces of a process that are not those of this one, but for the pid namespace, which a
+/// process can only be born into. Entering one's own user namespace is an error, and entering any
+/// other of one's own a waste.
+pub(super) fn others_of(pid: i32) -> Result<ThreadNameSpaceType, Failure> {
+    let mut others = ThreadNameSpaceType::empty();
+    for (name, kind) in KINDS {
+        if differs(pid, name)? {
+            others |= kind;
+        }
+    }
+    Ok(others)
+}
+
+/// Whether a process is in another pid namespace.
+pub(super) fn other_pid_namespace(pid: i32) -> Result<bool, Failure> {
+    differs(pid, "pid")
+}
+
+fn differs(pid: i32, name: &str) -> Result<bool, Failure> {
+    let of = |process: &str| {
+        let path = format!("/proc/{process}/ns/{name}");
+        let found = fs::metadata(&path).called(|| format!("stat(\"{path}\")"))?;
+        Ok((found.dev(), found.ino()))
+    };
+    Ok(of(&pid.to_string())? != of("self")?)
+}

@@ -1,0 +1,95 @@
+//! `reeve start`: lets the entry process of a container that was created begin.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use ebpf_common::PolicyId;
+use ebpf_loader::Enforcer;
+use rustix::io::Errno;
+
+use super::conversation::listen;
+use super::{Confinement, Error, NoPolicyAsked};
+use crate::cgroup::Layout;
+use crate::channel::{Message, ParentEnd};
+use crate::hooks::{self, HookState, Place};
+use crate::plan::{Host, LaunchPlan, Options};
+use crate::spec::{ContainerId, Spec};
+use crate::state::{State, Status};
+
+/// Starts a container, and runs its `poststart` hooks.
+///
+/// # Errors
+/// It does not wait to be started, its policy is not in force any more, or its program cannot be
+/// executed; in the last case it has stopped.
+pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
+    let state = State::load(root, id)?;
+    let refuse = |status| {
+        let id = id.clone();
+        Err(Error::NotCreated { id, status })
+    };
+    let status = state.status();
+    let process = match (status, state.process) {
+        (Status::Created, Some(process)) => process,
+        _ => return refuse(status),
+    };
+    let Some(pidfd) = process.open()? else {
+        return refuse(Status::Stopped);
+    };
+    let config = state.config(root)?;
+    let spec = Spec::parse(&config, &state.bundle.join("config.json"), &state.bundle)?;
+    let plan = plan(&state, &spec);
+    let confinement = confinement(&state, pidfd.as_fd())?;
+    let dir = state.open_dir(root)?;
+    let channel = match ParentEnd::connect(dir.as_fd()) {
+        // Somebody else was faster.
+        Err(failure) if failure.is(Errno::CONNREFUSED) => return refuse(state.status()),
+        channel => channel?,
+    };
+    channel.go(confinement)?;
+    match channel.receive()? {
+        Some(Message::Begun) => {}
+        _ => return refuse(state.status()),
+    }
+    listen(&channel, &plan.steps, || Ok(()))?;
+    let state = HookState {
+        oci_version: &state.oci_version,
+        id: state.id.as_str(),
+        status: "running",
+        pid: Some(process.pid),
+        bundle: &state.bundle,
+        annotations: &state.annotations,
+    };
+    let place = Place {
+        directory: state.bundle,
+        namespaces: None,
+    };
+    hooks::run_and_warn("poststart", &spec.hooks.poststart, &state, place);
+    Ok(())
+}
+
+/// The plan that the process carries out: its failures name steps of it.
+fn plan(state: &State, spec: &Spec) -> LaunchPlan {
+    let host = Host {
+        cgroups: Layout::default(),
+        policy: None,
+        options: Options {
+            await_start: true,
+            ..Options::default()
+        },
+    };
+    LaunchPlan::build(state.id.clone(), spec, &host)
+}
+
+/// Makes sure that a process that was put under its policy earlier still is, and that the policy is
+/// in force.
+fn confinement(state: &State, pidfd: BorrowedFd<'_>) -> Result<Confinement, Error> {
+    match (&state.policy, NoPolicyAsked::of_state(state)) {
+        (_, Some(none)) => Ok(Confinement::None(none)),
+        (Some(policy), None) => {
+            let enforcer = Enforcer::open()?.ok_or(Error::PolicyMissing)?;
+            let attached = enforcer.confirm(PolicyId(policy.id), pidfd)?;
+            Ok(Confinement::Policy(attached))
+        }
+        (None, None) => Err(Error::PolicyMissing),
+    }
+}
