@@ -29,6 +29,7 @@ const MESSAGE_MAX: usize = 4096;
 
 const GO: u8 = b'g';
 const CONTINUE: u8 = b'c';
+const ENROLLED: u8 = b'e';
 const BORN: u8 = b'p';
 const TERMINAL: u8 = b't';
 const HOOKS: u8 = b'h';
@@ -62,8 +63,8 @@ pub(crate) enum Message {
 /// Which step failed, and how.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StepFailed {
-    /// Index into the plan's steps.
-    pub(crate) step: usize,
+    /// The step, as the plan prints it.
+    pub(crate) step: String,
     /// Why.
     pub(crate) cause: Cause,
 }
@@ -106,6 +107,15 @@ impl ParentEnd {
             Confinement::None(_not_asked) => tracing::debug!("released without a policy"),
         }
         send(&self.0, &[GO], None).called(|| "sendmsg(first process, go)")
+    }
+
+    /// Says that the process is in all its cgroups.
+    pub(crate) fn enrolled(&self) -> Result<(), Failure> {
+        match send(&self.0, &[ENROLLED], None) {
+            // It has ended, and its last message says why.
+            Err(Errno::PIPE) => Ok(()),
+            result => result.called(|| "sendmsg(first process, enrolled)"),
+        }
     }
 
     /// Ends a pause that it asked for.
@@ -192,10 +202,21 @@ impl ChildEnd {
     /// Has the runtime run its hooks, and waits for their end.
     pub(crate) fn pause_for_hooks(&self) -> Result<(), Failure> {
         self.say(HOOKS)?;
-        let (bytes, _) = receive(&self.0).called(|| "recvmsg(reeve, continue)")?;
+        self.hear(CONTINUE)
+    }
+
+    /// Waits until the process is in all its cgroups.
+    pub(crate) fn await_cgroups(&self) -> Result<(), Failure> {
+        self.hear(ENROLLED)
+    }
+
+    /// Waits for one word; anything else, the end of `reeve` above all, is an error.
+    fn hear(&self, word: u8) -> Result<(), Failure> {
+        let call = || format!("recvmsg(reeve, {:?})", char::from(word));
+        let (bytes, _) = receive(&self.0).called(call)?;
         match bytes.as_slice() {
-            [CONTINUE] => Ok(()),
-            _ => Err(Failure::new("recvmsg(reeve, continue)", Errno::PIPE)),
+            [only] if *only == word => Ok(()),
+            _ => Err(Failure::new(call(), Errno::PIPE)),
         }
     }
 
@@ -226,12 +247,16 @@ impl ChildEnd {
     }
 
     /// Reports a failure. If `reeve` is gone there is nobody to tell.
-    pub(crate) fn report(&self, step: usize, mut cause: Cause) {
+    pub(crate) fn report(&self, step: &str, mut cause: Cause) {
+        // Either text may hold a path of the container's choosing; six bytes is the longest escape
+        // of one in JSON.
+        const TEXT_MAX: usize = (MESSAGE_MAX - 128) / 6 / 2;
         let (Cause::Call(Failure { call: text, .. }) | Cause::Hook(text)) = &mut cause;
-        // The text may hold a path of the container's choosing; six bytes is the longest escape of
-        // one in JSON.
-        while text.len() * 6 + 128 > MESSAGE_MAX {
-            text.pop();
+        let mut step = step.to_owned();
+        for text in [&mut step, text] {
+            while text.len() > TEXT_MAX {
+                text.pop();
+            }
         }
         let mut bytes = vec![FAILED];
         if serde_json::to_writer(&mut bytes, &StepFailed { step, cause }).is_ok() {
@@ -292,11 +317,14 @@ mod tests {
     #[test]
     fn a_failure_crosses_and_a_long_one_is_cut() {
         let (parent, child) = pair().unwrap();
-        child.report(3, Cause::Call(Failure::new("x".repeat(9000), Errno::PERM)));
+        child.report(
+            "one",
+            Cause::Call(Failure::new("x".repeat(9000), Errno::PERM)),
+        );
         let Some(Message::Failed(failed)) = parent.receive().unwrap() else {
             panic!("no failure came")
         };
-        assert_eq!(failed.step, 3);
+        assert_eq!(failed.step, "one");
         let Cause::Call(failure) = failed.cause else {
             panic!("no call")
         };
@@ -323,7 +351,10 @@ mod tests {
         let start = ParentEnd::connect(dir.as_fd()).unwrap();
         send(&start.0, &[GO], None).unwrap();
         assert!(matches!(start.receive().unwrap(), Some(Message::Begun)));
-        child.join().unwrap().report(7, Cause::Hook("x".to_owned()));
+        child
+            .join()
+            .unwrap()
+            .report("x", Cause::Hook("x".to_owned()));
         assert!(matches!(start.receive().unwrap(), Some(Message::Failed(_))));
         assert!(start.receive().unwrap().is_none());
         assert!(
@@ -344,7 +375,7 @@ mod tests {
             !child.wait(),
             "a process whose reeve is gone must not begin"
         );
-        child.report(0, Cause::Hook("nobody listens".to_owned()));
+        child.report("none", Cause::Hook("nobody listens".to_owned()));
     }
 
     #[test]

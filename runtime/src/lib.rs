@@ -33,6 +33,7 @@ pub mod report;
 pub mod resolve;
 pub mod spec;
 pub mod state;
+mod timings;
 
 #[allow(
     unsafe_code,

@@ -87,9 +87,9 @@ pub(crate) fn run(task: Task<'_>, channel: ChildEnd, given: Given<'_>) -> ! {
             console: None,
             home: None,
         };
-        for (at, step) in task.steps.iter().enumerate() {
+        for step in task.steps {
             if let Err(error) = child.step(step) {
-                child.channel.report(at, error.into());
+                child.channel.report(&step.to_string(), error.into());
                 return;
             }
         }
@@ -138,6 +138,7 @@ impl Child<'_> {
     fn step(&mut self, step: &Step) -> Result<(), StepError> {
         match step {
             Step::RuntimeHooks => self.channel.pause_for_hooks()?,
+            Step::AwaitCgroups => self.channel.await_cgroups()?,
             Step::AwaitStart => self.await_start()?,
             Step::StartHook(hook) => self.run_hook(hook)?,
             _ => self.tree_step(step)?,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::make::{MakeArgs, Manner};
 use super::{Error, say};
 use crate::launch::seal;
+use crate::timings;
 
 /// Create a container from an OCI bundle, start it, and stay until it has ended
 ///
@@ -24,6 +25,9 @@ pub struct Args {
     /// Accepted for compatibility: this process never adopts the container's orphans
     #[arg(long, hide = true)]
     no_subreaper: bool,
+    /// Print on standard error how long each phase of the start took
+    #[arg(long)]
+    timings: bool,
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -33,6 +37,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
+    timings::mark("begin");
     if !args.dry_run {
         seal()?;
     }
@@ -41,6 +46,7 @@ pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
         false => Manner::Attached,
     };
     let (planned, making) = args.make.plan(manner)?;
+    timings::mark("configuration and plan");
     if args.dry_run {
         let plan = &planned.plan;
         match args.json {
@@ -53,7 +59,14 @@ pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
     let running = confined.release(console)?;
     if args.detach {
         running.leave();
+        if args.timings {
+            eprint!("{}", timings::report());
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(running.supervise(args.keep)?.code())
+    let exit = running.supervise(args.keep)?;
+    if args.timings {
+        eprint!("{}", timings::report());
+    }
+    Ok(exit.code())
 }

@@ -69,7 +69,7 @@ fn through_intermediate(
                     child_end.send_born(pid.as_raw_nonzero().get(), pidfd.as_fd())
                 }
                 Err(failure) => {
-                    child_end.report(usize::MAX, Cause::Call(failure));
+                    child_end.report("join namespaces", Cause::Call(failure));
                     Ok(())
                 }
             };
@@ -85,8 +85,11 @@ fn through_intermediate(
             Ok(ChildProcess::new(pid, pidfd))
         }
         Some(Message::Failed(failed)) => match failed.cause {
-            Cause::Call(failure) => Err(failure.into()),
-            Cause::Hook(_) => Err(Failure::new("recvmsg(pid)", Errno::BADMSG).into()),
+            Cause::Call(source) => Err(Error::Step {
+                step: failed.step,
+                source,
+            }),
+            Cause::Hook(said) => Err(Error::StartHook(said)),
         },
         _ => Err(Failure::new("recvmsg(pid)", Errno::PIPE).into()),
     };

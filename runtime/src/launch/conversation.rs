@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 
 use super::Error;
 use crate::channel::{Cause, Message, ParentEnd, StepFailed};
-use crate::plan::Step;
 
 /// How a process's set-up ended.
 #[derive(Debug, Default)]
@@ -21,7 +20,6 @@ pub(super) struct Heard {
 /// pauses for them.
 pub(super) fn listen(
     channel: &ParentEnd,
-    steps: &[Step],
     mut hooks: impl FnMut() -> Result<(), Error>,
 ) -> Result<Heard, Error> {
     let mut heard = Heard::default();
@@ -37,7 +35,7 @@ pub(super) fn listen(
                 heard.waits = true;
                 break;
             }
-            Message::Failed(failed) => return Err(step_failed(failed, steps)),
+            Message::Failed(failed) => return Err(step_failed(failed)),
             // Said at other times only.
             Message::Born(..) | Message::Begun => {}
         }
@@ -45,9 +43,8 @@ pub(super) fn listen(
     Ok(heard)
 }
 
-fn step_failed(failed: StepFailed, steps: &[Step]) -> Error {
-    let step = steps.get(failed.step);
-    let step = step.map_or_else(|| failed.step.to_string(), ToString::to_string);
+fn step_failed(failed: StepFailed) -> Error {
+    let step = failed.step;
     match failed.cause {
         Cause::Call(source) => Error::Step { step, source },
         Cause::Hook(said) => Error::StartHook(said),

@@ -37,7 +37,6 @@ pub struct ExecRequest {
 /// The process exists in the container and waits.
 #[derive(Debug)]
 pub struct Joined {
-    request: ExecRequest,
     process: ChildProcess,
     channel: ParentEnd,
     confinement: Confinement,
@@ -122,7 +121,6 @@ impl Joined {
             }
         };
         Ok(Self {
-            request,
             process,
             channel,
             confinement,
@@ -137,7 +135,7 @@ impl Joined {
     /// Lets the process set itself up and execute; returns when its program runs.
     pub fn release(self, console: Option<ConsoleSocket>) -> Result<Executing, Error> {
         self.channel.go(self.confinement)?;
-        let heard = listen(&self.channel, &self.request.plan.steps, || Ok(()))?;
+        let heard = listen(&self.channel, || Ok(()))?;
         let mut terminal = heard.terminal;
         if let (Some(console), Some(master)) = (console, &terminal) {
             console.send(master)?;

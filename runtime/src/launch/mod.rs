@@ -38,6 +38,7 @@ pub use start::start;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use crate::cgroup::{self, CgroupDirs, Cgroups, Layout};
@@ -45,10 +46,11 @@ use crate::channel::{self, ParentEnd, StartSocket};
 use crate::child;
 use crate::failure::Called;
 use crate::hooks::{self, HookState, Place};
-use crate::plan::LaunchPlan;
+use crate::plan::{LaunchPlan, Step};
 use crate::spec::Spec;
 use crate::state::{self, ProcessName, State, StateDir};
 use crate::sys;
+use crate::timings;
 use conversation::{Heard, listen};
 use mappings::write_proc;
 
@@ -154,6 +156,7 @@ impl Prepared {
             Some(policy) => Some(Enforcement::prepare(&root, &plan, policy)?),
             None => None,
         };
+        timings::mark("policy compiled");
         let dir = StateDir::create(&root, &plan.id)?;
         let mut state = State {
             version: state::VERSION,
@@ -179,7 +182,9 @@ impl Prepared {
         } else {
             dir.save(&state)?;
         }
+        timings::mark("state written, policy installed");
         let cgroups = Cgroups::create(&cgroups, &plan.cgroup, &plan.resources)?;
+        timings::mark("cgroups made");
         let held = Held {
             cgroups,
             enforcement,
@@ -217,6 +222,7 @@ impl Prepared {
         let process = birth::first_process(&plan.birth, group, &channel, child_end, |child_end| {
             child::run(task, child_end, given)
         })?;
+        timings::mark("first process cloned");
         Ok(Cloned {
             process,
             channel,
@@ -227,7 +233,7 @@ impl Prepared {
 }
 
 impl Cloned {
-    /// Puts the waiting process under its cgroups, its user namespace and its policy.
+    /// Puts the waiting process under its user namespace and its policy.
     pub fn confine(self) -> Result<Confined, Error> {
         // Dropped from the last to the first: the process ends before what holds it is undone.
         let Self {
@@ -237,7 +243,6 @@ impl Cloned {
             process,
         } = self;
         let pid = process.pid();
-        held.cgroups.enroll_v1(pid)?;
         let number = pid.as_raw_nonzero().get();
         mappings::write(number, &plan.birth)?;
         if let Some(score) = plan.oom_score_adj {
@@ -253,6 +258,7 @@ impl Cloned {
         };
         held.state.process = ProcessName::of(number);
         held.dir.save(&held.state)?;
+        timings::mark("confined");
         Ok(Confined {
             plan,
             process,
@@ -280,7 +286,18 @@ impl Confined {
             process,
         } = self;
         channel.go(confinement)?;
-        let heard = listen(&channel, &plan.steps, || run_hooks(&plan, &process))?;
+        if plan.steps.contains(&Step::AwaitCgroups) {
+            // Beside what the process does meanwhile: it comes no further than that step alone.
+            match held.cgroups.enroll_v1(process.pid()) {
+                // It has failed meanwhile, and says how.
+                Err(failure) if failure.is(Errno::SRCH) => {}
+                Err(failure) => return Err(failure.into()),
+                Ok(()) => channel.enrolled()?,
+            }
+            timings::mark("in its cgroups");
+        }
+        let heard = listen(&channel, || run_hooks(&plan, &process))?;
+        timings::mark("set up and executed");
         let Heard {
             mut terminal,
             listener: _,
@@ -322,12 +339,14 @@ impl Running {
             plan,
         } = self;
         let exit = supervise::until_exit(&mut process, terminal)?;
+        timings::mark("ran");
         if keep {
             held.keep();
             return Ok(exit);
         }
         // Whatever else runs in it ends with it, before its policy is taken away.
         drop(held);
+        timings::mark("removed");
         let state = hook_state(&plan, "stopped", None);
         hooks::run_and_warn("poststop", &plan.hooks.poststop, &state, outside(&plan));
         Ok(exit)

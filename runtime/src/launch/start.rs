@@ -9,10 +9,8 @@ use rustix::io::Errno;
 
 use super::conversation::listen;
 use super::{Confinement, Error, NoPolicyAsked};
-use crate::cgroup::Layout;
 use crate::channel::{Message, ParentEnd};
 use crate::hooks::{self, HookState, Place};
-use crate::plan::{Host, LaunchPlan, Options};
 use crate::spec::{ContainerId, Spec};
 use crate::state::{State, Status};
 
@@ -37,7 +35,6 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
     };
     let config = state.config(root)?;
     let spec = Spec::parse(&config, &state.bundle.join("config.json"), &state.bundle)?;
-    let plan = plan(&state, &spec);
     let confinement = confinement(&state, pidfd.as_fd())?;
     let dir = state.open_dir(root)?;
     let channel = match ParentEnd::connect(dir.as_fd()) {
@@ -50,7 +47,7 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
         Some(Message::Begun) => {}
         _ => return refuse(state.status()),
     }
-    listen(&channel, &plan.steps, || Ok(()))?;
+    listen(&channel, || Ok(()))?;
     let state = HookState {
         oci_version: &state.oci_version,
         id: state.id.as_str(),
@@ -65,19 +62,6 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
     };
     hooks::run_and_warn("poststart", &spec.hooks.poststart, &state, place);
     Ok(())
-}
-
-/// The plan that the process carries out: its failures name steps of it.
-fn plan(state: &State, spec: &Spec) -> LaunchPlan {
-    let host = Host {
-        cgroups: Layout::default(),
-        policy: None,
-        options: Options {
-            await_start: true,
-            ..Options::default()
-        },
-    };
-    LaunchPlan::build(state.id.clone(), spec, &host)
 }
 
 /// Makes sure that a process that was put under its policy earlier still is, and that the policy is

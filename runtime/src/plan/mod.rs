@@ -221,6 +221,7 @@ fn steps(id: &ContainerId, spec: &Spec, host: &Host, cgroup: &CgroupPath) -> Vec
     steps.push(Step::StopPropagation(spec.propagation));
     steps.push(Step::MountRootfs);
     filesystem::mounts(spec, &host.cgroups, cgroup, &mut steps);
+    insert_cgroups(spec, &host.cgroups, &mut steps);
     filesystem::devices(spec, &mut steps);
     if process.terminal {
         steps.push(Step::OpenTerminal {
@@ -280,10 +281,24 @@ fn enter(namespaces: &Namespaces) -> Vec<Step> {
     if namespaces.private(NamespaceKind::User) {
         steps.push(Step::BecomeRoot);
     }
-    if namespaces.own(NamespaceKind::Cgroup) {
-        steps.push(Step::NewCgroupNamespace);
-    }
     steps
+}
+
+/// The process has to be in its groups before it makes a cgroup namespace, whose root they become,
+/// and the namespace be there before cgroups are mounted. Joining groups of version 1 takes longer
+/// than all the rest, because each is waited for in the kernel, so it is left until then.
+fn insert_cgroups(spec: &Spec, cgroups: &Layout, steps: &mut Vec<Step>) {
+    let mounted = steps
+        .iter()
+        .position(|step| matches!(step, Step::MountCgroups { .. }));
+    let mut at = mounted.unwrap_or(steps.len());
+    if cgroups.hierarchies.iter().any(|hierarchy| !hierarchy.v2) {
+        steps.insert(at, Step::AwaitCgroups);
+        at += 1;
+    }
+    if spec.namespaces.own(NamespaceKind::Cgroup) {
+        steps.insert(at, Step::NewCgroupNamespace);
+    }
 }
 
 pub(crate) fn as_text<S: Serializer>(strings: &[CString], to: S) -> Result<S::Ok, S::Error> {

@@ -103,6 +103,7 @@ impl fmt::Display for Step {
             }
             Self::EnterContainer => f.write_str("enter the container's namespaces"),
             Self::BecomeRoot => f.write_str("become root of the user namespace"),
+            Self::AwaitCgroups => f.write_str("wait for the cgroups of version 1"),
             Self::NewCgroupNamespace => f.write_str("new cgroup namespace"),
             Self::StopPropagation(Propagation::Slave) => {
                 f.write_str("mounts stay in the container")

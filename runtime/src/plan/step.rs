@@ -24,6 +24,8 @@ pub enum Step {
     EnterContainer,
     /// User and group 0 of the container's user namespace.
     BecomeRoot,
+    /// Waits until `reeve` has put it into its groups of version 1.
+    AwaitCgroups,
     /// A cgroup namespace whose root is the container's cgroup.
     NewCgroupNamespace,
     /// Keeps the mounts below from reaching the host.

@@ -245,7 +245,7 @@ impl Spec {
         let hostname = raw.hostname().clone().filter(|name| !name.is_empty());
         let domainname = raw.domainname().clone().filter(|name| !name.is_empty());
         for (key, value) in [("hostname", &hostname), ("domainname", &domainname)] {
-            if value.is_some() && !namespaces.own(NamespaceKind::Uts) {
+            if value.is_some() && !namespaces.private(NamespaceKind::Uts) {
                 let problem = Problem::NeedsNamespace(NamespaceKind::Uts);
                 return Err(Error::invalid(key, problem));
             }
