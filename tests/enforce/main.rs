@@ -12,6 +12,7 @@ mod errnos;
 mod executing;
 mod files;
 mod kernel;
+mod later;
 mod limits;
 mod mapping;
 mod mounts;

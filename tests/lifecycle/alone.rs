@@ -2,11 +2,13 @@
 //! whatever happened.
 
 use std::fs;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use reeve_tests::bundle::Config;
 use reeve_tests::fixture::in_container;
-use reeve_tests::{Fixture, host};
+use reeve_tests::{Fixture, host, tools};
 
 use crate::killed::{self, Start};
 use crate::support::{alone, free, nothing_left, run, shell, waiting};
@@ -91,4 +93,36 @@ fn killed_while_loading() {
         host::pins().is_empty().then_some(())
     });
     gone.expect("the last container leaves no pins");
+}
+
+/// A container that was created under a policy does not start without it, also when root itself has
+/// taken the programs away meanwhile.
+#[test]
+fn no_start_without_the_programs() {
+    needs_an_untouched_machine();
+    let fixture = Fixture::new().expect("a directory");
+    let made = fixture.path().join("made");
+    let mut config = shell(&format!("touch {}", in_container(&made)));
+    config.host = true;
+    let container = alone(config);
+    let reeve = |words: &[&str]| {
+        let mut command = tools::reeve().expect("reeve");
+        command.args(words).stdin(Stdio::null());
+        command.output().expect("run reeve")
+    };
+    let (bundle, policy) = (container.directory(), container.policy_path());
+    let text = |path: &Path| path.to_str().expect("a path of text").to_owned();
+    let (bundle, policy) = (text(bundle), text(policy.expect("a policy")));
+    let id = container.id();
+    let mut create = tools::reeve().expect("reeve");
+    create.args(["create", "--bundle", &bundle, "--policy", &policy, id]);
+    create.stdin(Stdio::null()).stdout(Stdio::null());
+    assert!(create.status().expect("create").success());
+    fs::remove_dir_all("/sys/fs/bpf/reeve").expect("take the programs away");
+    let output = reeve(&["start", id]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!made.exists(), "it ran without its policy");
+    assert!(reeve(&["delete", "--force", id]).status.success());
+    nothing_left(&container, "no programs");
+    needs_an_untouched_machine();
 }
