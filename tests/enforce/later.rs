@@ -38,7 +38,7 @@ fn exec_is_under_the_policy() {
     let (open, closed) = (grounds.plot("open"), grounds.plot("closed"));
     let closed_file = closed.join("file");
     let (readable, canary) = (in_container(&open.join("file")), in_container(&closed_file));
-    let mut running = reader(&open);
+    let running = reader(&open);
     let id = running.id().to_owned();
     let id = id.as_str();
     exits_with(
@@ -63,20 +63,41 @@ fn exec_is_under_the_policy() {
             exits_with(&output, EACCES, "hook `bprm_committing_creds`, exec");
         }
     }
-    // The `reeve` that started the container is not what holds the policy.
-    running.kill_runtime().expect("kill reeve run");
-    let output = reeve(&["exec", id, "/probe", "write", &canary, "changed"]);
-    exits_with(&output, EACCES, "exec without `reeve run`");
+    running.finish().expect("finish");
+    assert_eq!(
+        fs::read_to_string(closed_file).expect("read the canary"),
+        "content of file\n"
+    );
+}
+
+/// What holds the policy is the kernel, not a `reeve` that stays with the container.
+#[test]
+fn exec_is_under_the_policy_when_no_reeve_is_left() {
+    let grounds = Grounds::new();
+    let (open, closed) = (grounds.plot("open"), grounds.plot("closed"));
+    let config = Config {
+        args: ["/bin/busybox", "sleep", "1000"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Config::default()
+    };
+    let policy = PolicyText::new("alone").file(&open, "read");
+    let container = prepared(config, policy);
+    assert!(create(&container).status().expect("create").success());
+    let id = container.id();
+    exits_with(&reeve(&["start", id]), 0, "start");
+    let (readable, canary) = (
+        in_container(&open.join("file")),
+        in_container(&closed.join("file")),
+    );
     exits_with(
         &reeve(&["exec", id, "/probe", "read", &readable]),
         0,
         "granted",
     );
+    let output = reeve(&["exec", id, "/probe", "write", &canary, "changed"]);
+    exits_with(&output, EACCES, "exec without a `reeve`");
     exits_with(&reeve(&["delete", "--force", id]), 0, "delete");
-    assert_eq!(
-        fs::read_to_string(closed_file).expect("read the canary"),
-        "content of file\n"
-    );
 }
 
 /// A process given as JSON is as much of the container as one of the command line.
