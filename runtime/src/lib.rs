@@ -12,6 +12,7 @@
 //! - [`cgroup`]: where its processes are held and counted
 //! - [`resolve`]: a policy's paths, looked up on the host
 //! - [`launch`]: from plan to running process, as a chain of types
+//! - [`seccomp`]: filters of system calls
 //! - `child`: the container's first process, before it executes
 //! - [`audit`]: what the kernel refused
 //! - [`cmd`]: the command line; [`report`] and [`failure`]: errors
@@ -29,6 +30,7 @@ pub mod mountinfo;
 pub mod plan;
 pub mod report;
 pub mod resolve;
+pub mod seccomp;
 pub mod spec;
 pub mod state;
 

@@ -9,6 +9,7 @@ mod linux;
 mod mount;
 mod process;
 mod resources;
+mod seccomp;
 mod unsupported;
 
 pub use id::ContainerId;
@@ -18,6 +19,7 @@ pub use linux::{
 pub use mount::{Mount, MountAttrs, MountKind, attr};
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
 pub use resources::Resources;
+pub use seccomp::{Listener, Seccomp};
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,6 +61,8 @@ pub struct Spec {
     pub cgroup: Option<CgroupPath>,
     /// Limits.
     pub resources: Resources,
+    /// Filter of system calls.
+    pub seccomp: Option<Seccomp>,
 }
 
 /// Why a configuration was refused.
@@ -165,6 +169,18 @@ pub enum Problem {
     /// Mappings are needed by a user namespace, or useless without one.
     #[error("id mappings and a new user namespace need each other")]
     Mappings,
+    /// An errno for an action that has none.
+    #[error("`{0}` has no errno")]
+    NoErrno(String),
+    /// A filter of more instructions than the kernel takes.
+    #[error("the filter has {0} instructions, and the kernel takes 4096")]
+    FilterTooLong(usize),
+    /// A filter with an agent that gets in the way of handing over the listener.
+    #[error("with SCMP_ACT_NOTIFY, `{0}` must be allowed: the listener is handed over by it")]
+    MustAllow(&'static str),
+    /// An agent without a place where it listens.
+    #[error("needs `linux.seccomp.listenerPath`")]
+    NeedsListener,
 }
 
 impl Error {
@@ -251,6 +267,7 @@ impl Spec {
             sysctl: linux::check_sysctl(linux.sysctl().as_ref(), &namespaces)?,
             cgroup: CgroupPath::check(linux.cgroups_path().as_deref())?,
             resources: Resources::check(linux.resources().as_ref())?,
+            seccomp: Seccomp::check(linux.seccomp().as_ref())?,
             namespaces,
         })
     }

@@ -23,9 +23,8 @@ pub(super) fn refuse(raw: &RawSpec) -> Result<(), Error> {
     }
 }
 
-fn linux_keys(linux: &Linux) -> [(&'static str, bool); 7] {
+fn linux_keys(linux: &Linux) -> [(&'static str, bool); 6] {
     [
-        ("linux.seccomp", linux.seccomp().is_some()),
         (
             "linux.netDevices",
             linux

@@ -2,6 +2,7 @@
 
 mod mount;
 mod process;
+mod seccomp;
 mod signals;
 mod socket;
 
@@ -9,6 +10,7 @@ pub(crate) use mount::{MountAttr, mount_setattr};
 pub(crate) use process::{
     Cloned, ExecImage, clone3, close_range_cloexec, exec_file, exit_now, unshare_cgroup_namespace,
 };
+pub(crate) use seccomp::install_filter;
 pub(crate) use signals::{block_all_signals, read_signal, reset_signals, signalfd_all};
 pub(crate) use socket::loopback_up;
 

@@ -1,0 +1,155 @@
+//! From the rules of a profile to what happens on each number of one architecture.
+//!
+//! Where several rules are about one system call it goes as with runc over libseccomp:
+//! - a rule that says the same as the default action says nothing;
+//! - the first rule without conditions wins over all others, wherever they stand;
+//! - else the first rule in the profile's order whose conditions hold.
+//!
+//! System calls that are newer than the profile answer ENOSYS, so that a program falls back to what
+//! it did before the call existed, which it would not do on EPERM. Newer is what has a number above
+//! the highest one that the profile names. Profiles that let through what they do not name, and
+//! those whose default is ENOSYS anyway, need none of this.
+
+use std::collections::BTreeMap;
+
+use super::arch::{Architecture, X32_BIT};
+use super::profile::{Action, Condition, Operator, Profile, Rule};
+use super::table::{ARM_PRIVATE, Multiplexed, Table};
+
+/// Answer to a system call of an architecture that is not in the profile: as with libseccomp.
+pub(super) const BAD_ARCHITECTURE: Action = Action::KillThread;
+
+/// ENOSYS, which is the same number everywhere that a table exists for.
+const ENOSYS: Action = Action::Errno(38);
+
+/// What happens on one system call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Outcome {
+    /// Whatever its arguments.
+    Always(Action),
+    /// The first clause that holds; none is the default action.
+    First(Vec<Clause>),
+}
+
+/// Conditions that must all hold, at least one, and what happens then.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Clause {
+    pub(super) conditions: Vec<Condition>,
+    pub(super) action: Action,
+}
+
+#[derive(Default)]
+struct Entry {
+    always: Option<Action>,
+    clauses: Vec<Clause>,
+}
+
+impl Entry {
+    fn add(&mut self, conditions: Vec<Condition>, action: Action) {
+        if conditions.is_empty() {
+            self.always.get_or_insert(action);
+        } else {
+            self.clauses.push(Clause { conditions, action });
+        }
+    }
+
+    fn outcome(self, default: Action) -> Outcome {
+        match self.always {
+            Some(action) => Outcome::Always(action),
+            None if self.clauses.is_empty() => Outcome::Always(default),
+            None => Outcome::First(self.clauses),
+        }
+    }
+}
+
+/// What happens on each number: from a key up to the next one. The first key is 0. `None` if there
+/// are no numbers of this architecture.
+pub(super) fn outcomes(profile: &Profile, arch: Architecture) -> Option<BTreeMap<u32, Outcome>> {
+    let table = Table::of(arch)?;
+    let mut entries: BTreeMap<u32, Entry> = BTreeMap::new();
+    let mut highest = None;
+    for rule in &profile.rules {
+        for name in &rule.names {
+            let Some(number) = table.number(name) else {
+                tracing::debug!(name, ?arch, "system call unknown, its rule is ignored");
+                continue;
+            };
+            if arch != Architecture::Arm || number < ARM_PRIVATE {
+                highest = highest.max(Some(number));
+            }
+            // With the action of the default, a rule must not outrank the others either.
+            if rule.action != profile.default {
+                entries
+                    .entry(number)
+                    .or_default()
+                    .add(effective(rule), rule.action);
+            }
+        }
+    }
+    multiplexed(profile, &table, &mut entries);
+    let default = Outcome::Always(profile.default);
+    let base = if arch == Architecture::X32 { X32_BIT } else { 0 };
+    let mut starts = BTreeMap::from([(base, default.clone())]);
+    for (number, entry) in entries {
+        starts.insert(number, entry.outcome(profile.default));
+        starts.entry(number + 1).or_insert(default.clone());
+    }
+    if let (true, Some(highest)) = (answers_enosys(profile.default), highest) {
+        newer(&mut starts, arch, highest, default);
+    }
+    Some(starts)
+}
+
+/// Conditions that can fail. A mask without bits compares nothing.
+fn effective(rule: &Rule) -> Vec<Condition> {
+    let conditions = rule.conditions.iter().copied();
+    conditions
+        .filter(|condition| condition.operator != Operator::MaskedEqual(0))
+        .collect()
+}
+
+/// Rules for calls that can also be made through `socketcall` or `ipc`. Their arguments are in
+/// memory there, where a filter cannot look, so conditions are dropped if that makes the filter
+/// stricter, and the rule is if it would let more through.
+fn multiplexed(profile: &Profile, table: &Table, entries: &mut BTreeMap<u32, Entry>) {
+    for rule in &profile.rules {
+        let conditional = !effective(rule).is_empty();
+        if rule.action == profile.default
+            || conditional && !rule.action.is_stricter_than(profile.default)
+        {
+            continue;
+        }
+        for way in rule.names.iter().filter_map(|name| table.multiplexed(name)) {
+            let Multiplexed { number, mask, call } = way;
+            let condition = Condition {
+                index: 0,
+                operator: Operator::MaskedEqual(u64::from(mask)),
+                value: u64::from(call),
+            };
+            let entry = entries.entry(number).or_default();
+            entry.add(vec![condition], rule.action);
+        }
+    }
+}
+
+fn answers_enosys(default: Action) -> bool {
+    !matches!(default, Action::Allow | Action::Log | Action::Trace(_)) && default != ENOSYS
+}
+
+fn newer(
+    starts: &mut BTreeMap<u32, Outcome>,
+    arch: Architecture,
+    highest: u32,
+    default: Outcome,
+) {
+    if arch == Architecture::Arm {
+        starts.entry(ARM_PRIVATE).or_insert(default.clone());
+    }
+    starts.insert(highest + 1, Outcome::Always(ENOSYS));
+    if matches!(arch, Architecture::S390 | Architecture::S390X) {
+        // A call whose number needs more than a byte comes as number 0 if the kernel does not know
+        // it.
+        starts.insert(0, Outcome::Always(ENOSYS));
+        starts.entry(1).or_insert(default);
+    }
+}
