@@ -8,6 +8,7 @@
 //! Reading order:
 //! - [`spec`]: `config.json`, parsed and checked
 //! - [`plan`]: the start of a container as data
+//! - [`lsm`]: security modules with labels
 //! - [`state`]: what is remembered of a container
 //! - [`cgroup`]: where its processes are held and counted
 //! - [`resolve`]: a policy's paths, looked up on the host
@@ -26,6 +27,7 @@ mod child;
 pub mod cmd;
 pub mod failure;
 pub mod launch;
+pub mod lsm;
 pub mod mountinfo;
 pub mod plan;
 pub mod report;

@@ -8,6 +8,7 @@
 //! done to that descriptor. With a policy the kernel already counts this process to its container,
 //! as *pending*: the policy is enforced from the successful `execve` on.
 
+pub(crate) mod attributes;
 mod device;
 mod identity;
 mod mount;
@@ -31,8 +32,10 @@ use rustix::thread::{
 use crate::channel::ChildEnd;
 use crate::failure::{Called, Failure};
 use crate::plan::{LaunchPlan, Step};
+use crate::seccomp::Filter;
 use crate::spec::{NamespaceKind, Resource, Rlimit};
 use crate::sys;
+use attributes::Procfs;
 use rooted::Root;
 
 /// Searched for the entry process if its environment has no `PATH`.
@@ -71,6 +74,7 @@ pub(crate) fn run(plan: &LaunchPlan, channel: ChildEnd, birth: Birth) -> ! {
             umask: umask(Mode::empty()),
             root: None,
             console: None,
+            procfs: None,
         };
         for (at, step) in plan.steps.iter().enumerate() {
             if let Err(failure) = child.step(step) {
@@ -89,12 +93,18 @@ struct Child<'a> {
     umask: Mode,
     root: Option<Root>,
     console: Option<OwnedFd>,
+    procfs: Option<Procfs>,
 }
 
 impl Child<'_> {
     fn root(&self) -> Result<&Root, Failure> {
         let missing = || Failure::new("open(root file system)", Errno::BADF);
         self.root.as_ref().ok_or_else(missing)
+    }
+
+    fn procfs(&self) -> Result<&Procfs, Failure> {
+        let missing = || Failure::new("open(procfs)", Errno::BADF);
+        self.procfs.as_ref().ok_or_else(missing)
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Failure> {
@@ -113,6 +123,9 @@ impl Child<'_> {
                 attrs,
                 mounts,
             } => mount::cgroups(self.root()?, target, *attrs, mounts),
+            Step::LabelMount { target, label } => {
+                attributes::label_root(self.root()?, target, label)
+            }
             Step::MakeDevice(device) => device::make(self.root()?, device),
             Step::Symlink(link) => device::link(self.root()?, link),
             Step::OpenTerminal { uid } => {
@@ -125,6 +138,10 @@ impl Child<'_> {
             Step::Sysctl { name, value } => mount::sysctl(name, value),
             Step::MakeWorkingDirectory(path) => self.root()?.make_dir(path).map(|_| ()),
             Step::ReadonlyRootfs => mount::readonly_root(self.root()?),
+            Step::OpenProcfs => {
+                self.procfs = Some(Procfs::open()?);
+                Ok(())
+            }
             Step::PivotRoot => mount::pivot(self.root()?),
             _ => self.process_step(step),
         }
@@ -146,6 +163,13 @@ impl Child<'_> {
             }
             Step::Rlimit(limit) => set_limit(*limit),
             Step::WorkingDirectory(path) => enter(path),
+            Step::Scheduler(scheduler) => attributes::scheduler(scheduler),
+            Step::CpuAffinity(cpus) => attributes::set_affinity(cpus),
+            Step::IoPriority(priority) => attributes::io_priority(*priority),
+            Step::MemoryPolicy(policy) => attributes::memory_policy(policy),
+            Step::Personality(personality) => attributes::personality(*personality),
+            Step::AppArmor(profile) => attributes::apparmor(self.procfs()?, profile),
+            Step::SeLinux(label) => attributes::selinux(self.procfs()?, label),
             Step::Identity { user, capabilities } => {
                 identity::assume(user, capabilities, self.umask)
             }
@@ -156,6 +180,11 @@ impl Child<'_> {
                 sys::close_range_cloexec(3).called(|| "close_range(3, ~0, CLOEXEC)")
             }
             Step::ResetSignals => sys::reset_signals().called(|| "sigprocmask(SIG_SETMASK, [])"),
+            Step::Seccomp(filter) => match install_filter(filter)? {
+                None => Ok(()),
+                // Without an agent that has it, every call left to the agent would fail.
+                Some(_listener) => Err(Failure::new("sendmsg(reeve, listener)", Errno::OPNOTSUPP)),
+            },
             _ => Err(self.execute()),
         }
     }
@@ -178,6 +207,12 @@ impl Child<'_> {
         }
         Failure::new(format!("execve({name:?})"), last)
     }
+}
+
+/// Puts this process under `filter`. What comes back must reach the parent before anything that the
+/// filter leaves to the agent is called.
+fn install_filter(filter: &Filter) -> Result<Option<OwnedFd>, Failure> {
+    filter.install()
 }
 
 /// Where `name` may lie: itself if it has a slash, else each directory of `PATH`.

@@ -34,6 +34,7 @@ use crate::cgroup::{self, CgroupDirs, Cgroups, Layout};
 use crate::channel::{self, Message, ParentEnd};
 use crate::child;
 use crate::failure::{Called, Failure};
+use crate::lsm::Lsms;
 use crate::plan::LaunchPlan;
 use crate::spec::{IdMapping, Spec};
 use crate::state::{self, ProcessName, State, StateDir};
@@ -102,6 +103,7 @@ pub fn check_privileges(spec: &Spec) -> Result<(), Error> {
     if !held.effective.contains(CapabilitySet::SYS_ADMIN) {
         return Err(Error::Unprivileged);
     }
+    spec.labels.refuse_inactive(Lsms::detect())?;
     let held = held.permitted;
     Ok(spec.process.capabilities.refuse_beyond(held)?)
 }

@@ -7,6 +7,7 @@
 
 mod filesystem;
 mod print;
+mod process;
 mod step;
 
 pub use step::{CgroupMount, Link, Step};
@@ -17,7 +18,9 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use crate::cgroup::Layout;
-use crate::spec::{CgroupPath, ContainerId, IdMapping, NamespaceKind, Namespaces, Resources, Spec};
+use crate::spec::{
+    CgroupPath, ContainerId, IdMapping, Listener, NamespaceKind, Namespaces, Resources, Spec,
+};
 
 /// Everything that follows from a configuration.
 #[derive(Debug, Clone, Serialize)]
@@ -49,6 +52,8 @@ pub struct LaunchPlan {
     /// Whether the process has a terminal of its own, and its size in columns and rows if the
     /// configuration says.
     pub terminal: Option<Terminal>,
+    /// The agent that the listener of its filter is sent to.
+    pub seccomp_listener: Option<Listener>,
     /// What the first process does, in order, before it executes.
     pub steps: Vec<Step>,
     /// What it executes in the end.
@@ -117,6 +122,7 @@ impl LaunchPlan {
             terminal: process.terminal.then_some(Terminal {
                 size: process.console_size,
             }),
+            seccomp_listener: (spec.seccomp.as_ref()).and_then(|filter| filter.listener.clone()),
             steps: steps(spec, &host.cgroups, &cgroup),
             cgroup,
             exec: Exec {
@@ -163,6 +169,7 @@ fn steps(spec: &Spec, cgroups: &Layout, cgroup: &CgroupPath) -> Vec<Step> {
     if spec.readonly_rootfs {
         steps.push(Step::ReadonlyRootfs);
     }
+    process::open_procfs(spec, &mut steps);
     steps.push(Step::PivotRoot);
     steps.extend(spec.hostname.clone().map(Step::Hostname));
     steps.extend(spec.domainname.clone().map(Step::Domainname));
@@ -172,6 +179,8 @@ fn steps(spec: &Spec, cgroups: &Layout, cgroup: &CgroupPath) -> Vec<Step> {
     steps.push(Step::NewSession);
     steps.extend(process.rlimits.iter().copied().map(Step::Rlimit));
     steps.push(Step::WorkingDirectory(process.cwd.clone()));
+    process::attributes(spec, &mut steps);
+    process::privileged_filter(spec, &mut steps);
     steps.push(Step::Identity {
         user: process.user.clone(),
         capabilities: process.capabilities,
@@ -181,6 +190,7 @@ fn steps(spec: &Spec, cgroups: &Layout, cgroup: &CgroupPath) -> Vec<Step> {
     }
     steps.push(Step::CloseDescriptors);
     steps.push(Step::ResetSignals);
+    process::unprivileged_filter(spec, &mut steps);
     steps.push(Step::Execute);
     steps
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::arch::{Architecture, X32_BIT};
 use super::profile::{Action, Condition, Operator, Profile, Rule};
-use super::table::{ARM_PRIVATE, Multiplexed, Table};
+use super::table::{Multiplexed, Table, private};
 
 /// Answer to a system call of an architecture that is not in the profile: as with libseccomp.
 pub(super) const BAD_ARCHITECTURE: Action = Action::KillThread;
@@ -74,7 +74,7 @@ pub(super) fn outcomes(profile: &Profile, arch: Architecture) -> Option<BTreeMap
                 tracing::debug!(name, ?arch, "system call unknown, its rule is ignored");
                 continue;
             };
-            if arch != Architecture::Arm || number < ARM_PRIVATE {
+            if !private(arch).contains(&number) {
                 highest = highest.max(Some(number));
             }
             // With the action of the default, a rule must not outrank the others either.
@@ -88,7 +88,11 @@ pub(super) fn outcomes(profile: &Profile, arch: Architecture) -> Option<BTreeMap
     }
     multiplexed(profile, &table, &mut entries);
     let default = Outcome::Always(profile.default);
-    let base = if arch == Architecture::X32 { X32_BIT } else { 0 };
+    let base = if arch == Architecture::X32 {
+        X32_BIT
+    } else {
+        0
+    };
     let mut starts = BTreeMap::from([(base, default.clone())]);
     for (number, entry) in entries {
         starts.insert(number, entry.outcome(profile.default));
@@ -136,20 +140,22 @@ fn answers_enosys(default: Action) -> bool {
     !matches!(default, Action::Allow | Action::Log | Action::Trace(_)) && default != ENOSYS
 }
 
-fn newer(
-    starts: &mut BTreeMap<u32, Outcome>,
-    arch: Architecture,
-    highest: u32,
-    default: Outcome,
-) {
-    if arch == Architecture::Arm {
-        starts.entry(ARM_PRIVATE).or_insert(default.clone());
+fn newer(starts: &mut BTreeMap<u32, Outcome>, arch: Architecture, highest: u32, default: Outcome) {
+    let enosys = Outcome::Always(ENOSYS);
+    let private = private(arch);
+    if !private.is_empty() {
+        starts.entry(private.start).or_insert(default.clone());
+        if (highest..u32::MAX).contains(&private.end) {
+            starts.insert(private.end, enosys.clone());
+        }
     }
-    starts.insert(highest + 1, Outcome::Always(ENOSYS));
+    if !private.contains(&(highest + 1)) {
+        starts.insert(highest + 1, enosys.clone());
+    }
     if matches!(arch, Architecture::S390 | Architecture::S390X) {
         // A call whose number needs more than a byte comes as number 0 if the kernel does not know
         // it.
-        starts.insert(0, Outcome::Always(ENOSYS));
+        starts.insert(0, enosys);
         starts.entry(1).or_insert(default);
     }
 }

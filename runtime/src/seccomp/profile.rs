@@ -1,8 +1,8 @@
 //! A checked profile: what is to happen on which system call.
 
+use super::Architecture;
 use super::outcome::{Outcome, outcomes};
 use super::table::Table;
-use super::Architecture;
 
 /// Highest errno that the kernel gives back (`MAX_ERRNO`).
 pub const MAX_ERRNO: u16 = 4095;
@@ -107,7 +107,9 @@ impl Profile {
     /// Whether a system call can be left to an agent.
     pub(crate) fn notifies(&self) -> bool {
         let rules = self.rules.iter().map(|rule| rule.action);
-        rules.chain([self.default]).any(|action| action == Action::Notify)
+        rules
+            .chain([self.default])
+            .any(|action| action == Action::Notify)
     }
 
     /// Whether this machine's own system call `name` is made whatever its arguments.

@@ -5,11 +5,24 @@
 //! behind one number (`socketcall`, `ipc`).
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::arch::{Architecture, X32_BIT};
 
 /// Private system calls of 32-bit ARM (`__ARM_NR_BASE`, `arch/arm/include/uapi/asm/unistd.h`).
-pub(super) const ARM_PRIVATE: u32 = 0x0f_0000;
+const ARM_PRIVATE: u32 = 0x0f_0000;
+
+/// Numbers that an architecture has apart from its table, which goes on growing below them.
+pub(super) fn private(arch: Architecture) -> Range<u32> {
+    match arch {
+        Architecture::Arm => ARM_PRIVATE..u32::MAX,
+        Architecture::X32 => {
+            let first = X32_BIT | X32_FIRST;
+            first..first + X32_ONLY.len() as u32
+        }
+        _ => 0..0,
+    }
+}
 
 /// Added to the crate's tables: architecture, name, number.
 const ADDED: &[(Architecture, &str, u32)] = &[

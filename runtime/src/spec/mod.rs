@@ -4,15 +4,23 @@
 //! A key that Reeve does not carry out is an error that names it, never ignored: a container that
 //! silently lacks a part of its confinement is worse than one that does not start.
 
+mod attributes;
 mod id;
+mod labels;
 mod linux;
 mod mount;
+mod parse;
 mod process;
 mod resources;
 mod seccomp;
 mod unsupported;
 
+pub use attributes::{
+    ExecAffinity, IoClass, IoPriority, MemoryMode, MemoryPolicy, NumberSet, Personality, Scheduler,
+    SchedulerPolicy,
+};
 pub use id::ContainerId;
+pub use labels::Labels;
 pub use linux::{
     CgroupPath, Device, DeviceKind, IdMapping, Namespace, NamespaceKind, Namespaces, Propagation,
 };
@@ -63,6 +71,12 @@ pub struct Spec {
     pub resources: Resources,
     /// Filter of system calls.
     pub seccomp: Option<Seccomp>,
+    /// Labels of security modules.
+    pub labels: Labels,
+    /// Execution domain.
+    pub personality: Option<Personality>,
+    /// NUMA memory policy.
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// Why a configuration was refused.
@@ -169,6 +183,15 @@ pub enum Problem {
     /// Mappings are needed by a user namespace, or useless without one.
     #[error("id mappings and a new user namespace need each other")]
     Mappings,
+    /// A list of numbers that is none.
+    #[error("`{0}` is not a list of numbers such as `0-3,7`")]
+    NotAList(String),
+    /// A key that has a meaning with one choice only.
+    #[error("means nothing without {0}")]
+    OnlyWith(&'static str),
+    /// A label of a security module that is not in force.
+    #[error("{0} is not in force on this host")]
+    InactiveLsm(&'static str),
     /// An errno for an action that has none.
     #[error("`{0}` has no errno")]
     NoErrno(String),
@@ -178,7 +201,10 @@ pub enum Problem {
     /// A filter with an agent that gets in the way of handing over the listener.
     #[error("with SCMP_ACT_NOTIFY, `{0}` must be allowed: the listener is handed over by it")]
     MustAllow(&'static str),
-    /// An agent without a place where it listens.
+    /// An action for an agent, and no agent.
+    #[error("missing, and there is SCMP_ACT_NOTIFY")]
+    NoListener,
+    /// Something for an agent, and no agent.
     #[error("needs `linux.seccomp.listenerPath`")]
     NeedsListener,
 }
@@ -221,7 +247,7 @@ impl Spec {
         let text = fs::read_to_string(&path).map_err(read)?;
         let bundle = fs::canonicalize(bundle).map_err(read)?;
         let raw: RawSpec =
-            serde_json::from_str(&text).map_err(|source| Error::Parse { path, source })?;
+            parse::parse(&text, "/process").map_err(|source| Error::Parse { path, source })?;
         let spec = Self::check(&raw, &bundle)?;
         if !spec.rootfs.is_dir() {
             let problem = Problem::NotADirectory(spec.rootfs);
@@ -252,6 +278,11 @@ impl Spec {
                 .map(|(at, path)| rooted(&format!("{key}[{at}]"), Path::new(path)))
                 .collect()
         };
+        let labels = Labels::check(process, linux)?;
+        let mut mounts = mount::check_all(raw.mounts().as_deref().unwrap_or_default(), bundle)?;
+        labels.apply(&mut mounts);
+        let personality = linux.personality().as_ref().map(Personality::check);
+        let memory_policy = linux.memory_policy().as_ref().map(MemoryPolicy::check);
         Ok(Self {
             bundle: bundle.to_owned(),
             rootfs: bundle.join(root.path()),
@@ -260,7 +291,7 @@ impl Spec {
             process: Process::check(process)?,
             hostname,
             domainname,
-            mounts: mount::check_all(raw.mounts().as_deref().unwrap_or_default(), bundle)?,
+            mounts,
             devices: linux::check_devices(linux.devices().as_deref().unwrap_or_default())?,
             masked_paths: paths("linux.maskedPaths", linux.masked_paths())?,
             readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths())?,
@@ -268,6 +299,9 @@ impl Spec {
             cgroup: CgroupPath::check(linux.cgroups_path().as_deref())?,
             resources: Resources::check(linux.resources().as_ref())?,
             seccomp: Seccomp::check(linux.seccomp().as_ref())?,
+            labels,
+            personality: personality.transpose()?,
+            memory_policy: memory_policy.transpose()?,
             namespaces,
         })
     }

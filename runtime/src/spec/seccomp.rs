@@ -43,7 +43,7 @@ impl Seccomp {
         let profile = profile(raw)?;
         if profile.notifies() && !profile.always_allows(HANDS_OVER) {
             let problem = Problem::MustAllow(HANDS_OVER);
-            return Err(Error::invalid("linux.seccomp", problem));
+            return Err(Error::invalid("linux.seccomp.syscalls", problem));
         }
         let flags = flags(raw.flags().as_deref());
         let filter = Filter::new(&profile, flags).map_err(|too_long| {
@@ -57,7 +57,6 @@ impl Seccomp {
 
 fn profile(raw: &LinuxSeccomp) -> Result<Profile, Error> {
     let default = action(
-        "linux.seccomp.defaultAction",
         "linux.seccomp.defaultErrnoRet",
         raw.default_action(),
         raw.default_errno_ret(),
@@ -65,7 +64,11 @@ fn profile(raw: &LinuxSeccomp) -> Result<Profile, Error> {
     let architectures = raw.architectures().iter().flatten().copied();
     let mut rules = Vec::new();
     for (at, syscall) in raw.syscalls().iter().flatten().enumerate() {
-        add_rules(&format!("linux.seccomp.syscalls[{at}]"), syscall, &mut rules)?;
+        add_rules(
+            &format!("linux.seccomp.syscalls[{at}]"),
+            syscall,
+            &mut rules,
+        )?;
     }
     Ok(Profile {
         default,
@@ -74,12 +77,7 @@ fn profile(raw: &LinuxSeccomp) -> Result<Profile, Error> {
     })
 }
 
-fn action(
-    key: &str,
-    errno_key: &str,
-    raw: RawAction,
-    errno: Option<u32>,
-) -> Result<Action, Error> {
+fn action(errno_key: &str, raw: RawAction, errno: Option<u32>) -> Result<Action, Error> {
     let number = |most: u16| match errno {
         // As the other runtimes do.
         None => Ok(rustix::io::Errno::PERM.raw_os_error() as u16),
@@ -102,29 +100,24 @@ fn action(
     };
     match errno {
         None => Ok(action),
-        Some(_) => Err(Error::invalid(
-            errno_key,
-            Problem::NoErrno(format!("{key}: {raw}")),
-        )),
+        Some(_) => Err(Error::invalid(errno_key, Problem::NoErrno(raw.to_string()))),
     }
 }
 
 /// The rules of one entry. Conditions that name an argument twice are each a rule of their own: so
 /// runc reads them, and so profiles are written.
 fn add_rules(key: &str, raw: &LinuxSyscall, rules: &mut Vec<Rule>) -> Result<(), Error> {
-    let action = action(
-        &format!("{key}.action"),
-        &format!("{key}.errnoRet"),
-        raw.action(),
-        raw.errno_ret(),
-    )?;
+    let action = action(&format!("{key}.errnoRet"), raw.action(), raw.errno_ret())?;
     let names = raw.names();
     if names.is_empty() {
         return Err(Error::invalid(format!("{key}.names"), Problem::Missing));
     }
     for (at, name) in names.iter().enumerate() {
         if name.is_empty() {
-            return Err(Error::invalid(format!("{key}.names[{at}]"), Problem::Missing));
+            return Err(Error::invalid(
+                format!("{key}.names[{at}]"),
+                Problem::Missing,
+            ));
         }
     }
     let raw_conditions = raw.args().iter().flatten().enumerate();
@@ -202,7 +195,7 @@ fn listener(raw: &LinuxSeccomp, notifies: bool) -> Result<Option<Listener>, Erro
     let metadata = raw.listener_metadata().clone();
     let metadata = metadata.filter(|metadata| !metadata.is_empty());
     match path {
-        None if notifies => Err(Error::invalid(key, Problem::NeedsListener)),
+        None if notifies => Err(Error::invalid(key, Problem::NoListener)),
         None if metadata.is_some() => {
             let key = "linux.seccomp.listenerMetadata";
             Err(Error::invalid(key, Problem::NeedsListener))

@@ -1,11 +1,15 @@
 //! System calls that neither std nor rustix wraps: the crate's only `unsafe`.
 
+mod attributes;
 mod mount;
 mod process;
 mod seccomp;
 mod signals;
 mod socket;
 
+pub(crate) use attributes::{
+    SchedAttr, ioprio_set, personality, sched_setaffinity, sched_setattr, set_mempolicy,
+};
 pub(crate) use mount::{MountAttr, mount_setattr};
 pub(crate) use process::{
     Cloned, ExecImage, clone3, close_range_cloexec, exec_file, exit_now, unshare_cgroup_namespace,

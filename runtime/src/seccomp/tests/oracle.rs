@@ -1,6 +1,7 @@
 //! What a profile says about one call, found out slowly: no ranges, no tree, no halves.
 
 use super::interpreter::Call;
+use super::table;
 use crate::seccomp::arch::{Architecture, X32_BIT};
 use crate::seccomp::table::Table;
 use crate::seccomp::{Action, Condition, Operator, Profile, Rule};
@@ -13,7 +14,7 @@ pub(super) fn decide(profile: &Profile, native: Architecture, call: &Call) -> Ac
     let Some(arch) = architecture(profile, native, call) else {
         return Action::KillThread;
     };
-    let table = Table::of(arch).expect("a table");
+    let table = table(arch).expect("a table");
     let saying: Vec<&Rule> = profile
         .rules
         .iter()
@@ -32,11 +33,11 @@ pub(super) fn decide(profile: &Profile, native: Architecture, call: &Call) -> Ac
     }
     if let Some(rule) = saying
         .iter()
-        .find(|rule| through_multiplexer(rule, profile, &table, call))
+        .find(|rule| through_multiplexer(rule, profile, table, call))
     {
         return rule.action;
     }
-    if is_newer(profile, &table, arch, call.number) {
+    if is_newer(profile, table, arch, call.number) {
         return Action::Errno(38);
     }
     profile.default
@@ -92,8 +93,7 @@ fn compares(condition: &Condition, arch: Architecture, call: &Call) -> bool {
 fn through_multiplexer(rule: &Rule, profile: &Profile, table: &Table, call: &Call) -> bool {
     let kept = unconditional(rule) || rule.action.is_stricter_than(profile.default);
     let mut ways = rule.names.iter().filter_map(|name| table.multiplexed(name));
-    kept && ways
-        .any(|way| way.number == call.number && call.args[0] as u32 & way.mask == way.call)
+    kept && ways.any(|way| way.number == call.number && call.args[0] as u32 & way.mask == way.call)
 }
 
 fn is_newer(profile: &Profile, table: &Table, arch: Architecture, number: u32) -> bool {
@@ -103,7 +103,11 @@ fn is_newer(profile: &Profile, table: &Table, arch: Architecture, number: u32) -
     ) {
         return false;
     }
-    let private = |number: u32| arch == Architecture::Arm && number >= 0xf_0000;
+    let private = |number: u32| match arch {
+        Architecture::Arm => number >= 0xf_0000,
+        Architecture::X32 => (512..548).contains(&(number & !X32_BIT)),
+        _ => false,
+    };
     let names = profile.rules.iter().flat_map(|rule| &rule.names);
     let numbers = names.filter_map(|name| table.number(name));
     let highest = numbers.filter(|number| !private(*number)).max();
