@@ -123,3 +123,131 @@ pub(super) fn memory_policy(wanted: &MemoryPolicy) -> Result<(), Failure> {
 pub(crate) fn set_affinity(cpus: &NumberSet) -> Result<(), Failure> {
     sys::sched_setaffinity(cpus.words()).called(|| format!("sched_setaffinity({cpus})"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+
+    use super::*;
+    use crate::spec::{IoClass, MemoryMode, SchedulerPolicy};
+
+    /// Runs `test` in a thread of its own: every attribute here is one of a thread.
+    fn alone(test: fn()) {
+        thread::spawn(test).join().unwrap();
+    }
+
+    /// Field of `/proc/thread-self/stat` by its number in proc_pid_stat(5).
+    fn stat(field: usize) -> String {
+        let text = fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, after) = text.rsplit_once(") ").unwrap();
+        after.split(' ').nth(field - 3).unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_scheduler_is_set() {
+        alone(|| {
+            let mut wanted = Scheduler {
+                policy: SchedulerPolicy::Batch,
+                nice: 7,
+                priority: 0,
+                flags: 0x1,
+                runtime_ns: 0,
+                deadline_ns: 0,
+                period_ns: 0,
+            };
+            scheduler(&wanted).unwrap();
+            assert_eq!((stat(41).as_str(), stat(19).as_str()), ("3", "7"));
+            wanted.policy = SchedulerPolicy::Rr;
+            let failure = scheduler(&wanted).unwrap_err().to_string();
+            let call = "sched_setattr(SCHED_RR, priority 0, nice 7) = ";
+            assert!(failure.starts_with(call), "{failure}");
+        });
+    }
+
+    #[test]
+    fn an_io_priority_is_set() {
+        alone(|| {
+            let wanted = IoPriority {
+                class: IoClass::BestEffort,
+                level: 6,
+            };
+            io_priority(wanted).unwrap();
+        });
+    }
+
+    #[test]
+    fn cpus_are_set() {
+        alone(|| {
+            let allowed = |wanted: Option<&str>| {
+                let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+                let line = status
+                    .lines()
+                    .find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"));
+                let list = NumberSet::parse(line.unwrap()).unwrap();
+                assert!(wanted.is_none_or(|wanted| list.to_string() == wanted));
+                list.to_string()
+            };
+            let before = allowed(None);
+            let first = before.split([',', '-']).next().unwrap();
+            set_affinity(&NumberSet::parse(first).unwrap()).unwrap();
+            allowed(Some(first));
+            let none = NumberSet::parse("60000").unwrap();
+            assert!(set_affinity(&none).unwrap_err().is(Errno::INVAL));
+        });
+    }
+
+    #[test]
+    fn a_personality_is_set() {
+        alone(|| {
+            let wide = rustix::system::uname().machine().to_owned();
+            personality(Personality::Linux32).unwrap();
+            if cfg!(target_arch = "x86_64") {
+                assert_eq!(rustix::system::uname().machine(), c"i686");
+            }
+            personality(Personality::Linux).unwrap();
+            assert_eq!(rustix::system::uname().machine(), wide.as_c_str());
+        });
+    }
+
+    #[test]
+    fn a_memory_policy_is_set() {
+        alone(|| {
+            let mut wanted = MemoryPolicy {
+                mode: MemoryMode::Bind,
+                flags: 1 << 15,
+                nodes: NumberSet::parse("0"),
+            };
+            match memory_policy(&wanted) {
+                // A kernel without NUMA.
+                Err(failure) if failure.is(Errno::NOSYS) => return,
+                result => result.unwrap(),
+            }
+            let maps = fs::read_to_string("/proc/thread-self/numa_maps").unwrap();
+            assert!(maps.contains(" bind=static:0 "), "{maps}");
+            wanted.nodes = None;
+            let failure = memory_policy(&wanted).unwrap_err().to_string();
+            let call = "set_mempolicy(Bind, 0x8000, nodes \"\") = EINVAL";
+            assert!(failure.starts_with(call), "{failure}");
+            wanted.mode = MemoryMode::Default;
+            wanted.flags = 0;
+            memory_policy(&wanted).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_private_procfs_is_written_through() {
+        alone(|| {
+            let Ok(proc) = Procfs::open() else {
+                eprintln!("skipped: needs CAP_SYS_ADMIN");
+                return;
+            };
+            assert_eq!(proc.write("comm", b"labelled"), Ok(Some(())));
+            let name = fs::read_to_string("/proc/thread-self/comm").unwrap();
+            assert_eq!(name, "labelled\n");
+            assert_eq!(proc.write("attr/of_no_module", b"x"), Ok(None));
+            // `exe` is a magic link: never followed.
+            assert!(proc.write("exe", b"x").unwrap_err().is(Errno::LOOP));
+        });
+    }
+}
