@@ -1,7 +1,7 @@
 //! Seccomp filters: `linux.seccomp` compiled to classic BPF.
 //!
-//! Pure but for [`Filter::install`] and [`notify`]. The programs are made by the parent; all that is
-//! left to the container's first process is one system call.
+//! Pure but for [`Filter::install`] and [`notify`]. The programs are made by the parent; all that
+//! is left to the container's first process is one system call.
 //!
 //! Reading order:
 //! - [`Profile`]: what is asked for

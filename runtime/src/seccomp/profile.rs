@@ -29,8 +29,8 @@ pub enum Action {
 }
 
 impl Action {
-    /// `SECCOMP_RET_*` with its data (`include/uapi/linux/seccomp.h`). As signed numbers, smaller is
-    /// stricter.
+    /// `SECCOMP_RET_*` with its data (`include/uapi/linux/seccomp.h`). As signed numbers, smaller
+    /// is stricter.
     pub(super) fn returned(self) -> u32 {
         match self {
             Self::KillProcess => 0x8000_0000,

@@ -87,8 +87,8 @@ pub(crate) fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<(), Errno> {
     } else {
         nodes.len() * 64 + 1
     };
-    // SAFETY: the pointer is null for no bits, or leads to the words that the number of bits covers;
-    // the call only reads them.
+    // SAFETY: the pointer is null for no bits, or leads to the words that the number of bits
+    // covers; the call only reads them.
     let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits) };
     check(result).map(|_| ())
 }

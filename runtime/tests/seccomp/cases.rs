@@ -164,9 +164,10 @@ const MASK: u64 = 0x8000_0000_0000_0001;
 fn operators_filter() -> Value {
     let rules = (0..).zip(SEEKS).map(|(whence, name)| {
         let value = if name == "MASKED_EQ" { MASK } else { VALUE };
+        let op = format!("SCMP_CMP_{name}");
         json!({ "names": ["lseek"], "action": "SCMP_ACT_ERRNO", "errnoRet": 100 + whence, "args": [
             { "index": 2, "value": whence, "op": "SCMP_CMP_EQ" },
-            { "index": 1, "value": value, "valueTwo": VALUE & MASK, "op": format!("SCMP_CMP_{name}") }
+            { "index": 1, "value": value, "valueTwo": VALUE & MASK, "op": op }
         ] })
     });
     json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules.collect::<Vec<_>>() })

@@ -8,8 +8,8 @@ pub(crate) type Called = Result<i64, i32>;
 /// Makes a system call whose arguments are numbers, none of them an address.
 pub(crate) fn call(number: i64, args: [u64; 6]) -> Called {
     let [a, b, c, d, e, f] = args;
-    // SAFETY: the callers pass calls that take no addresses, or none that are valid; nothing of this
-    // process's memory is read or written.
+    // SAFETY: the callers pass calls that take no addresses, or none that are valid; nothing of
+    // this process's memory is read or written.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     if result < 0 {
         let errno = std::io::Error::last_os_error().raw_os_error();
@@ -58,8 +58,8 @@ pub(crate) fn receive(listener: BorrowedFd<'_>) -> Result<(u64, i32), std::io::E
     const _: () = assert!(size_of::<libc::seccomp_notif>() == 0x50);
     // SAFETY: all bits zero are a value of this structure of integers.
     let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-    // SAFETY: the descriptor is live and the pointer leads to a `struct seccomp_notif` of zeroes, as
-    // the call wants it.
+    // SAFETY: the descriptor is live and the pointer leads to a `struct seccomp_notif` of zeroes,
+    // as the call wants it.
     let result = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as _, &raw mut notification) };
     if result < 0 {
         return Err(std::io::Error::last_os_error());

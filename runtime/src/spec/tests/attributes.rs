@@ -81,6 +81,15 @@ fn wrong_attributes_are_named() {
             json!({ "final": "3-1" }),
             "process.execCPUAffinity.final`: `3-1` is not a list of numbers such as `0-3,7`",
         ),
+    ] {
+        let text = message(with(pointer, value));
+        assert_eq!(text, format!("config.json: `{expected}"));
+    }
+}
+
+#[test]
+fn wrong_policies_and_labels_are_named() {
+    for (pointer, value, expected) in [
         (
             "/linux/personality",
             json!({ "domain": "LINUX32", "flags": ["ADDR_NO_RANDOMIZE"] }),
