@@ -159,3 +159,50 @@ impl Assembler {
         self.reversed.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::Architecture;
+    use crate::seccomp::tests::interpreter::{Call, answer};
+
+    /// Both ways of a branch are right at every distance, also where one stepping stone pushes the
+    /// other target out of reach.
+    #[test]
+    fn jumps_lead_where_they_should_at_any_distance() {
+        let (yes, no) = (Action::Errno(1), Action::Errno(2));
+        for padding in 240..270 {
+            for between in [0, 1, 2, 300] {
+                let mut assembler = Assembler::default();
+                let mut end = assembler.load(NUMBER, Target::Answer(yes));
+                let far = end;
+                for _ in 0..between {
+                    end = assembler.and(u32::MAX, end);
+                }
+                let mut near = assembler.load(NUMBER, Target::Answer(no));
+                let nearest = near;
+                for _ in 0..padding {
+                    near = assembler.and(u32::MAX, near);
+                }
+                for (one, other) in [(far, nearest), (nearest, far)] {
+                    let mut assembler = Assembler {
+                        reversed: assembler.reversed.clone(),
+                        answers: assembler.answers.clone(),
+                    };
+                    let branch = assembler.branch(Test::Equal, 7, one, other);
+                    let start = assembler.load(NUMBER, branch);
+                    let program = assembler.finish(start);
+                    let run = |number| {
+                        let call = Call::new(Architecture::X86_64, number, &[]);
+                        answer(&program, &call).returned
+                    };
+                    let swapped = one == nearest;
+                    let expected = if swapped { (no, yes) } else { (yes, no) };
+                    let found = (run(7), run(8));
+                    let expected = (expected.0.returned(), expected.1.returned());
+                    assert_eq!(found, expected, "{padding} {between} {swapped}");
+                }
+            }
+        }
+    }
+}

@@ -14,7 +14,7 @@ use super::outcome::{BAD_ARCHITECTURE, Clause, Outcome, outcomes};
 use super::profile::{Action, Condition, Operator, Profile};
 
 /// Longest program that the kernel takes (`BPF_MAXINSNS`).
-const LONGEST: usize = 4096;
+pub(super) const LONGEST: usize = 4096;
 
 /// A program that is too long for the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) fn compile(
     // What is written last is nearest to the beginning.
     let mut sections: Vec<(u32, Target)> = Vec::new();
     for arch in architectures(profile, native).into_iter().rev() {
-        if let Some(starts) = starts(profile, native, arch) {
+        if let Some(starts) = starts(profile, native, arch)? {
             let entry = section(&mut assembler, arch, profile.default, starts);
             sections.push((arch.audit(), entry));
         } else {
@@ -69,20 +69,22 @@ fn starts(
     profile: &Profile,
     native: Architecture,
     arch: Architecture,
-) -> Option<BTreeMap<u32, Outcome>> {
-    let mut starts = outcomes(profile, arch)?;
+) -> Result<Option<BTreeMap<u32, Outcome>>, TooLong> {
+    let Some(mut starts) = outcomes(profile, arch)? else {
+        return Ok(None);
+    };
     if arch == Architecture::X86_64 {
         starts.split_off(&X32_BIT);
         let x32 = Architecture::X32;
         if x32.runs_on(native) && profile.architectures.contains(&x32) {
-            starts.extend(outcomes(profile, x32)?);
+            starts.extend(outcomes(profile, x32)?.into_iter().flatten());
         } else {
             starts.insert(X32_BIT, Outcome::Always(BAD_ARCHITECTURE));
         }
         // −1, which is how a tracer skips a call; it is of neither.
         starts.insert(u32::MAX, Outcome::Always(profile.default));
     }
-    Some(starts)
+    Ok(Some(starts))
 }
 
 fn section(

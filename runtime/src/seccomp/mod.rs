@@ -146,4 +146,4 @@ impl fmt::Display for Filter {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

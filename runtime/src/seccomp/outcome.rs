@@ -11,8 +11,10 @@
 //! those whose default is ENOSYS anyway, need none of this.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::arch::{Architecture, X32_BIT};
+use super::compile::{LONGEST, TooLong};
 use super::profile::{Action, Condition, Operator, Profile, Rule};
 use super::table::{Multiplexed, Table, private};
 
@@ -34,7 +36,7 @@ pub(super) enum Outcome {
 /// Conditions that must all hold, at least one, and what happens then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Clause {
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Rc<[Condition]>,
     pub(super) action: Action,
 }
 
@@ -45,12 +47,20 @@ struct Entry {
 }
 
 impl Entry {
-    fn add(&mut self, conditions: Vec<Condition>, action: Action) {
-        if conditions.is_empty() {
+    /// Adds what a rule says. A list of clauses that no program can hold is not made first.
+    fn add(&mut self, alternatives: &[Rc<[Condition]>], action: Action) -> Result<(), TooLong> {
+        if alternatives.iter().any(|conditions| conditions.is_empty()) {
             self.always.get_or_insert(action);
-        } else {
-            self.clauses.push(Clause { conditions, action });
+            return Ok(());
         }
+        let instructions = self.clauses.len() + alternatives.len();
+        if instructions > LONGEST {
+            return Err(TooLong { instructions });
+        }
+        let conditions = alternatives.iter().cloned();
+        let clauses = conditions.map(|conditions| Clause { conditions, action });
+        self.clauses.extend(clauses);
+        Ok(())
     }
 
     fn outcome(self, default: Action) -> Outcome {
@@ -64,11 +74,17 @@ impl Entry {
 
 /// What happens on each number: from a key up to the next one. The first key is 0. `None` if there
 /// are no numbers of this architecture.
-pub(super) fn outcomes(profile: &Profile, arch: Architecture) -> Option<BTreeMap<u32, Outcome>> {
-    let table = Table::of(arch)?;
+pub(super) fn outcomes(
+    profile: &Profile,
+    arch: Architecture,
+) -> Result<Option<BTreeMap<u32, Outcome>>, TooLong> {
+    let Some(table) = Table::of(arch) else {
+        return Ok(None);
+    };
     let mut entries: BTreeMap<u32, Entry> = BTreeMap::new();
     let mut highest = None;
     for rule in &profile.rules {
+        let alternatives = effective(rule);
         for name in &rule.names {
             let Some(number) = table.number(name) else {
                 tracing::debug!(name, ?arch, "system call unknown, its rule is ignored");
@@ -79,14 +95,12 @@ pub(super) fn outcomes(profile: &Profile, arch: Architecture) -> Option<BTreeMap
             }
             // With the action of the default, a rule must not outrank the others either.
             if rule.action != profile.default {
-                entries
-                    .entry(number)
-                    .or_default()
-                    .add(effective(rule), rule.action);
+                let entry = entries.entry(number).or_default();
+                entry.add(&alternatives, rule.action)?;
             }
         }
     }
-    multiplexed(profile, &table, &mut entries);
+    multiplexed(profile, &table, &mut entries)?;
     let default = Outcome::Always(profile.default);
     let base = if arch == Architecture::X32 {
         X32_BIT
@@ -101,23 +115,33 @@ pub(super) fn outcomes(profile: &Profile, arch: Architecture) -> Option<BTreeMap
     if let (true, Some(highest)) = (answers_enosys(profile.default), highest) {
         newer(&mut starts, arch, highest, default);
     }
-    Some(starts)
+    Ok(Some(starts))
 }
 
 /// Conditions that can fail. A mask without bits compares nothing.
-fn effective(rule: &Rule) -> Vec<Condition> {
-    let conditions = rule.conditions.iter().copied();
-    conditions
-        .filter(|condition| condition.operator != Operator::MaskedEqual(0))
+fn effective(rule: &Rule) -> Vec<Rc<[Condition]>> {
+    let alternatives = rule.alternatives.iter();
+    alternatives
+        .map(|conditions| {
+            let conditions = conditions.iter().copied();
+            conditions
+                .filter(|condition| condition.operator != Operator::MaskedEqual(0))
+                .collect()
+        })
         .collect()
 }
 
 /// Rules for calls that can also be made through `socketcall` or `ipc`. Their arguments are in
 /// memory there, where a filter cannot look, so conditions are dropped if that makes the filter
 /// stricter, and the rule is if it would let more through.
-fn multiplexed(profile: &Profile, table: &Table, entries: &mut BTreeMap<u32, Entry>) {
+fn multiplexed(
+    profile: &Profile,
+    table: &Table,
+    entries: &mut BTreeMap<u32, Entry>,
+) -> Result<(), TooLong> {
     for rule in &profile.rules {
-        let conditional = !effective(rule).is_empty();
+        let alternatives = effective(rule);
+        let conditional = alternatives.iter().all(|conditions| !conditions.is_empty());
         if rule.action == profile.default
             || conditional && !rule.action.is_stricter_than(profile.default)
         {
@@ -131,9 +155,10 @@ fn multiplexed(profile: &Profile, table: &Table, entries: &mut BTreeMap<u32, Ent
                 value: u64::from(call),
             };
             let entry = entries.entry(number).or_default();
-            entry.add(vec![condition], rule.action);
+            entry.add(&[Rc::new([condition])], rule.action)?;
         }
     }
+    Ok(())
 }
 
 fn answers_enosys(default: Action) -> bool {

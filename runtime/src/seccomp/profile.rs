@@ -88,8 +88,8 @@ pub struct Rule {
     pub names: Vec<String>,
     /// What happens.
     pub action: Action,
-    /// All must hold; none holds always. No argument is in it twice.
-    pub conditions: Vec<Condition>,
+    /// One of these must hold, which is to say all conditions in it; one without any always does.
+    pub alternatives: Vec<Vec<Condition>>,
 }
 
 /// What a filter is compiled from.
@@ -118,7 +118,7 @@ impl Profile {
         let Some(number) = Table::of(native).and_then(|table| table.number(name)) else {
             return false;
         };
-        let starts = outcomes(self, native).unwrap_or_default();
+        let starts = outcomes(self, native).ok().flatten().unwrap_or_default();
         let outcome = starts.range(..=number).next_back();
         matches!(
             outcome,

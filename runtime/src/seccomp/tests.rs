@@ -1,7 +1,7 @@
 //! Compiled programs, run by an interpreter and held against an oracle.
 
 mod docker;
-mod interpreter;
+pub(crate) mod interpreter;
 mod oracle;
 mod properties;
 
@@ -49,7 +49,7 @@ fn rule(names: &[&str], action: Action, conditions: &[Condition]) -> Rule {
     Rule {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         action,
-        conditions: conditions.to_vec(),
+        alternatives: vec![conditions.to_vec()],
     }
 }
 

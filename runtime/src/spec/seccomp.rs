@@ -62,18 +62,12 @@ fn profile(raw: &LinuxSeccomp) -> Result<Profile, Error> {
         raw.default_errno_ret(),
     )?;
     let architectures = raw.architectures().iter().flatten().copied();
-    let mut rules = Vec::new();
-    for (at, syscall) in raw.syscalls().iter().flatten().enumerate() {
-        add_rules(
-            &format!("linux.seccomp.syscalls[{at}]"),
-            syscall,
-            &mut rules,
-        )?;
-    }
+    let syscalls = raw.syscalls().iter().flatten().enumerate();
+    let rules = syscalls.map(|(at, raw)| rule(&format!("linux.seccomp.syscalls[{at}]"), raw));
     Ok(Profile {
         default,
         architectures: architectures.map(architecture).collect(),
-        rules,
+        rules: rules.collect::<Result<_, _>>()?,
     })
 }
 
@@ -104,9 +98,9 @@ fn action(errno_key: &str, raw: RawAction, errno: Option<u32>) -> Result<Action,
     }
 }
 
-/// The rules of one entry. Conditions that name an argument twice are each a rule of their own: so
-/// runc reads them, and so profiles are written.
-fn add_rules(key: &str, raw: &LinuxSyscall, rules: &mut Vec<Rule>) -> Result<(), Error> {
+/// One entry. Conditions that name an argument twice are alternatives: so runc reads them, and so
+/// profiles are written.
+fn rule(key: &str, raw: &LinuxSyscall) -> Result<Rule, Error> {
     let action = action(&format!("{key}.errnoRet"), raw.action(), raw.errno_ret())?;
     let names = raw.names();
     if names.is_empty() {
@@ -124,23 +118,19 @@ fn add_rules(key: &str, raw: &LinuxSyscall, rules: &mut Vec<Rule>) -> Result<(),
     let conditions: Vec<Condition> = raw_conditions
         .map(|(at, raw)| condition(&format!("{key}.args[{at}]"), raw))
         .collect::<Result<_, _>>()?;
-    let twice = (1..conditions.len()).any(|at| {
-        let before = conditions[..at].iter();
-        before
-            .map(|other| other.index)
-            .any(|index| index == conditions[at].index)
-    });
-    let rule = |conditions| Rule {
+    let mut seen = [false; ARGUMENTS];
+    let twice = conditions
+        .iter()
+        .any(|condition| std::mem::replace(&mut seen[usize::from(condition.index)], true));
+    Ok(Rule {
         names: names.clone(),
         action,
-        conditions,
-    };
-    if twice {
-        rules.extend(conditions.into_iter().map(|one| rule(vec![one])));
-    } else {
-        rules.push(rule(conditions));
-    }
-    Ok(())
+        alternatives: if twice {
+            conditions.into_iter().map(|one| vec![one]).collect()
+        } else {
+            vec![conditions]
+        },
+    })
 }
 
 fn condition(key: &str, raw: &LinuxSeccompArg) -> Result<Condition, Error> {

@@ -5,16 +5,16 @@ use crate::seccomp::assemble::Instruction;
 
 /// What a filter sees (`struct seccomp_data`).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call {
-    pub(super) number: u32,
-    pub(super) audit: u32,
-    pub(super) args: [u64; 6],
-    pub(super) big_endian: bool,
+pub(crate) struct Call {
+    pub(crate) number: u32,
+    pub(crate) audit: u32,
+    pub(crate) args: [u64; 6],
+    pub(crate) big_endian: bool,
 }
 
 impl Call {
     /// Arguments that are left out are 0.
-    pub(super) fn new(arch: Architecture, number: u32, given: &[u64]) -> Self {
+    pub(crate) fn new(arch: Architecture, number: u32, given: &[u64]) -> Self {
         let mut args = [0; 6];
         args[..given.len()].copy_from_slice(given);
         Self {
@@ -45,15 +45,15 @@ impl Call {
 
 /// What a filter answers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// `SECCOMP_RET_*` and data.
-    pub(super) returned: u32,
+    pub(crate) returned: u32,
     /// Instructions executed, the return included.
-    pub(super) executed: usize,
+    pub(crate) executed: usize,
 }
 
 /// Runs `program`. Panics on what the kernel would not have installed.
-pub(super) fn answer(program: &[Instruction], call: &Call) -> Answer {
+pub(crate) fn answer(program: &[Instruction], call: &Call) -> Answer {
     let (mut at, mut executed, mut word) = (0, 0, None);
     loop {
         let instruction = program.get(at).expect("the program runs off its end");

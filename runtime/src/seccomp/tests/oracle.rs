@@ -54,13 +54,15 @@ fn architecture(profile: &Profile, native: Architecture, call: &Call) -> Option<
 }
 
 fn unconditional(rule: &Rule) -> bool {
-    let mut conditions = rule.conditions.iter();
-    conditions.all(|condition| condition.operator == Operator::MaskedEqual(0))
+    let void = |condition: &Condition| condition.operator == Operator::MaskedEqual(0);
+    let mut alternatives = rule.alternatives.iter();
+    alternatives.any(|conditions| conditions.iter().all(void))
 }
 
 fn holds(rule: &Rule, arch: Architecture, call: &Call) -> bool {
-    let mut conditions = rule.conditions.iter();
-    conditions.all(|condition| compares(condition, arch, call))
+    let compares = |condition: &Condition| compares(condition, arch, call);
+    let mut alternatives = rule.alternatives.iter();
+    alternatives.any(|conditions| conditions.iter().all(compares))
 }
 
 fn compares(condition: &Condition, arch: Architecture, call: &Call) -> bool {

@@ -91,10 +91,11 @@ fn condition() -> impl Strategy<Value = Condition> {
 fn rule() -> impl Strategy<Value = Rule> {
     let names = prop::collection::vec(prop::sample::select(NAMES), 1..4);
     let conditions = prop::collection::vec(condition(), 0..4);
-    (names, action(), conditions).prop_map(|(names, action, conditions)| Rule {
+    let alternatives = prop::collection::vec(conditions, 1..3);
+    (names, action(), alternatives).prop_map(|(names, action, alternatives)| Rule {
         names: names.into_iter().map(str::to_owned).collect(),
         action,
-        conditions,
+        alternatives,
     })
 }
 
