@@ -2,8 +2,8 @@
 //!
 //! A label is written just before the privileges go. It takes effect with the next `execve`, and a
 //! process inherits it, so nothing of the set-up that executes anything may come after it. The
-//! procfs that it goes through is opened before the pivot: with a user namespace of its own, the
-//! kernel mounts none where the container has covered parts of the visible one.
+//! procfs that it goes through is opened before the pivot: in a user namespace of its own, a
+//! process may mount one only where one can be seen already, and a container need not have any.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
