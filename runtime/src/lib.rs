@@ -8,11 +8,13 @@
 //! Reading order:
 //! - [`spec`]: `config.json`, parsed and checked
 //! - [`plan`]: the start of a container as data
+//! - [`lsm`]: security modules with labels
 //! - [`state`]: what is remembered of a container
 //! - [`cgroup`]: where its processes are held and counted
 //! - [`resolve`]: a policy's paths, looked up on the host
 //! - [`launch`]: from plan to running process, as a chain of types
 //! - [`hooks`]: programs that the configuration has run at moments of a container's life
+//! - [`seccomp`]: filters of system calls
 //! - `child`: the container's first process, before it executes
 //! - [`audit`]: what the kernel refused
 //! - [`cmd`]: the command line; [`report`] and [`failure`]: errors
@@ -27,10 +29,12 @@ pub mod cmd;
 pub mod failure;
 pub mod hooks;
 pub mod launch;
+pub mod lsm;
 pub mod mountinfo;
 pub mod plan;
 pub mod report;
 pub mod resolve;
+pub mod seccomp;
 pub mod spec;
 pub mod state;
 mod timings;

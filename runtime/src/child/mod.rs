@@ -9,6 +9,7 @@
 //! as *pending*: the policy is enforced from the successful `execve` on. Processes of `reeve exec`
 //! come into a running container the same way.
 
+pub(crate) mod attributes;
 mod device;
 mod execute;
 mod identity;
@@ -32,8 +33,10 @@ use crate::failure::{Called, Failure};
 use crate::hooks::{self, HookFailed, HookState};
 use crate::plan::{Exec, Step};
 use crate::report;
+use crate::seccomp::Filter;
 use crate::spec::{Hook, Resource, Rlimit};
 use crate::sys;
+use attributes::Procfs;
 pub(crate) use namespace::join;
 use rooted::Root;
 
@@ -86,6 +89,7 @@ pub(crate) fn run(task: Task<'_>, channel: ChildEnd, given: Given<'_>) -> ! {
             root: None,
             console: None,
             home: None,
+            procfs: None,
         };
         for step in task.steps {
             if let Err(error) = child.step(step) {
@@ -127,12 +131,18 @@ struct Child<'a> {
     console: Option<OwnedFd>,
     /// `HOME`, if the environment does not give it.
     home: Option<CString>,
+    procfs: Option<Procfs>,
 }
 
 impl Child<'_> {
     fn root(&self) -> Result<&Root, Failure> {
         let missing = || Failure::new("open(root file system)", Errno::BADF);
         self.root.as_ref().ok_or_else(missing)
+    }
+
+    fn procfs(&self) -> Result<&Procfs, Failure> {
+        let missing = || Failure::new("open(procfs)", Errno::BADF);
+        self.procfs.as_ref().ok_or_else(missing)
     }
 
     fn step(&mut self, step: &Step) -> Result<(), StepError> {
@@ -190,6 +200,9 @@ impl Child<'_> {
                 attrs,
                 mounts,
             } => mount::cgroups(self.root()?, target, *attrs, mounts),
+            Step::LabelMount { target, label } => {
+                attributes::label_root(self.root()?, target, label)
+            }
             Step::MakeDevice(device) => device::make(self.root()?, device),
             Step::Symlink(link) => device::link(self.root()?, link),
             Step::OpenTerminal { uid, console } => {
@@ -203,6 +216,10 @@ impl Child<'_> {
             Step::Sysctl { name, value } => mount::sysctl(name, value),
             Step::MakeWorkingDirectory(path) => self.root()?.make_dir(path).map(|_| ()),
             Step::ReadonlyRootfs => mount::readonly_root(self.root()?),
+            Step::OpenProcfs => {
+                self.procfs = Some(Procfs::open()?);
+                Ok(())
+            }
             Step::PivotRoot => mount::pivot(self.root()?),
             _ => self.process_step(step),
         }
@@ -240,6 +257,13 @@ impl Child<'_> {
             }
             Step::Rlimit(limit) => set_limit(*limit),
             Step::WorkingDirectory(path) => enter(path),
+            Step::Scheduler(scheduler) => attributes::scheduler(scheduler),
+            Step::CpuAffinity(cpus) => attributes::set_affinity(cpus),
+            Step::IoPriority(priority) => attributes::io_priority(*priority),
+            Step::MemoryPolicy(policy) => attributes::memory_policy(policy),
+            Step::Personality(personality) => attributes::personality(*personality),
+            Step::AppArmor(profile) => attributes::apparmor(self.procfs()?, profile),
+            Step::SeLinux(label) => attributes::selinux(self.procfs()?, label),
             Step::Identity { user, capabilities } => {
                 identity::assume(user, capabilities, self.umask)
             }
@@ -249,7 +273,17 @@ impl Child<'_> {
             Step::CloseDescriptors(first) => sys::close_range_cloexec(*first)
                 .called(|| format!("close_range({first}, ~0, CLOEXEC)")),
             Step::ResetSignals => sys::reset_signals().called(|| "sigprocmask(SIG_SETMASK, [])"),
+            Step::Seccomp(filter) => self.install(filter),
             _ => Err(execute::execute(self.task.exec, self.home.take())),
+        }
+    }
+
+    /// Puts this process under a filter. What notifications come from goes to the parent before
+    /// anything is called that the filter leaves to the agent.
+    fn install(&self, filter: &Filter) -> Result<(), Failure> {
+        match filter.install()? {
+            Some(listener) => self.channel.send_listener(listener.as_fd()),
+            None => Ok(()),
         }
     }
 

@@ -224,7 +224,7 @@ pub(super) fn pivot(root: &Root) -> Result<(), Failure> {
 
 /// Writes a kernel parameter through a procfs that nobody can have mounted anything over.
 pub(super) fn sysctl(name: &str, value: &str) -> Result<(), Failure> {
-    let proc = new_mount("proc", Some("proc"), &[], MountAttrs::default())?;
+    let proc = procfs()?;
     let path = format!("sys/{}", name.replace('.', "/"));
     let call = |call: &str| format!("{call}(proc, \"{path}\")");
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
@@ -233,6 +233,11 @@ pub(super) fn sysctl(name: &str, value: &str) -> Result<(), Failure> {
     rustix::io::write(&file, value.as_bytes())
         .called(|| call("write"))
         .map(|_| ())
+}
+
+/// A procfs of the caller's pid namespace, mounted nowhere.
+pub(super) fn procfs() -> Result<OwnedFd, Failure> {
+    new_mount("proc", Some("proc"), &[], MountAttrs::default())
 }
 
 /// A detached copy of the mount at `at`, from there down.

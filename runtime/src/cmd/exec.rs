@@ -10,8 +10,9 @@ use rustix::thread::CapabilitySet;
 use super::Error;
 use super::make::write_pid;
 use crate::launch::{ConsoleSocket, Error as LaunchError, ExecRequest, Joined, seal};
+use crate::lsm::Lsms;
 use crate::plan::{ExecPlan, Options, Overrides};
-use crate::spec::{ContainerId, NamespaceKind, Process, Spec};
+use crate::spec::{ContainerId, Spec};
 use crate::state::{State, Status};
 
 /// Run one more process in a container
@@ -95,14 +96,15 @@ fn exec(args: Args, root: &Path) -> Result<ExitCode, Error> {
     }
     let config = state.config(root)?;
     let spec = Spec::parse(&config, &state.bundle.join("config.json"), &state.bundle)?;
-    let user_namespace = spec.namespaces.private(NamespaceKind::User);
     let (detach, pid_file) = (args.detach, args.pid_file.clone());
     let (console_socket, cgroup) = (args.console_socket.clone(), args.cgroup.clone());
     let options = Options {
         preserved_fds: args.preserve_fds,
         ..Options::default()
     };
-    let process = process(args, spec.process)?;
+    let spec = process(args, spec)?;
+    let process = &spec.process;
+    spec.labels.refuse_inactive(Lsms::detect())?;
     match (&console_socket, detach) {
         (None, true) if process.terminal => return Err(Error::NoConsoleSocket),
         (Some(_), _) if !process.terminal => return Err(Error::NoTerminal),
@@ -112,7 +114,7 @@ fn exec(args: Args, root: &Path) -> Result<ExitCode, Error> {
     let console = console_socket.as_deref();
     let console = console.map(ConsoleSocket::connect).transpose()?;
     let joined = Joined::new(ExecRequest {
-        plan: ExecPlan::build(&process, user_namespace, &options),
+        plan: ExecPlan::build(&spec, &options),
         state,
         cgroup,
     })?;
@@ -127,8 +129,8 @@ fn exec(args: Args, root: &Path) -> Result<ExitCode, Error> {
     Ok(executing.supervise()?.code())
 }
 
-/// The process of a file, or the container's own with the changes of the command line.
-fn process(args: Args, base: Process) -> Result<Process, Error> {
+/// The configuration with the process of a file, or its own with the changes of the command line.
+fn process(args: Args, mut spec: Spec) -> Result<Spec, Error> {
     if let Some(path) = &args.process {
         let read = |source| Error::File {
             operation: "read",
@@ -136,7 +138,7 @@ fn process(args: Args, base: Process) -> Result<Process, Error> {
             source,
         };
         let text = fs::read(path).map_err(read)?;
-        return Ok(Process::parse(&text, path)?);
+        return Ok(spec.with_process(&text, path)?);
     }
     if args.command.is_empty() {
         return Err(Error::NoCommand);
@@ -154,7 +156,17 @@ fn process(args: Args, base: Process) -> Result<Process, Error> {
         no_new_privileges: args.no_new_privs,
         terminal: args.tty,
     };
-    Ok(changed.apply(base)?)
+    spec.process = changed.apply(spec.process)?;
+    let label = |label: Option<String>| label.map(CString::new).transpose();
+    let (apparmor, selinux) = (label(args.apparmor), label(args.process_label));
+    let labels = &mut spec.labels;
+    if let Some(profile) = apparmor.map_err(|_| Error::Nul("--apparmor"))? {
+        labels.apparmor = Some(profile);
+    }
+    if let Some(label) = selinux.map_err(|_| Error::Nul("--process-label"))? {
+        labels.selinux = Some(label);
+    }
+    Ok(spec)
 }
 
 fn strings(what: &'static str, words: Vec<String>) -> Result<Vec<CString>, Error> {

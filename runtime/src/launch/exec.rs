@@ -11,7 +11,7 @@ use rustix::process::DumpableBehavior;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::birth::ForChildren;
-use super::conversation::listen;
+use super::conversation::{listen, tell_agent};
 use super::mappings::write_proc;
 use super::{
     ChildProcess, Confinement, ConsoleSocket, Error, Exit, NoPolicyAsked, join, supervise, terminal,
@@ -19,7 +19,9 @@ use super::{
 use crate::channel::{self, ParentEnd};
 use crate::child;
 use crate::failure::{Called, Failure};
+use crate::hooks::HookState;
 use crate::plan::ExecPlan;
+use crate::spec::Listener;
 use crate::state::{State, Status};
 use crate::sys::{self, Cloned};
 
@@ -37,6 +39,8 @@ pub struct ExecRequest {
 /// The process exists in the container and waits.
 #[derive(Debug)]
 pub struct Joined {
+    state: State,
+    agent: Option<Listener>,
     process: ChildProcess,
     channel: ParentEnd,
     confinement: Confinement,
@@ -91,6 +95,9 @@ impl Joined {
             true => Some(ForChildren::pid_of_process(pidfd.as_fd())?),
             false => None,
         };
+        if let Some(processors) = &request.plan.first_affinity {
+            child::attributes::set_affinity(processors)?;
+        }
         let cloned = sys::clone3(0, group.as_ref().map(AsFd::as_fd))
             .called(|| "clone3(CLONE_PIDFD|CLONE_INTO_CGROUP)")?;
         let process = match cloned {
@@ -121,6 +128,8 @@ impl Joined {
             }
         };
         Ok(Self {
+            state: request.state,
+            agent: request.plan.seccomp_listener,
             process,
             channel,
             confinement,
@@ -135,7 +144,18 @@ impl Joined {
     /// Lets the process set itself up and execute; returns when its program runs.
     pub fn release(self, console: Option<ConsoleSocket>) -> Result<Executing, Error> {
         self.channel.go(self.confinement)?;
-        let heard = listen(&self.channel, || Ok(()))?;
+        let notify = |listener| {
+            let state = HookState {
+                oci_version: &self.state.oci_version,
+                id: self.state.id.as_str(),
+                status: Status::Running.word(),
+                pid: Some(self.process.pid().as_raw_nonzero().get()),
+                bundle: &self.state.bundle,
+                annotations: &self.state.annotations,
+            };
+            tell_agent(self.agent.as_ref(), &listener, &state)
+        };
+        let heard = listen(&self.channel, || Ok(()), notify)?;
         let mut terminal = heard.terminal;
         if let (Some(console), Some(master)) = (console, &terminal) {
             console.send(master)?;

@@ -46,12 +46,13 @@ use crate::channel::{self, ParentEnd, StartSocket};
 use crate::child;
 use crate::failure::Called;
 use crate::hooks::{self, HookState, Place};
+use crate::lsm::Lsms;
 use crate::plan::{LaunchPlan, Step};
 use crate::spec::Spec;
 use crate::state::{self, ProcessName, State, StateDir};
 use crate::sys;
 use crate::timings;
-use conversation::{Heard, listen};
+use conversation::{Heard, listen, tell_agent};
 use mappings::write_proc;
 
 /// What is to be started.
@@ -134,6 +135,7 @@ pub fn check_privileges(spec: &Spec) -> Result<(), Error> {
     if !held.effective.contains(CapabilitySet::SYS_ADMIN) {
         return Err(Error::Unprivileged);
     }
+    spec.labels.refuse_inactive(Lsms::detect())?;
     let held = held.permitted;
     Ok(spec.process.capabilities.refuse_beyond(held)?)
 }
@@ -296,11 +298,16 @@ impl Confined {
             }
             timings::mark("in its cgroups");
         }
-        let heard = listen(&channel, || run_hooks(&plan, &process))?;
+        let hooks = || run_hooks(&plan, &process);
+        let notify = |listener| {
+            let pid = Some(process.pid().as_raw_nonzero().get());
+            let state = hook_state(&plan, "creating", pid);
+            tell_agent(plan.seccomp_listener.as_ref(), &listener, &state)
+        };
+        let heard = listen(&channel, hooks, notify)?;
         timings::mark("set up and executed");
         let Heard {
             mut terminal,
-            listener: _,
             waits,
         } = heard;
         if let (Some(console), Some(master)) = (console, &terminal) {

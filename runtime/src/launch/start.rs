@@ -7,7 +7,7 @@ use ebpf_common::PolicyId;
 use ebpf_loader::Enforcer;
 use rustix::io::Errno;
 
-use super::conversation::listen;
+use super::conversation::{listen, tell_agent};
 use super::{Confinement, Error, NoPolicyAsked};
 use crate::channel::{Message, ParentEnd};
 use crate::hooks::{self, HookState, Place};
@@ -47,20 +47,27 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
         Some(Message::Begun) => {}
         _ => return refuse(state.status()),
     }
-    listen(&channel, || Ok(()))?;
-    let state = HookState {
+    let about = |status| HookState {
         oci_version: &state.oci_version,
         id: state.id.as_str(),
-        status: "running",
+        status,
         pid: Some(process.pid),
         bundle: &state.bundle,
         annotations: &state.annotations,
     };
+    let agent = spec.seccomp.and_then(|seccomp| seccomp.listener);
+    let notify = |listener| tell_agent(agent.as_ref(), &listener, &about(Status::Created.word()));
+    listen(&channel, || Ok(()), notify)?;
     let place = Place {
-        directory: state.bundle,
+        directory: &state.bundle,
         namespaces: None,
     };
-    hooks::run_and_warn("poststart", &spec.hooks.poststart, &state, place);
+    hooks::run_and_warn(
+        "poststart",
+        &spec.hooks.poststart,
+        &about(Status::Running.word()),
+        place,
+    );
     Ok(())
 }
 

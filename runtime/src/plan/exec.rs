@@ -7,7 +7,7 @@ use rustix::thread::CapabilitySet;
 use serde::Serialize;
 
 use super::{Exec, Options, Step, Terminal, process};
-use crate::spec::{Error, Process, rooted};
+use crate::spec::{Error, Listener, NamespaceKind, NumberSet, Process, Spec, rooted};
 
 /// What a process of `reeve exec` does and becomes.
 #[derive(Debug, Clone, Serialize)]
@@ -20,13 +20,20 @@ pub struct ExecPlan {
     pub terminal: Option<Terminal>,
     /// Written by the parent before the process is released.
     pub oom_score_adj: Option<i32>,
+    /// Processors that it begins on, before it is in the container's groups.
+    pub first_affinity: Option<NumberSet>,
+    /// The agent that the listener of its filter is sent to.
+    pub seccomp_listener: Option<Listener>,
 }
 
 impl ExecPlan {
-    /// The plan for `process` in a container; `user_namespace` if that has one of its own. Pure.
-    pub fn build(process: &Process, user_namespace: bool, options: &Options) -> Self {
-        let mut steps = vec![Step::EnterContainer];
-        if user_namespace {
+    /// The plan for the process of `spec` in a container that was made of it. Pure.
+    pub fn build(spec: &Spec, options: &Options) -> Self {
+        let process = &spec.process;
+        let mut steps = Vec::new();
+        process::open_procfs(spec, &mut steps);
+        steps.push(Step::EnterContainer);
+        if spec.namespaces.private(NamespaceKind::User) {
             steps.push(Step::BecomeRoot);
         }
         if process.terminal {
@@ -36,7 +43,10 @@ impl ExecPlan {
             });
         }
         process::before_start(process, &mut steps);
-        process::become_it(process, options, &mut steps);
+        let affinity = &process.exec_affinity;
+        let last = affinity.after.clone();
+        steps.extend(last.map(Step::CpuAffinity));
+        process::become_it(spec, options, &mut steps);
         Self {
             steps,
             exec: Exec {
@@ -47,6 +57,8 @@ impl ExecPlan {
                 size: process.console_size,
             }),
             oom_score_adj: process.oom_score_adj,
+            first_affinity: affinity.initial.clone(),
+            seccomp_listener: (spec.seccomp.as_ref()).and_then(|filter| filter.listener.clone()),
         }
     }
 }

@@ -31,6 +31,11 @@ pub(super) fn mounts(spec: &Spec, cgroups: &Layout, path: &CgroupPath, steps: &m
             MountKind::Cgroup => cgroup_step(spec, cgroups, path, mount),
             _ => Step::Mount(mount.clone()),
         });
+        let label = spec.labels.of_mount_root(mount);
+        steps.extend(label.map(|label| Step::LabelMount {
+            target: mount.target.clone(),
+            label,
+        }));
     }
 }
 

@@ -22,8 +22,8 @@ use serde::{Serialize, Serializer};
 
 use crate::cgroup::Layout;
 use crate::spec::{
-    CgroupPath, ContainerId, Hooks, IdMapping, NamespaceKind, Namespaces, Resources, Spec,
-    TimeOffset,
+    CgroupPath, ContainerId, Hooks, IdMapping, Listener, NamespaceKind, Namespaces, Resources,
+    Spec, TimeOffset,
 };
 
 /// Everything that follows from a configuration.
@@ -58,6 +58,8 @@ pub struct LaunchPlan {
     pub annotations: BTreeMap<String, String>,
     /// Version of the specification that the configuration follows.
     pub oci_version: String,
+    /// The agent that the listener of its filter is sent to.
+    pub seccomp_listener: Option<Listener>,
     /// What the first process does, in order, before it executes.
     pub steps: Vec<Step>,
     /// What it executes in the end.
@@ -193,6 +195,7 @@ impl LaunchPlan {
             terminal: process.terminal.then_some(Terminal {
                 size: process.console_size,
             }),
+            seccomp_listener: (spec.seccomp.as_ref()).and_then(|filter| filter.listener.clone()),
             hooks: spec.hooks.clone(),
             annotations: spec.annotations.clone(),
             oci_version: spec.oci_version.clone(),
@@ -243,6 +246,7 @@ fn steps(id: &ContainerId, spec: &Spec, host: &Host, cgroup: &CgroupPath) -> Vec
     if spec.readonly_rootfs {
         steps.push(Step::ReadonlyRootfs);
     }
+    process::open_procfs(spec, &mut steps);
     steps.push(Step::PivotRoot);
     steps.extend(spec.hostname.clone().map(Step::Hostname));
     steps.extend(spec.domainname.clone().map(Step::Domainname));
@@ -258,7 +262,7 @@ fn steps(id: &ContainerId, spec: &Spec, host: &Host, cgroup: &CgroupPath) -> Vec
     }
     let hooks = spec.hooks.start_container.iter();
     steps.extend(hooks.cloned().map(Step::StartHook));
-    process::become_it(process, &host.options, &mut steps);
+    process::become_it(spec, &host.options, &mut steps);
     steps
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::{LaunchPlan, PlannedConfinement, Step};
 use crate::spec::{
-    CapabilityNames, DeviceKind, Mount, MountAttrs, MountKind, NamespaceKind, Propagation, attr,
+    CapabilityNames, DeviceKind, Mount, MountAttrs, MountKind, NamespaceKind, Propagation,
+    Scheduler, SchedulerPolicy, attr,
 };
 
 impl fmt::Display for LaunchPlan {
@@ -126,6 +127,9 @@ impl fmt::Display for Step {
                 write!(f, "mount cgroups at {}", target.display())?;
                 write!(f, " ({}; {})", names.join(" "), Attrs(attrs, ""))
             }
+            Self::LabelMount { target, label } => {
+                write!(f, "label {} {label}", target.display())
+            }
             Self::MakeDevice(device) => {
                 let kind = match device.kind {
                     DeviceKind::Block => 'b',
@@ -150,6 +154,7 @@ impl fmt::Display for Step {
             Self::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
             Self::MakeWorkingDirectory(path) => write!(f, "make directory {}", path.display()),
             Self::ReadonlyRootfs => f.write_str("read-only root file system"),
+            Self::OpenProcfs => f.write_str("open a private procfs"),
             Self::PivotRoot => f.write_str("pivot to the root file system"),
             _ => self.fmt_process(f),
         }
@@ -187,6 +192,26 @@ impl Step {
                 }
                 Ok(())
             }
+            Self::Scheduler(scheduler) => write_scheduler(scheduler, f),
+            Self::CpuAffinity(cpus) => write!(f, "CPUs {cpus}"),
+            Self::IoPriority(priority) => {
+                write!(f, "I/O priority {:?} {}", priority.class, priority.level)
+            }
+            Self::MemoryPolicy(policy) => {
+                write!(
+                    f,
+                    "memory policy {:?}, flags {:#x}",
+                    policy.mode, policy.flags
+                )?;
+                let mut nodes = policy.nodes.iter();
+                nodes.try_for_each(|nodes| write!(f, ", nodes {nodes}"))
+            }
+            Self::Personality(personality) => write!(f, "personality {personality:?}"),
+            Self::AppArmor(profile) => {
+                write!(f, "AppArmor profile {}", profile.to_string_lossy())
+            }
+            Self::SeLinux(label) => write!(f, "SELinux label {}", label.to_string_lossy()),
+            Self::Seccomp(filter) => write!(f, "seccomp filter, {filter}"),
             Self::NoNewPrivileges => f.write_str("no new privileges"),
             Self::CloseDescriptors(first) => {
                 write!(f, "close descriptors from {first} on, on exec")
@@ -199,6 +224,23 @@ impl Step {
             _ => f.write_str("execute"),
         }
     }
+}
+
+fn write_scheduler(scheduler: &Scheduler, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (policy, nice) = (scheduler.policy, scheduler.nice);
+    write!(f, "scheduler {policy:?}, nice {nice}")?;
+    if scheduler.priority != 0 {
+        write!(f, ", priority {}", scheduler.priority)?;
+    }
+    if scheduler.flags != 0 {
+        write!(f, ", flags {:#x}", scheduler.flags)?;
+    }
+    if policy == SchedulerPolicy::Deadline {
+        let (runtime, deadline) = (scheduler.runtime_ns, scheduler.deadline_ns);
+        let period = scheduler.period_ns;
+        write!(f, ", {runtime} ns within {deadline} of each {period}")?;
+    }
+    Ok(())
 }
 
 fn write_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,15 @@
 //! exec`.
 
 use super::{Options, Step};
-use crate::spec::Process;
+use crate::spec::{Process, Spec};
+
+/// A procfs for the labels. It must be opened where the visible one is still that of the host: see
+/// `child::attributes`.
+pub(super) fn open_procfs(spec: &Spec, steps: &mut Vec<Step>) {
+    if spec.labels.apparmor.is_some() || spec.labels.selinux.is_some() {
+        steps.push(Step::OpenProcfs);
+    }
+}
 
 /// What is done while the runtime's privileges are needed and nothing was started.
 pub(super) fn before_start(process: &Process, steps: &mut Vec<Step>) {
@@ -12,8 +20,16 @@ pub(super) fn before_start(process: &Process, steps: &mut Vec<Step>) {
     steps.push(Step::FindProgram);
 }
 
-/// What makes a process of the runtime one of the container.
-pub(super) fn become_it(process: &Process, options: &Options, steps: &mut Vec<Step>) {
+/// What makes a process of the runtime one of the container: that of `spec`.
+///
+/// Without `no_new_privs` only a privileged process may install a filter, so the rest of the set-up
+/// runs under it. With it the filter comes last: it needs to allow no more than `execve`.
+pub(super) fn become_it(spec: &Spec, options: &Options, steps: &mut Vec<Step>) {
+    let process = &spec.process;
+    attributes(spec, steps);
+    if !process.no_new_privileges {
+        steps.extend(filter(spec));
+    }
     steps.push(Step::Identity {
         user: process.user.clone(),
         capabilities: process.capabilities,
@@ -23,5 +39,24 @@ pub(super) fn become_it(process: &Process, options: &Options, steps: &mut Vec<St
     }
     steps.push(Step::CloseDescriptors(options.first_closed()));
     steps.push(Step::ResetSignals);
+    if process.no_new_privileges {
+        steps.extend(filter(spec));
+    }
     steps.push(Step::Execute);
+}
+
+/// What needs privileges and must not hold for anything that is executed before the entry process.
+fn attributes(spec: &Spec, steps: &mut Vec<Step>) {
+    let process = &spec.process;
+    steps.extend(process.scheduler.map(Step::Scheduler));
+    steps.extend(process.io_priority.map(Step::IoPriority));
+    steps.extend(spec.memory_policy.clone().map(Step::MemoryPolicy));
+    steps.extend(spec.personality.map(Step::Personality));
+    steps.extend(spec.labels.apparmor.clone().map(Step::AppArmor));
+    steps.extend(spec.labels.selinux.clone().map(Step::SeLinux));
+}
+
+fn filter(spec: &Spec) -> Option<Step> {
+    let seccomp = spec.seccomp.as_ref()?;
+    Some(Step::Seccomp(seccomp.filter.clone()))
 }

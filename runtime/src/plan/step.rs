@@ -1,11 +1,14 @@
 //! The steps of a container's first process.
 
+use std::ffi::CString;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::seccomp::Filter;
 use crate::spec::{
-    Capabilities, Device, Hook, Mount, MountAttrs, NamespaceKind, Propagation, Rlimit, UserIds,
+    Capabilities, Device, Hook, IoPriority, MemoryPolicy, Mount, MountAttrs, NamespaceKind,
+    NumberSet, Personality, Propagation, Rlimit, Scheduler, UserIds,
 };
 
 /// One step, carried out by `crate::child`. Paths are those of the container unless they say
@@ -43,6 +46,13 @@ pub enum Step {
         /// One a hierarchy; a single one without a name is the target itself.
         mounts: Vec<CgroupMount>,
     },
+    /// Labels the root of a mount that took no label as it was mounted.
+    LabelMount {
+        /// Where it is mounted.
+        target: PathBuf,
+        /// SELinux context.
+        label: String,
+    },
     /// A device node.
     MakeDevice(Device),
     /// A symbolic link.
@@ -72,6 +82,8 @@ pub enum Step {
     MakeWorkingDirectory(PathBuf),
     /// Makes the root file system read-only.
     ReadonlyRootfs,
+    /// Opens a procfs of our own for what is written after the pivot.
+    OpenProcfs,
     /// Makes the root file system the root and lets go of the host's.
     PivotRoot,
     /// A session keyring of its own, by this name.
@@ -95,6 +107,20 @@ pub enum Step {
     Rlimit(Rlimit),
     /// Enters the working directory and checks that it is inside the root.
     WorkingDirectory(PathBuf),
+    /// `sched_setattr`.
+    Scheduler(Scheduler),
+    /// `sched_setaffinity`: of a process that is executed in a running container.
+    CpuAffinity(NumberSet),
+    /// `ioprio_set`.
+    IoPriority(IoPriority),
+    /// `set_mempolicy`.
+    MemoryPolicy(MemoryPolicy),
+    /// `personality`.
+    Personality(Personality),
+    /// AppArmor profile from the next `execve` on.
+    AppArmor(#[serde(serialize_with = "as_text")] CString),
+    /// SELinux context from the next `execve` on.
+    SeLinux(#[serde(serialize_with = "as_text")] CString),
     /// Groups, ids, umask and the five capability sets.
     Identity {
         /// User and groups.
@@ -108,8 +134,14 @@ pub enum Step {
     CloseDescriptors(u32),
     /// Default action for every signal, none blocked.
     ResetSignals,
+    /// Installs a filter of system calls.
+    Seccomp(Filter),
     /// `execve` of the entry process.
     Execute,
+}
+
+fn as_text<S: Serializer>(text: &CString, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&text.to_string_lossy())
 }
 
 /// A symbolic link.

@@ -62,6 +62,36 @@ fn everything_that_is_supported() {
 }
 
 #[test]
+fn attributes_and_labels_of_the_process() {
+    let plan = plan(include_str!("golden/attributes.json"), PURE_V2, None);
+    compare("attributes.txt", &plan);
+}
+
+#[test]
+fn a_filter_comes_last_or_before_the_privileges_go() {
+    for (no_new_privileges, before) in [(true, "execute"), (false, "user 0:0; ")] {
+        let mut config: serde_json::Value =
+            serde_json::from_str(include_str!("golden/attributes.json")).unwrap();
+        config["process"]["noNewPrivileges"] = no_new_privileges.into();
+        config["linux"]["seccomp"] = serde_json::json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "listenerPath": "/run/agent.sock",
+            "syscalls": [{ "names": ["mount"], "action": "SCMP_ACT_NOTIFY" }]
+        });
+        let plan = plan(&config.to_string(), PURE_V2, None);
+        let steps: Vec<String> = plan.steps.iter().map(Step::to_string).collect();
+        let is_filter = |step: &String| step.starts_with("seccomp filter, ");
+        let at = steps.iter().position(is_filter).unwrap();
+        assert!(steps[at].ends_with("spec-allow, notifies an agent"));
+        assert!(steps[at + 1].starts_with(before), "{}", steps[at + 1]);
+        let label = steps.iter().position(|step| step.starts_with("SELinux"));
+        assert!(label.unwrap() < at);
+        let listener = plan.seccomp_listener.unwrap();
+        assert_eq!(listener.path, Path::new("/run/agent.sock"));
+    }
+}
+
+#[test]
 fn the_cgroup_namespace_is_made_by_the_process_itself() {
     let plan = plan(include_str!("golden/everything.json"), PURE_V2, None);
     assert!(plan.birth.new_namespaces.contains(&NamespaceKind::Cgroup));
@@ -80,6 +110,7 @@ fn nothing_of_the_host_is_in_reach_after_the_pivot_and_no_privilege_is_needed_af
     for (config, mountinfo) in [
         (include_str!("golden/basic.json"), HYBRID),
         (include_str!("golden/everything.json"), PURE_V2),
+        (include_str!("golden/attributes.json"), PURE_V2),
     ] {
         let steps = plan(config, mountinfo, None).steps;
         let at = |wanted: fn(&Step) -> bool| steps.iter().position(wanted).unwrap();
@@ -98,6 +129,7 @@ fn nothing_of_the_host_is_in_reach_after_the_pivot_and_no_privilege_is_needed_af
                 Step::NoNewPrivileges
                     | Step::CloseDescriptors(_)
                     | Step::ResetSignals
+                    | Step::Seccomp(_)
                     | Step::Execute
             );
             assert!(free, "{step} comes after the privileges are gone");

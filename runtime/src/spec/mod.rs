@@ -4,22 +4,32 @@
 //! A key that Reeve does not carry out is an error that names it, never ignored: a container that
 //! silently lacks a part of its confinement is worse than one that does not start.
 
+mod attributes;
 mod hooks;
 mod id;
+mod labels;
 mod linux;
 mod mount;
 mod namespaces;
+mod parse;
 mod process;
 mod resources;
+mod seccomp;
 mod unsupported;
 
+pub use attributes::{
+    ExecAffinity, IoClass, IoPriority, MemoryMode, MemoryPolicy, NumberSet, Personality, Scheduler,
+    SchedulerPolicy,
+};
 pub use hooks::{Hook, Hooks};
 pub use id::ContainerId;
+pub use labels::Labels;
 pub use linux::{CgroupPath, Device, DeviceKind, Propagation};
 pub use mount::{Mount, MountAttrs, MountKind, attr};
 pub use namespaces::{IdMapping, Namespace, NamespaceKind, Namespaces, TimeOffset};
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
 pub use resources::Resources;
+pub use seccomp::{Listener, Seccomp};
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -70,6 +80,14 @@ pub struct Spec {
     pub cgroup: Option<CgroupPath>,
     /// Limits.
     pub resources: Resources,
+    /// Filter of system calls.
+    pub seccomp: Option<Seccomp>,
+    /// Labels of security modules.
+    pub labels: Labels,
+    /// Execution domain.
+    pub personality: Option<Personality>,
+    /// NUMA memory policy.
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// Why a configuration was refused.
@@ -179,6 +197,30 @@ pub enum Problem {
     /// Mappings are needed by a user namespace, or useless without one.
     #[error("id mappings and a new user namespace need each other")]
     Mappings,
+    /// A list of numbers that is none.
+    #[error("`{0}` is not a list of numbers such as `0-3,7`")]
+    NotAList(String),
+    /// A key that has a meaning with one choice only.
+    #[error("means nothing without {0}")]
+    OnlyWith(&'static str),
+    /// A label of a security module that is not in force.
+    #[error("{0} is not in force on this host")]
+    InactiveLsm(&'static str),
+    /// An errno for an action that has none.
+    #[error("`{0}` has no errno")]
+    NoErrno(String),
+    /// A filter of more instructions than the kernel takes.
+    #[error("the filter has {0} instructions, and the kernel takes 4096")]
+    FilterTooLong(usize),
+    /// A filter with an agent that gets in the way of handing over the listener.
+    #[error("with SCMP_ACT_NOTIFY, `{0}` must be allowed: the listener is handed over by it")]
+    MustAllow(&'static str),
+    /// An action for an agent, and no agent.
+    #[error("missing, and there is SCMP_ACT_NOTIFY")]
+    NoListener,
+    /// Something for an agent, and no agent.
+    #[error("needs `linux.seccomp.listenerPath`")]
+    NeedsListener,
 }
 
 impl Error {
@@ -230,8 +272,24 @@ impl Spec {
     pub fn parse(text: &[u8], path: &Path, bundle: &Path) -> Result<Self, Error> {
         let path = path.to_owned();
         let raw: RawSpec =
-            serde_json::from_slice(text).map_err(|source| Error::Parse { path, source })?;
+            parse::parse(text, "/process").map_err(|source| Error::Parse { path, source })?;
         Self::check(&raw, bundle)
+    }
+
+    /// The configuration with another process, read from the text of `path`: a process as
+    /// `config.json` has one.
+    ///
+    /// # Errors
+    /// It is no process, or a key is wrong.
+    pub fn with_process(self, text: &[u8], path: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
+        let raw = parse::parse(text, "").map_err(|source| Error::Parse { path, source })?;
+        unsupported::refuse_process(&raw)?;
+        Ok(Self {
+            labels: self.labels.with_process(&raw)?,
+            process: Process::check(&raw)?,
+            ..self
+        })
     }
 
     /// Checks a parsed configuration; `bundle` is absolute. Pure.
@@ -256,6 +314,11 @@ impl Spec {
                 .map(|(at, path)| rooted(&format!("{key}[{at}]"), Path::new(path)))
                 .collect()
         };
+        let labels = Labels::check(process, linux)?;
+        let mut mounts = mount::check_all(raw.mounts().as_deref().unwrap_or_default(), bundle)?;
+        labels.apply(&mut mounts);
+        let personality = linux.personality().as_ref().map(Personality::check);
+        let memory_policy = linux.memory_policy().as_ref().map(MemoryPolicy::check);
         Ok(Self {
             oci_version: raw.version().clone(),
             annotations: raw.annotations().iter().flatten().map(own).collect(),
@@ -267,13 +330,17 @@ impl Spec {
             process: Process::check(process)?,
             hostname,
             domainname,
-            mounts: mount::check_all(raw.mounts().as_deref().unwrap_or_default(), bundle)?,
+            mounts,
             devices: linux::check_devices(linux.devices().as_deref().unwrap_or_default())?,
             masked_paths: paths("linux.maskedPaths", linux.masked_paths())?,
             readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths())?,
             sysctl: linux::check_sysctl(linux.sysctl().as_ref(), &namespaces)?,
             cgroup: CgroupPath::check(linux.cgroups_path().as_deref())?,
             resources: Resources::check(linux.resources().as_ref())?,
+            seccomp: Seccomp::check(linux.seccomp().as_ref())?,
+            labels,
+            personality: personality.transpose()?,
+            memory_policy: memory_policy.transpose()?,
             namespaces,
         })
     }

@@ -10,7 +10,7 @@ use oci_spec::runtime::{
 use rustix::thread::CapabilitySet;
 use serde::{Serialize, Serializer};
 
-use super::{Error, Problem, rooted};
+use super::{Error, ExecAffinity, IoPriority, Problem, Scheduler, rooted};
 
 /// What is executed, and as whom.
 #[derive(Debug, Clone)]
@@ -35,6 +35,12 @@ pub struct Process {
     pub no_new_privileges: bool,
     /// `/proc/PID/oom_score_adj`.
     pub oom_score_adj: Option<i32>,
+    /// CPU scheduling.
+    pub scheduler: Option<Scheduler>,
+    /// I/O scheduling.
+    pub io_priority: Option<IoPriority>,
+    /// CPUs of processes that are executed in the running container.
+    pub exec_affinity: ExecAffinity,
 }
 
 /// User and groups of a process.
@@ -133,18 +139,6 @@ pub struct Rlimit {
 }
 
 impl Process {
-    /// Reads a process as `config.json` has one, from the text of `path`.
-    ///
-    /// # Errors
-    /// It is no process, or a key is wrong.
-    pub fn parse(text: &[u8], path: &Path) -> Result<Self, Error> {
-        let path = path.to_owned();
-        let raw: RawProcess =
-            serde_json::from_slice(text).map_err(|source| Error::Parse { path, source })?;
-        super::unsupported::refuse_process(&raw)?;
-        Self::check(&raw)
-    }
-
     /// Tells the process of sockets that a service manager passed (sd_listen_fds(3)); it is
     /// process 1 of its pid namespace.
     pub fn pass_sockets(&mut self, count: u32) {
@@ -169,6 +163,8 @@ impl Process {
         }
         let user = raw.user();
         let console = raw.console_size();
+        let scheduler = raw.scheduler().as_ref().map(Scheduler::check);
+        let io_priority = raw.io_priority().as_ref().map(IoPriority::check);
         Ok(Self {
             args: strings("process.args", args)?,
             env: strings("process.env", env)?,
@@ -188,6 +184,9 @@ impl Process {
             rlimits: check_rlimits(raw.rlimits().as_deref().unwrap_or_default())?,
             no_new_privileges: raw.no_new_privileges().unwrap_or(false),
             oom_score_adj: raw.oom_score_adj(),
+            scheduler: scheduler.transpose()?,
+            io_priority: io_priority.transpose()?,
+            exec_affinity: ExecAffinity::check(raw.exec_cpu_affinity().as_ref())?,
         })
     }
 }

@@ -31,9 +31,8 @@ fn refuse_used(used: &[(&'static str, bool)]) -> Result<(), Error> {
     }
 }
 
-fn linux_keys(linux: &Linux) -> [(&'static str, bool); 6] {
+fn linux_keys(linux: &Linux) -> [(&'static str, bool); 2] {
     [
-        ("linux.seccomp", linux.seccomp().is_some()),
         (
             "linux.netDevices",
             linux
@@ -41,30 +40,11 @@ fn linux_keys(linux: &Linux) -> [(&'static str, bool); 6] {
                 .as_ref()
                 .is_some_and(|devices| !devices.is_empty()),
         ),
-        (
-            "linux.mountLabel",
-            linux
-                .mount_label()
-                .as_ref()
-                .is_some_and(|label| !label.is_empty()),
-        ),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.personality", linux.personality().is_some()),
     ]
 }
 
-fn process_keys(process: &Process) -> [(&'static str, bool); 6] {
+fn process_keys(process: &Process) -> [(&'static str, bool); 1] {
     let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    [
-        ("process.apparmorProfile", given(process.apparmor_profile())),
-        ("process.selinuxLabel", given(process.selinux_label())),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.scheduler", process.scheduler().is_some()),
-        (
-            "process.execCPUAffinity",
-            process.exec_cpu_affinity().is_some(),
-        ),
-        ("process.user.username", given(process.user().username())),
-    ]
+    [("process.user.username", given(process.user().username()))]
 }

@@ -1,0 +1,76 @@
+//! From text to the types of `oci-spec`, with words that those types spell otherwise than the
+//! specification.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Flags of `process.scheduler` as the specification has them, and as `oci-spec` 0.10 does.
+const SCHEDULER_FLAGS: [(&str, &str); 2] = [
+    ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+    ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+];
+
+/// Parses a configuration, or with `process` as an empty pointer a process alone. `process` is the
+/// JSON pointer to the process.
+pub(crate) fn parse<T: DeserializeOwned>(
+    text: &[u8],
+    process: &str,
+) -> Result<T, serde_json::Error> {
+    let error = match serde_json::from_slice(text) {
+        Ok(parsed) => return Ok(parsed),
+        Err(error) => error,
+    };
+    let Ok(mut value) = serde_json::from_slice::<Value>(text) else {
+        return Err(error);
+    };
+    let flags = value.pointer_mut(&format!("{process}/scheduler/flags"));
+    let mut replaced = false;
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        let known = SCHEDULER_FLAGS
+            .iter()
+            .find(|(specified, _)| flag == *specified);
+        if let Some((_, spelled)) = known {
+            *flag = Value::from(*spelled);
+            replaced = true;
+        }
+    }
+    // Only the error of the text has a line and a column.
+    match serde_json::from_value(value) {
+        Ok(parsed) if replaced => Ok(parsed),
+        _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::{LinuxSchedulerFlag, Process};
+
+    use super::*;
+
+    #[test]
+    fn every_scheduler_flag_of_the_specification_is_read() {
+        let process = |flag: &str| {
+            let text = serde_json::json!({
+                "cwd": "/", "args": ["x"], "user": { "uid": 0, "gid": 0 },
+                "scheduler": { "policy": "SCHED_OTHER", "flags": [flag] }
+            });
+            parse::<Process>(text.to_string().as_bytes(), "")
+        };
+        use LinuxSchedulerFlag as Flag;
+        for (word, flag) in [
+            ("SCHED_FLAG_RESET_ON_FORK", Flag::SchedResetOnFork),
+            ("SCHED_FLAG_RECLAIM", Flag::SchedFlagReclaim),
+            ("SCHED_FLAG_DL_OVERRUN", Flag::SchedFlagDLOverrun),
+            ("SCHED_FLAG_KEEP_POLICY", Flag::SchedFlagKeepPolicy),
+            ("SCHED_FLAG_KEEP_PARAMS", Flag::SchedFlagKeepParams),
+            ("SCHED_FLAG_UTIL_CLAMP_MIN", Flag::SchedFlagUtilClampMin),
+            ("SCHED_FLAG_UTIL_CLAMP_MAX", Flag::SchedFlagUtilClampMax),
+        ] {
+            let process = process(word).unwrap();
+            let scheduler = process.scheduler().as_ref().unwrap();
+            assert_eq!(scheduler.flags().as_deref(), Some(&[flag][..]), "{word}");
+        }
+        let error = process("SCHED_FLAG_NONE").unwrap_err();
+        assert!(error.line() > 0, "{error}");
+    }
+}
