@@ -129,10 +129,10 @@ pub enum Error {
         found: u32,
     },
     /// The id is taken by a container that lives, or that is being made.
-    #[error("container `{0}` exists already")]
+    #[error("container `{0}` already exists")]
     Exists(ContainerId),
     /// The id is taken by what is left of a container.
-    #[error("container `{0}` has stopped but was not deleted")]
+    #[error("container `{0}` already exists: it has stopped, but was not deleted")]
     Stale(ContainerId),
     /// No such container.
     #[error("container `{0}` does not exist")]

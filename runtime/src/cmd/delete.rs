@@ -14,6 +14,10 @@ use crate::state::{self, State, Status};
 
 /// Remove what is left of a container whose `reeve run` was killed
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve delete web
+  reeve delete --force web              # kills what runs in it first")]
 pub struct Args {
     /// Kill it first if it runs
     #[arg(short, long)]

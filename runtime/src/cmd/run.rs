@@ -16,6 +16,11 @@ use crate::spec::{ContainerId, Spec};
 /// The exit status is that of the entry process, or 128 plus the number of the signal that ended
 /// it; 1 if the container could not be started.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve run -b web web                  # without a policy, as any runtime would
+  reeve run -b web -p web.yaml web      # under a policy
+  reeve run -b web --dry-run web        # what would be done, step by step")]
 pub struct Args {
     /// Directory with `config.json` and the root file system
     #[arg(short, long, value_name = "DIR", default_value = ".")]
@@ -85,7 +90,7 @@ fn read_policy(path: &Path) -> Result<GivenPolicy, Error> {
 }
 
 /// Writes the file as a whole: whoever waits for it never reads half a number.
-fn write_pid(path: &Path, pid: i32) -> Result<(), Error> {
+pub(super) fn write_pid(path: &Path, pid: i32) -> Result<(), Error> {
     let mut next = path.as_os_str().to_owned();
     next.push(".next");
     let next = PathBuf::from(next);

@@ -15,7 +15,7 @@ pub use id::ContainerId;
 pub use linux::{
     CgroupPath, Device, DeviceKind, IdMapping, Namespace, NamespaceKind, Namespaces, Propagation,
 };
-pub use mount::{Mount, MountAttrs, MountKind, attr};
+pub use mount::{Mount, MountAttrs, MountKind, attr, known_mount_options};
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
 pub use resources::Resources;
 

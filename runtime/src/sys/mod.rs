@@ -1,13 +1,16 @@
 //! System calls that neither std nor rustix wraps: the crate's only `unsafe`.
 
 mod mount;
+mod pidfd;
 mod process;
 mod signals;
 mod socket;
 
 pub(crate) use mount::{MountAttr, mount_setattr};
+pub(crate) use pidfd::pidfd_send_signal;
 pub(crate) use process::{
     Cloned, ExecImage, clone3, close_range_cloexec, exec_file, exit_now, unshare_cgroup_namespace,
+    unshare_mount_namespace,
 };
 pub(crate) use signals::{block_all_signals, read_signal, reset_signals, signalfd_all};
 pub(crate) use socket::loopback_up;
