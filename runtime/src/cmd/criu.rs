@@ -83,7 +83,7 @@ enum EmptyNamespace {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such program.
-    #[error("`{program}` cannot be run: checkpoints are made by CRIU, which is not installed", program = .0.display())]
+    #[error("`{}` cannot be run: CRIU, which makes checkpoints, is not installed", .0.display())]
     Missing(PathBuf),
     /// It failed.
     #[error("criu {action} failed ({status}): {said}")]
@@ -106,6 +106,14 @@ pub enum Error {
     /// Nothing there that could be dumped.
     #[error("container not running: `{0}`")]
     NotRunning(String),
+    /// Files that `reeve checkpoint` writes are not there.
+    #[error("`{dir}` is not a checkpoint", dir = .dir.display())]
+    NoCheckpoint {
+        /// Which directory.
+        dir: PathBuf,
+        /// Why.
+        source: Failure,
+    },
     /// A system call.
     #[error(transparent)]
     Call(#[from] Failure),
@@ -125,6 +133,9 @@ impl Error {
             )),
             Self::Terminal => Some("set `process.terminal` to false".to_owned()),
             Self::Policy(_) => Some("checkpoint containers that run without `--policy`".to_owned()),
+            Self::NoCheckpoint { .. } => {
+                Some("`--image-path` names what `reeve checkpoint` has written".to_owned())
+            }
             Self::NotRunning(_) | Self::Call(_) => None,
         }
     }
@@ -336,12 +347,9 @@ pub(in crate::cmd) mod tests {
     #[test]
     fn the_reason_is_found_in_the_log() {
         let log = "(00.001) some text\n\
-                   (00.002) Error (criu/mount.c:1088): mnt: 49:./x doesn't have a proper root mount\n\
+                   (00.002) Error (criu/mount.c:1088): mnt: 49:./x has no proper root mount\n\
                    (00.003) Error (criu/cr-dump.c:2013): Dumping FAILED.\n";
-        assert_eq!(
-            last_error(log),
-            "mnt: 49:./x doesn't have a proper root mount"
-        );
+        assert_eq!(last_error(log), "mnt: 49:./x has no proper root mount");
         assert_eq!(last_error(""), "it left no reason in its log");
     }
 

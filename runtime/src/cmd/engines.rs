@@ -1,14 +1,15 @@
 //! What container engines look for in the output of a runtime: texts that must stay as they are.
 //!
-//! | text | who looks for it, and why |
-//! | --- | --- |
-//! | `does not exist` | containerd's shim (`pkg/process`: kill, delete), Podman (`UpdateContainerStatus`): the container is gone already |
-//! | `container not running` | containerd's shim (`checkKillError`): the process has ended already |
-//! | `no such process` | the same, in any case of letters |
-//! | `no such file or directory`, `executable file not found` | Podman (`getOCIRuntimeError`), Docker (`translateContainerdStartErr`): exit status 127 |
-//! | `permission denied`, `operation not permitted` | the same: exit status 126 |
-//! | `not a directory` | Docker: a hint about the type of a mount's source |
-//! | `already exists` | people's scripts, and tests of engines: the id is taken |
+//! - `does not exist`: the container is gone already. containerd's shim (`pkg/process`, for kill and
+//!   delete), Podman (`UpdateContainerStatus`).
+//! - `container not running`, and `no such process` in any case of letters: the process has ended
+//!   already. containerd's shim (`checkKillError`).
+//! - `no such file or directory`, `executable file not found`: exit status 127. Podman
+//!   (`getOCIRuntimeError`), Docker (`translateContainerdStartErr`, which wants the command's name
+//!   as well).
+//! - `permission denied`, `operation not permitted`: exit status 126. The same.
+//! - `not a directory`: a hint about the kind of a mount's source. Docker.
+//! - `already exists`: the id is taken. Scripts, and tests of engines.
 //!
 //! containerd's shim takes these from standard error for kill and delete, and from the last error
 //! in the file of `--log` for create, start and exec; conmon forwards the latter to Podman and

@@ -41,7 +41,7 @@ Examples:
 Examples:
   reeve help run
   reeve help policy explain")]
-pub struct Args {
+pub(super) struct Args {
     /// The command, and the one below it
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,

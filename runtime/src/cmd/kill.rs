@@ -85,11 +85,22 @@ fn signal_first(state: &State, signal: Signal) -> Result<(), Error> {
     if !process.runs() || state.status() == Status::Stopped {
         return Err(not_running());
     }
-    if send(&pidfd, process.pid, signal)? {
-        Ok(())
-    } else {
-        Err(not_running())
+    let alone = signal == Signal::KILL && !is_init(process.pid);
+    if !send(&pidfd, process.pid, signal)? {
+        return Err(not_running());
     }
+    if alone {
+        signal_all(&state.cgroups, signal)?;
+    }
+    Ok(())
+}
+
+/// Whether a process is the first of its pid namespace: then the kernel ends all others with it.
+/// In a namespace of others' they would be left behind.
+fn is_init(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.and_then(|numbers| numbers.split_whitespace().last()) == Some("1")
 }
 
 /// Sends to every process of the groups, until a look finds none that was not sent to: one that
@@ -208,6 +219,22 @@ mod tests {
         assert!(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// In the host's pid namespace nothing ends with the first process.
+    #[test]
+    fn killing_the_first_process_leaves_no_other_behind() {
+        let group = tempfile::tempdir().unwrap();
+        let (mut first, mut other) = (sleeper(), sleeper());
+        let pids = format!("{}\n{}\n", first.id(), other.id());
+        fs::write(group.path().join("cgroup.procs"), pids).unwrap();
+        let mut state = state(Some(name(&first)));
+        state.cgroups.v1.push(group.path().to_owned());
+        assert!(!is_init(first.id().cast_signed()));
+        signal_first(&state, Signal::KILL).unwrap();
+        for child in [&mut first, &mut other] {
+            assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        }
     }
 
     #[test]

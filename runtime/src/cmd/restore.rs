@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::io::FdFlags;
-use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+use rustix::mount::{
+    MountPropagationFlags, UnmountFlags, mount_bind_recursive, mount_change, unmount,
+};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::criu::{self, Options, option};
@@ -68,6 +70,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     if spec.process.terminal || args.console_socket.is_some() {
         return Err(criu::Error::Terminal.into());
     }
+    let descriptors = descriptors(&args.options.image_path)?;
     launch::check_privileges(&spec)?;
     if let Some(dir) = &args.options.work_path {
         criu::make_dir(dir)?;
@@ -80,7 +83,8 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let mut state = new_state(args, &spec, CgroupDirs::at(&layout, &path));
     dir.save(&state)?;
     let cgroups = Cgroups::create(&layout, &path, &spec.resources).map_err(launch::Error::from)?;
-    let pid = restore(args, global, &root, &spec, &path)?;
+    let line = command_line(args, &spec, &path, &descriptors)?;
+    let pid = restore(args, global, &root, &spec, line)?;
     state.process = ProcessName::of(pid.as_raw_nonzero().get());
     dir.save(&state)?;
     if let Some(path) = &args.pid_file {
@@ -113,38 +117,55 @@ fn restore(
     global: &Global,
     root: &Path,
     spec: &Spec,
-    cgroup: &CgroupPath,
+    mut line: Vec<OsString>,
 ) -> Result<Pid, Error> {
     let dir = root.join(&args.id);
     let (new_root, pid_file) = (dir.join("rootfs"), dir.join("restored.pid"));
-    mount_root(spec, &new_root)?;
+    let mounted = NewRoot::mount(spec, &new_root)?;
     let namespaces = open_namespaces(spec)?;
-    let line = command_line(args, spec, cgroup, &new_root, &pid_file)?;
-    let inherited = namespaces.iter();
-    let inherited = inherited.flat_map(|(fd, name)| criu::inherit_args(fd, name));
-    let line: Vec<OsString> = line.into_iter().chain(inherited).collect();
+    option(&mut line, "--root", &new_root);
+    option(&mut line, "--pidfile", &pid_file);
+    for (fd, name) in &namespaces {
+        line.extend(criu::inherit_args(fd, name));
+    }
     let log = args.options.log("restore.log");
     criu::run(global.criu(), "restore", &line, &log)?;
+    drop(mounted);
     let text = fs::read_to_string(&pid_file);
     let text = text.called(|| format!("read(\"{}\")", pid_file.display()))?;
+    fs::remove_file(&pid_file).called(|| format!("unlink(\"{}\")", pid_file.display()))?;
     let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-    Ok(pid.ok_or_else(|| Error::Refused {
+    pid.ok_or_else(|| Error::Refused {
         program: "criu",
         said: format!("it wrote no pid but {text:?}"),
-    })?)
+    })
 }
 
-/// criu wants the root file system as a mount. It is one in a namespace of this process only, so
-/// that nothing is left of it.
-fn mount_root(spec: &Spec, at: &Path) -> Result<(), Error> {
-    fs::create_dir(at).called(|| format!("mkdir(\"{}\")", at.display()))?;
-    sys::unshare_mount_namespace().called(|| "unshare(CLONE_NEWNS)")?;
-    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    mount_change("/", slave).called(|| "mount(\"/\", MS_SLAVE|MS_REC)")?;
-    let (from, to) = (spec.rootfs.display(), at.display());
-    mount_bind_recursive(&spec.rootfs, at)
-        .called(|| format!("mount(\"{from}\", \"{to}\", MS_BIND|MS_REC)"))?;
-    Ok(())
+/// The root file system as a mount, which criu wants, in a namespace of this process only. Undone
+/// when dropped: its place is in the state directory, which could not be removed otherwise.
+struct NewRoot<'a>(&'a Path);
+
+impl<'a> NewRoot<'a> {
+    fn mount(spec: &Spec, at: &'a Path) -> Result<Self, Error> {
+        fs::create_dir(at).called(|| format!("mkdir(\"{}\")", at.display()))?;
+        sys::unshare_mount_namespace().called(|| "unshare(CLONE_NEWNS)")?;
+        let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+        mount_change("/", slave).called(|| "mount(\"/\", MS_SLAVE|MS_REC)")?;
+        let (from, to) = (spec.rootfs.display(), at.display());
+        mount_bind_recursive(&spec.rootfs, at)
+            .called(|| format!("mount(\"{from}\", \"{to}\", MS_BIND|MS_REC)"))?;
+        Ok(Self(at))
+    }
+}
+
+impl Drop for NewRoot<'_> {
+    fn drop(&mut self) {
+        let undone = unmount(self.0, UnmountFlags::DETACH).and_then(|()| rustix::fs::rmdir(self.0));
+        if let Err(error) = undone {
+            let path = self.0.display();
+            tracing::warn!(%error, %path, "a mount for criu is left over");
+        }
+    }
 }
 
 /// Files of the joined namespaces that criu left alone, such that it inherits them.
@@ -163,14 +184,11 @@ fn command_line(
     args: &Args,
     spec: &Spec,
     cgroup: &CgroupPath,
-    new_root: &Path,
-    pid_file: &Path,
+    descriptors: &[String],
 ) -> Result<Vec<OsString>, Error> {
     let mut line = args.options.to_criu()?;
     line.extend(["--restore-detached".into(), "--restore-sibling".into()]);
     option(&mut line, "--log-file", "restore.log");
-    option(&mut line, "--root", new_root);
-    option(&mut line, "--pidfile", pid_file);
     option(
         &mut line,
         "--cgroup-root",
@@ -196,14 +214,18 @@ fn command_line(
         };
         option(&mut line, "--join-ns", format!("{name}:{}", path.display()));
     }
-    line.extend(criu::pipe_args(&descriptors(&args.options.image_path)?));
+    line.extend(criu::pipe_args(descriptors));
     Ok(line)
 }
 
 /// What the checkpoint says of standard input and output.
 fn descriptors(image: &Path) -> Result<Vec<String>, Error> {
     let path = image.join(criu::DESCRIPTORS);
-    let text = fs::read(&path).called(|| format!("read(\"{}\")", path.display()))?;
+    let text = fs::read(&path).called(|| format!("read(\"{}\")", path.display()));
+    let text = text.map_err(|source| criu::Error::NoCheckpoint {
+        dir: image.to_owned(),
+        source,
+    })?;
     Ok(serde_json::from_slice(&text)?)
 }
 
@@ -253,15 +275,14 @@ mod tests {
         let line = ["restore", &image_path, "--lsm-profile=apparmor:p", "a"];
         let args = Line::parse_from(line).args;
         let cgroup = CgroupPath::default_for(&args.id);
-        let (root, pid) = (Path::new("/r/a/rootfs"), Path::new("/r/a/restored.pid"));
-        let line = command_line(&args, &spec(), &cgroup, root, pid).unwrap();
+        let descriptors = descriptors(image.path()).unwrap();
+        let line = command_line(&args, &spec(), &cgroup, &descriptors).unwrap();
         let line: Vec<_> = line.iter().map(|arg| arg.to_str().unwrap()).collect();
         assert_eq!(
             line.join(" "),
             format!(
                 "--images-dir {path} -v4 --manage-cgroups=soft --restore-detached \
-                 --restore-sibling --log-file restore.log --root /r/a/rootfs \
-                 --pidfile /r/a/restored.pid --cgroup-root /reeve/a \
+                 --restore-sibling --log-file restore.log --cgroup-root /reeve/a \
                  --lsm-profile apparmor:p --external mnt[/data]:/srv/a b \
                  --external mnt[/proc/kcore]:/dev/null --external mnt[/proc/acpi]:/dev/null \
                  --inherit-fd fd[1]:pipe:[7] --inherit-fd fd[2]:pipe:[8]"
