@@ -1,7 +1,7 @@
 //! What container engines look for in the output of a runtime: texts that must stay as they are.
 //!
-//! - `does not exist`: the container is gone already. containerd's shim (`pkg/process`, for kill and
-//!   delete), Podman (`UpdateContainerStatus`).
+//! - `does not exist`: the container is gone already. containerd's shim (`pkg/process`, for kill
+//!   and delete), Podman (`UpdateContainerStatus`).
 //! - `container not running`, and `no such process` in any case of letters: the process has ended
 //!   already. containerd's shim (`checkKillError`).
 //! - `no such file or directory`, `executable file not found`: exit status 127. Podman
