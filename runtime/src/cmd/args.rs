@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Arg, Command, CommandFactory as _, Parser as _};
+use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::log::{self, Format, Log};
 use super::{Cli, command};
@@ -21,13 +21,18 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
     } else {
         args
     };
-    Cli::try_parse_from(&args).map_err(|error| {
+    let mut model = Cli::command();
+    let parsed = model.try_get_matches_from_mut(&args);
+    // Clearing its many strings away would take longer than many a command.
+    std::mem::forget(model);
+    let parsed = parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| {
         let mut command = command();
-        let error = command
-            .try_get_matches_from_mut(&args)
-            .err()
-            .unwrap_or(error);
-        explain(&error, &mut command, &args)
+        let again = match error.kind() {
+            ErrorKind::DisplayVersion => None,
+            _ => command.try_get_matches_from_mut(&args).err(),
+        };
+        explain(&again.unwrap_or(error), &mut command, &args)
     })
 }
 
@@ -53,8 +58,10 @@ fn explain(error: &clap::Error, command: &mut Command, args: &[OsString]) -> Exi
             }
             let text = error.render().to_string();
             let text = text.trim_end();
-            let first = text.lines().next().unwrap_or_default();
-            log::error(text, first.strip_prefix("error: ").unwrap_or(first));
+            let what = text.lines().take_while(|line| !line.is_empty());
+            let what: Vec<&str> = what.map(str::trim).collect();
+            let line = what.join(" ");
+            log::error(text, line.strip_prefix("error: ").unwrap_or(&line));
             // Not the 2 of clap: other runtimes answer 1.
             ExitCode::FAILURE
         }
