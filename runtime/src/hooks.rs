@@ -115,7 +115,7 @@ pub(crate) fn run_and_warn(
 ) {
     for (at, hook) in hooks.iter().enumerate() {
         if let Err(error) = run(hook, state, place) {
-            let (path, error) = (hook.path.display(), crate::report::chain(&error));
+            let (path, error) = (hook.path.display(), crate::report::in_a_line(&error));
             tracing::warn!(hook = format!("hooks.{kind}[{at}]"), %path, error, "a hook failed");
         }
     }

@@ -5,18 +5,11 @@ use std::fmt::Write;
 
 /// The text of an error: `error:`, a `caused by:` for each cause, `help:` if there is a remedy.
 pub fn text(error: &dyn Error, help: Option<&str>) -> String {
-    let mut text = format!("error: {error}\n");
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        // A transparent wrapper says what its cause says.
-        if message != said {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "caused by: {message}");
-        }
-        said = message;
-        cause = error.source();
+    let mut messages = chain(error).into_iter();
+    let mut text = format!("error: {}\n", messages.next().unwrap_or_default());
+    for message in messages {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "caused by: {message}");
     }
     if let Some(help) = help {
         let _ = writeln!(text, "help: {help}");
@@ -24,19 +17,31 @@ pub fn text(error: &dyn Error, help: Option<&str>) -> String {
     text
 }
 
+/// The same in one line, for logs.
+pub fn line(error: &dyn Error, help: Option<&str>) -> String {
+    let line = in_a_line(error);
+    match help {
+        Some(help) => format!("{line} (help: {help})"),
+        None => line,
+    }
+}
+
 /// The error and its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+pub fn in_a_line(error: &dyn Error) -> String {
+    chain(error).join(": ")
+}
+
+/// What an error and its causes say. A transparent wrapper says what its cause says: once is
+/// enough.
+fn chain(error: &dyn Error) -> Vec<String> {
+    let mut messages = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.ends_with(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
+        messages.push(error.to_string());
         cause = error.source();
     }
-    text
+    messages.dedup();
+    messages
 }
 
 #[cfg(test)]
@@ -59,6 +64,11 @@ mod tests {
             "error: the container could not be set up: execute\n\
              caused by: execve(\"nope\") = ENOENT (no such file or directory)\n\
              help: `process.args[0]` must be in the root file system, and so must its interpreter\n"
+        );
+        assert_eq!(
+            line(&error, Some("look")),
+            "the container could not be set up: execute: \
+             execve(\"nope\") = ENOENT (no such file or directory) (help: look)"
         );
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupDirs;
 use crate::failure::Failure;
-use crate::spec::ContainerId;
+use crate::spec::{self, ContainerId, Spec};
 
 /// Version of the file's format. Files of an older version are read, those of a newer one are not.
 pub const VERSION: u32 = 2;
@@ -56,6 +56,9 @@ pub struct State {
     /// User id of whoever created it.
     #[serde(default)]
     pub owner: u32,
+    /// Whether its processes were made from a checkpoint: none of them executed.
+    #[serde(default)]
+    pub restored: bool,
     /// When it was created, in milliseconds since 1970.
     pub created_ms: u64,
     /// Its cgroups.
@@ -156,6 +159,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Its configuration.
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
     /// Not a state file of this version.
     #[error("`{path}` cannot be understood")]
     Malformed {
@@ -173,10 +179,10 @@ pub enum Error {
         found: u32,
     },
     /// The id is taken by a container that lives, or that is being made.
-    #[error("container `{0}` exists already")]
+    #[error("container `{0}` already exists")]
     Exists(ContainerId),
     /// The id is taken by what is left of a container.
-    #[error("container `{0}` has stopped but was not deleted")]
+    #[error("container `{0}` already exists: it has stopped, but was not deleted")]
     Stale(ContainerId),
     /// No such container.
     #[error("container `{0}` does not exist")]
@@ -350,7 +356,7 @@ impl State {
         let at_work = self.creator.is_some_and(ProcessName::runs);
         let stat = self.process.and_then(ProcessName::stat);
         match stat {
-            Some(stat) if stat.executed => Status::Running,
+            Some(stat) if stat.executed || self.restored => Status::Running,
             Some(_) if !at_work => Status::Created,
             Some(_) => Status::Creating,
             None if self.process.is_none() && at_work => Status::Creating,
@@ -359,9 +365,10 @@ impl State {
     }
 
     /// The configuration that it was created with.
-    pub fn config(&self, root: &Path) -> Result<Vec<u8>, Error> {
+    pub fn spec(&self, root: &Path) -> Result<Spec, Error> {
         let path = root.join(&self.id).join(CONFIG);
-        fs::read(&path).map_err(|error| Error::io("read", &path, error))
+        let text = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+        Ok(Spec::parse(&text, &path, &self.bundle)?)
     }
 
     /// Its directory.
@@ -432,6 +439,7 @@ mod tests {
             oci_version: "1.2.0".to_owned(),
             annotations: BTreeMap::new(),
             owner: 0,
+            restored: false,
             created_ms: now_ms(),
             cgroups: CgroupDirs::default(),
             policy: None,

@@ -117,7 +117,7 @@ impl From<StepError> for Cause {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Call(failure) => Self::Call(failure),
-            StepError::Hook(failed) => Self::Hook(report::chain(&failed)),
+            StepError::Hook(failed) => Self::Hook(report::in_a_line(&failed)),
         }
     }
 }

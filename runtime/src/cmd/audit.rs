@@ -16,12 +16,17 @@ use crate::audit::{self, Record};
 /// log.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Shows what containers were refused, or, in audit mode, would have been.
+/// Show what containers were refused, or, in audit mode, would have been
 ///
 /// Each entry names the action, the object with its path on the host, the line of the policy that
 /// decided, and the line that would allow it. Entries are kept in the state directory across
 /// containers.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve audit web                       # what was refused to it
+  reeve audit --follow                  # of all containers, as it happens
+  reeve audit --json web | jq -r .allow # the lines that would allow it")]
 pub struct Args {
     /// Only this container's entries
     id: Option<String>,

@@ -9,6 +9,11 @@ use crate::launch::seal;
 
 /// Create a container from an OCI bundle; its entry process waits for `reeve start`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve create -b web web                         # then `reeve start web`
+  reeve create -b web -p web.yaml web             # under a policy
+  reeve create -b web --console-socket s web      # with a terminal for who listens at s")]
 pub struct Args {
     #[command(flatten)]
     make: MakeArgs,

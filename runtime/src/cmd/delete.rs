@@ -10,11 +10,15 @@ use super::Error;
 use crate::audit;
 use crate::hooks::{self, HookState, Place};
 use crate::launch::withdraw;
-use crate::spec::{ContainerId, Hook, Spec};
+use crate::spec::{ContainerId, Hook};
 use crate::state::{self, State, Status};
 
 /// Remove a container that has ended, or was created and not started
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve delete web
+  reeve delete --force web              # kills what runs in it first")]
 pub struct Args {
     /// Kill it first if it runs
     #[arg(short, long)]
@@ -68,10 +72,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
 }
 
 fn poststop_hooks(state: &State, root: &Path) -> Vec<Hook> {
-    let spec = state.config(root).ok().and_then(|config| {
-        let path = state.bundle.join("config.json");
-        Spec::parse(&config, &path, &state.bundle).ok()
-    });
+    let spec = state.spec(root);
     spec.map(|spec| spec.hooks.poststop).unwrap_or_default()
 }
 

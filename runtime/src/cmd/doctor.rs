@@ -11,11 +11,15 @@ use serde::Serialize;
 
 use super::say;
 
-/// Tests this host: prints each finding with its remedy.
+/// Find out whether this host can enforce policies, and how to make it
 ///
 /// The last finding is a trial: Reeve's programs are loaded, a process is put under a policy, and a
 /// refusal is seen to happen. Exits with 1 if a policy could not be enforced here.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve doctor                          # findings, each with its remedy
+  reeve doctor --quiet && echo ready    # for scripts")]
 pub struct Args {
     /// One JSON object with all findings
     #[arg(long)]

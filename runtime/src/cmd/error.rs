@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use policy::Diagnostics;
 
+use super::{criu, kill};
 use crate::{failure, launch, report, spec, state};
 
 /// What went wrong.
@@ -26,6 +27,31 @@ pub enum Error {
     /// The programs.
     #[error(transparent)]
     Enforce(#[from] ebpf_loader::Error),
+    /// A signal that could not be sent.
+    #[error(transparent)]
+    Kill(#[from] kill::Error),
+    /// A checkpoint.
+    #[error(transparent)]
+    Criu(#[from] criu::Error),
+    /// A file that must not be overwritten.
+    #[error("`{0}` already exists")]
+    InTheWay(PathBuf),
+    /// Another program.
+    #[error("`{program}` cannot be run")]
+    Program {
+        /// Its name.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another program did not do what it was asked for; it has said why.
+    #[error("`{program}` failed: {said}")]
+    Refused {
+        /// Its name.
+        program: &'static str,
+        /// What it printed.
+        said: String,
+    },
     /// A policy, as its author sees it.
     #[error("{0}")]
     Policy(Diagnostics),
@@ -84,6 +110,13 @@ impl Error {
                 known.and_then(ebpf_loader::Error::help)
             }
             Self::Exec(error) => error.help(),
+            Self::Kill(error) => error.help(),
+            Self::Criu(error) => error.help(),
+            Self::InTheWay(_) => Some("remove it first, or choose another directory".to_owned()),
+            Self::Program { program, .. } => Some(format!(
+                "install the program that provides `{}`",
+                program.display()
+            )),
             Self::NoConsoleSocket => {
                 Some("give `--console-socket`, or set `process.terminal` to false".to_owned())
             }
@@ -93,6 +126,7 @@ impl Error {
             Self::NotOpen(_)
             | Self::Nul(_)
             | Self::Call(_)
+            | Self::Refused { .. }
             | Self::Policy(_)
             | Self::File { .. }
             | Self::Json(_)
@@ -105,6 +139,14 @@ impl Error {
         match self {
             Self::Policy(found) | Self::Launch(launch::Error::Policy(found)) => found.to_string(),
             _ => report::text(self, self.help().as_deref()),
+        }
+    }
+
+    /// The error in one line, as engines read it from the file of `--log`.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Policy(found) | Self::Launch(launch::Error::Policy(found)) => found.to_string(),
+            _ => report::line(self, self.help().as_deref()),
         }
     }
 

@@ -21,6 +21,12 @@ use crate::state::{State, Status};
 /// options say otherwise, and the same policy in any case. The exit status is that of the process,
 /// or 255 if it could not be run.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve exec web ps
+  reeve exec -t web sh                            # with a terminal
+  reeve exec -u 1000:1000 -e COLOUR=blue web env
+  reeve exec --process process.json web")]
 pub struct Args {
     /// File with the process as in `config.json`, instead of a program and its options
     #[arg(short, long, value_name = "FILE")]
@@ -94,8 +100,7 @@ fn exec(args: Args, root: &Path) -> Result<ExitCode, Error> {
         let id = args.id;
         return Err(LaunchError::NotRunning { id, status }.into());
     }
-    let config = state.config(root)?;
-    let spec = Spec::parse(&config, &state.bundle.join("config.json"), &state.bundle)?;
+    let spec = state.spec(root)?;
     let (detach, pid_file) = (args.detach, args.pid_file.clone());
     let (console_socket, cgroup) = (args.console_socket.clone(), args.cgroup.clone());
     let options = Options {

@@ -3,59 +3,89 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::json;
-
-use super::Error;
-use super::say;
+use super::ps::Format;
+use super::state::{Record, Users};
+use super::table::aligned;
+use super::{Error, say};
 use crate::state::State;
 
 /// List containers
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve list                            # a table
+  reeve list --format json              # with everything that `reeve state` shows
+  reeve list --quiet                    # names only
+  reeve list -q | xargs -n1 reeve delete --force")]
 pub struct Args {
-    /// Print JSON
-    #[arg(long)]
+    /// Form of the output
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+    /// Print names only
+    #[arg(short, long)]
+    quiet: bool,
+    /// The same as `--format json`
+    #[arg(long, conflicts_with = "format")]
     json: bool,
 }
 
 pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     let states = State::list(root)?;
-    if args.json {
-        let all = states.iter().map(|state| {
-            json!({
-                "id": state.id,
-                "pid": running_pid(state).unwrap_or(0),
-                "status": state.status().word(),
-                "bundle": state.bundle,
-                "policy": policy_name(state),
-            })
-        });
-        let all: Vec<_> = all.collect();
-        say(serde_json::to_string_pretty(&all)?)?;
+    if args.quiet {
+        for state in &states {
+            say(&state.id)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    let width = states.iter().map(|state| state.id.as_str().len()).max();
-    let width = width.unwrap_or_default().max(2);
-    let (id, pid, status, policy) = ("ID", "PID", "STATUS", "POLICY");
-    say(format_args!(
-        "{id:width$}  {pid:>8}  {status:8}  {policy:20}  BUNDLE"
-    ))?;
-    for state in &states {
-        let pid = running_pid(state).map_or("-".to_owned(), |pid| pid.to_string());
-        let (status, policy) = (state.status().word(), policy_name(state).unwrap_or("-"));
-        let (id, bundle) = (state.id.as_str(), state.bundle.display());
-        say(format_args!(
-            "{id:width$}  {pid:>8}  {status:8}  {policy:20}  {bundle}"
-        ))?;
+    let users = Users::read();
+    let records: Vec<Record> = states
+        .iter()
+        .map(|state| Record::of(state, &users))
+        .collect();
+    if args.json || args.format == Format::Json {
+        say(serde_json::to_string_pretty(&records)?)?;
+    } else {
+        say(table(&records))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn running_pid(state: &State) -> Option<i32> {
-    let process = state.process.filter(|process| process.runs());
-    process.map(|process| process.pid)
+/// The columns of other runtimes, and after them the policy.
+fn table(records: &[Record]) -> String {
+    let heading = [
+        "ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER", "POLICY",
+    ];
+    let rows = records.iter().map(|record| {
+        [
+            record.id.clone(),
+            record.pid.to_string(),
+            record.status.to_owned(),
+            record.bundle.display().to_string(),
+            record.created.clone(),
+            record.owner.clone(),
+            record.policy.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    });
+    let rows: Vec<_> = [heading.map(str::to_owned)]
+        .into_iter()
+        .chain(rows)
+        .collect();
+    aligned(&rows)
 }
 
-fn policy_name(state: &State) -> Option<&str> {
-    let policy = state.policy.as_ref();
-    policy.map(|policy| policy.compiled.name.as_str())
+#[cfg(test)]
+mod tests {
+    use super::super::state::tests::record;
+    use super::*;
+
+    #[test]
+    fn columns() {
+        let mut other = record();
+        other.id = "b".to_owned();
+        other.pid = 0;
+        other.status = "stopped";
+        other.policy = None;
+        let text = table(&[record(), other]) + "\n" + &table(&[]) + "\n";
+        assert_eq!(text, include_str!("golden/list.txt"));
+    }
 }

@@ -1,41 +1,72 @@
 //! The command line: one module a sub-command, each a struct of arguments and a thin `run`.
+//!
+//! Names, options, output and exit statuses are those of runc wherever it has them, so that an
+//! engine or a script that knows runc needs no change. Exit status 1 is every failure of `reeve`
+//! itself, wrong usage too; `run` and `exec` pass on that of the process.
 
+mod args;
 pub mod audit;
+pub mod checkpoint;
 pub mod create;
+mod criu;
 pub mod delete;
 pub mod doctor;
+#[cfg(doc)]
+mod engines;
+#[cfg(test)]
+mod engines;
 mod error;
 pub mod exec;
+pub mod features;
+mod global;
+mod help;
+pub mod kill;
 pub mod list;
+mod log;
 mod make;
 pub mod policy;
+pub mod ps;
+pub mod restore;
 pub mod run;
+mod signal;
+pub mod spec;
 pub mod start;
 pub mod state;
+mod table;
+mod time;
 
 pub use error::Error;
+pub use global::{Global, Rootless};
+pub use help::command;
+pub use log::Format;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::filter::LevelFilter;
 
-use crate::state::DEFAULT_ROOT;
+/// Newest version of the OCI runtime specification that is followed.
+pub const OCI_VERSION: &str = "1.2.0";
+
+/// Commit that this program was built from, where the build said so.
+const COMMIT: &str = match option_env!("REEVE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// An OCI runtime for partially privileged containers: the kernel lets through only the host
 /// actions that a policy names
 #[derive(Debug, Parser)]
-#[command(name = "reeve", version, max_term_width = 100)]
+#[command(name = "reeve", version = version(), disable_version_flag = true)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
 pub struct Cli {
-    /// Directory of the containers' state
-    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_ROOT)]
-    root: PathBuf,
-    /// Say on standard error what is done
-    #[arg(long, global = true)]
-    debug: bool,
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    global: Global,
+    /// Print the version
+    #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,20 +77,43 @@ enum Command {
     Exec(exec::Args),
     State(state::Args),
     List(list::Args),
+    Kill(kill::Args),
+    Ps(ps::Args),
     Delete(delete::Args),
+    Checkpoint(checkpoint::Args),
+    Restore(restore::Args),
+    Spec(spec::Args),
+    Features(features::Args),
     Doctor(doctor::Args),
     Audit(audit::Args),
     Policy(policy::Args),
+    Help(help::Args),
+}
+
+/// Runs the command that the process was started with; errors are told, and only their exit status
+/// is left.
+pub fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    cli.run().unwrap_or_else(|error| {
+        log::error(&error.report(), &error.line());
+        error.code()
+    })
 }
 
 impl Cli {
-    /// Carries the command out.
-    ///
-    /// # Errors
-    /// What kept it from being done; [`Error::help`] has the remedy.
-    pub fn run(self) -> Result<ExitCode, Error> {
-        log_to_stderr(self.debug);
-        let root = std::path::absolute(&self.root).unwrap_or(self.root);
+    fn run(self) -> Result<ExitCode, Error> {
+        let global = &self.global;
+        let log = log::Log::open(global.log.as_deref(), global.log_format, global.debug);
+        let log = log.map_err(|source| Error::File {
+            operation: "open",
+            path: global.log.clone().unwrap_or_default(),
+            source,
+        })?;
+        log.install();
+        let root = global.root();
         match self.command {
             Command::Create(args) => create::run(args, &root),
             Command::Start(args) => start::run(&args, &root),
@@ -67,26 +121,28 @@ impl Cli {
             Command::Exec(args) => exec::run(args, &root),
             Command::State(args) => state::run(&args, &root),
             Command::List(args) => list::run(&args, &root),
+            Command::Kill(args) => kill::run(&args, &root),
+            Command::Ps(args) => ps::run(&args, &root),
             Command::Delete(args) => delete::run(&args, &root),
+            Command::Checkpoint(args) => checkpoint::run(&args, global),
+            Command::Restore(args) => restore::run(&args, global),
+            Command::Spec(args) => spec::run(&args),
+            Command::Features(args) => features::run(&args),
             Command::Doctor(args) => Ok(doctor::run(&args)?),
             Command::Audit(args) => Ok(audit::run(&args, &root)?),
             Command::Policy(args) => Ok(policy::run(&args, &root)?),
+            Command::Help(args) => help::run(&args),
         }
     }
 }
 
-fn log_to_stderr(debug: bool) {
-    let level = if debug {
-        LevelFilter::DEBUG
-    } else {
-        LevelFilter::WARN
-    };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level)
-        .with_target(debug)
-        .without_time()
-        .init();
+/// What `--version` prints after the name: see `engines` for who parses it.
+fn version() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let version = env!("CARGO_PKG_VERSION");
+        format!("version {version}\ncommit: {COMMIT}\nspec: {OCI_VERSION}")
+    })
 }
 
 /// Prints a line of output. A reader that has gone (`reeve list | head`) is no failure.

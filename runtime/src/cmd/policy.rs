@@ -14,8 +14,13 @@ use super::say;
 use crate::failure::{Called, Failure};
 use crate::resolve;
 
-/// Checks policies and explains what they allow.
+/// Check policies and explain what they allow
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve policy check web.yaml
+  reeve policy explain web.yaml --action 'write /etc/shadow'
+  reeve policy schema > reeve.schema.json")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

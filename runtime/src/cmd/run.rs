@@ -13,6 +13,11 @@ use crate::timings;
 /// The exit status is that of the entry process, or 128 plus the number of the signal that ended
 /// it; 1 if the container could not be started.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve run -b web web                  # without a policy, as any runtime would
+  reeve run -b web -p web.yaml web      # under a policy
+  reeve run -b web --dry-run web        # what would be done, step by step")]
 pub struct Args {
     #[command(flatten)]
     make: MakeArgs,

@@ -9,6 +9,9 @@ use crate::spec::ContainerId;
 
 /// Start the entry process of a container that `reeve create` made
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  reeve start web")]
 pub struct Args {
     /// Name of the container
     #[arg(value_name = "ID")]

@@ -48,7 +48,7 @@ use crate::failure::Called;
 use crate::hooks::{self, HookState, Place};
 use crate::lsm::Lsms;
 use crate::plan::{LaunchPlan, Step};
-use crate::spec::Spec;
+use crate::spec::{NamespaceKind, Spec};
 use crate::state::{self, ProcessName, State, StateDir};
 use crate::sys;
 use crate::timings;
@@ -128,14 +128,14 @@ pub struct Running {
 /// Refuses what `reeve` itself has not the privileges for. In a user namespace of its own a
 /// container has every capability over what is its own, whoever made it.
 pub fn check_privileges(spec: &Spec) -> Result<(), Error> {
-    if spec.namespaces.private(crate::spec::NamespaceKind::User) {
+    spec.labels.refuse_inactive(Lsms::detect())?;
+    if spec.namespaces.private(NamespaceKind::User) {
         return Ok(());
     }
     let held = rustix::thread::capabilities(None).called(|| "capget()")?;
     if !held.effective.contains(CapabilitySet::SYS_ADMIN) {
         return Err(Error::Unprivileged);
     }
-    spec.labels.refuse_inactive(Lsms::detect())?;
     let held = held.permitted;
     Ok(spec.process.capabilities.refuse_beyond(held)?)
 }
@@ -170,6 +170,7 @@ impl Prepared {
             oci_version: plan.oci_version.clone(),
             annotations: plan.annotations.clone(),
             owner: rustix::process::getuid().as_raw(),
+            restored: false,
             created_ms: state::now_ms(),
             cgroups: CgroupDirs::at(&cgroups, &plan.cgroup),
             policy: None,

@@ -11,7 +11,7 @@ use super::conversation::{listen, tell_agent};
 use super::{Confinement, Error, NoPolicyAsked};
 use crate::channel::{Message, ParentEnd};
 use crate::hooks::{self, HookState, Place};
-use crate::spec::{ContainerId, Spec};
+use crate::spec::ContainerId;
 use crate::state::{State, Status};
 
 /// Starts a container, and runs its `poststart` hooks.
@@ -33,8 +33,7 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
     let Some(pidfd) = process.open()? else {
         return refuse(Status::Stopped);
     };
-    let config = state.config(root)?;
-    let spec = Spec::parse(&config, &state.bundle.join("config.json"), &state.bundle)?;
+    let spec = state.spec(root)?;
     let confinement = confinement(&state, pidfd.as_fd())?;
     let dir = state.open_dir(root)?;
     let channel = match ParentEnd::connect(dir.as_fd()) {

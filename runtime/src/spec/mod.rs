@@ -25,7 +25,7 @@ pub use hooks::{Hook, Hooks};
 pub use id::ContainerId;
 pub use labels::Labels;
 pub use linux::{CgroupPath, Device, DeviceKind, Propagation};
-pub use mount::{Mount, MountAttrs, MountKind, attr};
+pub use mount::{Mount, MountAttrs, MountKind, attr, known_mount_options};
 pub use namespaces::{IdMapping, Namespace, NamespaceKind, Namespaces, TimeOffset};
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
 pub use resources::Resources;

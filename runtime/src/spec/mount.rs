@@ -130,6 +130,15 @@ const SUPER_FLAGS: &[&str] = &[
 /// Options that other runtimes know and this one does not.
 const UNSUPPORTED: &[&str] = &["remount", "tmpcopyup", "idmap", "ridmap", "copy-symlink"];
 
+/// Names of all options in the tables above, those with an `r` before them too.
+pub fn known_mount_options() -> impl Iterator<Item = String> {
+    let both = |name: &str| [name.to_owned(), format!("r{name}")];
+    let attrs = ATTR_OPTIONS.iter().flat_map(move |(name, ..)| both(name));
+    let propagation = PROPAGATION.iter().flat_map(move |(name, _)| both(name));
+    let flags = SUPER_FLAGS.iter().map(|name| (*name).to_owned());
+    attrs.chain(propagation).chain(flags)
+}
+
 pub(super) fn check_all(raw: &[RawMount], bundle: &Path) -> Result<Vec<Mount>, Error> {
     raw.iter()
         .enumerate()

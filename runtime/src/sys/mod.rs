@@ -2,6 +2,7 @@
 
 mod attributes;
 mod mount;
+mod pidfd;
 mod process;
 mod seccomp;
 mod signals;
@@ -11,9 +12,11 @@ pub(crate) use attributes::{
     SchedAttr, ioprio_set, personality, sched_setaffinity, sched_setattr, set_mempolicy,
 };
 pub(crate) use mount::{MountAttr, mount_setattr};
+pub(crate) use pidfd::pidfd_send_signal;
 pub(crate) use process::{
     CLONE_PARENT, Cloned, ExecImage, clone3, close_range_cloexec, exec_file, exit_now, is_open,
-    join_session_keyring, unshare_cgroup_namespace, unshare_time_namespace,
+    join_session_keyring, unshare_cgroup_namespace, unshare_mount_namespace,
+    unshare_time_namespace,
 };
 pub(crate) use seccomp::install_filter;
 pub(crate) use signals::{block_all_signals, read_signal, reset_signals, signalfd_all};

@@ -188,6 +188,14 @@ pub(crate) fn is_open(number: i32) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
 
+/// Moves this process into a new mount namespace, a copy of the one it was in.
+pub(crate) fn unshare_mount_namespace() -> Result<(), Errno> {
+    // SAFETY: the call takes an integer, and this flag changes nothing of memory, descriptors or
+    // threads.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    check(libc::c_long::from(result)).map(|_| ())
+}
+
 /// Marks every descriptor from `first` on close-on-exec.
 pub(crate) fn close_range_cloexec(first: u32) -> Result<(), Errno> {
     // SAFETY: the call takes three integers; with `CLOSE_RANGE_CLOEXEC` it closes nothing now.

@@ -1,8 +1,10 @@
 //! `cargo xtask docs`: reference pages that are made from code.
 
+mod command_line;
 mod hooks;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,6 +17,9 @@ pub(crate) struct Args {
     /// Write nothing; fail if a page is not up to date.
     #[arg(long)]
     check: bool,
+    /// Write manual pages and completions of `reeve` there, laid out as below `/usr/share`.
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
+    share: Option<PathBuf>,
 }
 
 /// A page of documentation with one source of truth in code.
@@ -26,15 +31,25 @@ struct Page {
 }
 
 /// Every page.
-const PAGES: &[Page] = &[Page {
-    path: "docs/reference/hooks.md",
-    text: hooks::page,
-}];
+const PAGES: &[Page] = &[
+    Page {
+        path: "docs/reference/hooks.md",
+        text: hooks::page,
+    },
+    Page {
+        path: "docs/reference/cli.md",
+        text: command_line::page,
+    },
+];
 
 /// Runs the task.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.check {
         check()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(dir) = &args.share {
+        command_line::share(dir)?;
         return Ok(ExitCode::SUCCESS);
     }
     for page in stale()? {
