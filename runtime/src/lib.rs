@@ -13,6 +13,8 @@
 //! - [`resolve`]: a policy's paths, looked up on the host
 //! - [`launch`]: from plan to running process, as a chain of types
 //! - `child`: the container's first process, before it executes
+//! - `outside`: what of its mounts only the host can open; `net_device` (over `netlink`) and
+//!   [`rdt`]: what its parent gives it besides
 //! - [`audit`]: what the kernel refused
 //! - [`cmd`]: the command line; [`report`] and [`failure`]: errors
 //!
@@ -26,7 +28,11 @@ pub mod cmd;
 pub mod failure;
 pub mod launch;
 pub mod mountinfo;
+mod net_device;
+mod netlink;
+mod outside;
 pub mod plan;
+pub mod rdt;
 pub mod report;
 pub mod resolve;
 pub mod spec;

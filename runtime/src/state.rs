@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupDirs;
+use crate::rdt::Groups;
 use crate::spec::ContainerId;
 
 /// Version of the file's format; another one is not read.
@@ -40,6 +41,9 @@ pub struct State {
     pub created_ms: u64,
     /// Its cgroups.
     pub cgroups: CgroupDirs,
+    /// Its groups in resctrl, if it has some.
+    #[serde(default)]
+    pub rdt: Option<Groups>,
     /// Its policy, if it has one.
     pub policy: Option<PolicyState>,
 }
@@ -334,6 +338,7 @@ mod tests {
             bundle: "/b".into(),
             created_ms: now_ms(),
             cgroups: CgroupDirs::default(),
+            rdt: None,
             policy: None,
         }
     }

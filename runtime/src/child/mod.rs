@@ -11,6 +11,7 @@
 mod device;
 mod identity;
 mod mount;
+mod procfs;
 mod rooted;
 mod terminal;
 
@@ -30,9 +31,13 @@ use rustix::thread::{
 
 use crate::channel::ChildEnd;
 use crate::failure::{Called, Failure};
+use crate::outside::Outside;
 use crate::plan::{LaunchPlan, Step};
 use crate::spec::{NamespaceKind, Resource, Rlimit};
 use crate::sys;
+use mount::Mounts;
+pub(crate) use mount::{clone_tree, map_ids};
+use procfs::Procfs;
 use rooted::Root;
 
 /// Searched for the entry process if its environment has no `PATH`.
@@ -42,12 +47,14 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const FAILED: i32 = 1;
 
 /// What the process is born with besides its plan.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Birth {
     /// Columns and rows of its terminal.
     pub(crate) size: Option<(u16, u16)>,
     /// Device and inode of the root file system: what the policy calls the container's own.
     pub(crate) rootfs: (u64, u64),
+    /// What was opened for its mounts.
+    pub(crate) outside: Outside,
 }
 
 /// Device and inode of a directory.
@@ -66,7 +73,10 @@ pub(crate) fn run(plan: &LaunchPlan, channel: ChildEnd, birth: Birth) -> ! {
         let mut child = Child {
             plan,
             channel: &channel,
-            birth,
+            size: birth.size,
+            rootfs: birth.rootfs,
+            mounts: Mounts::new(birth.outside),
+            procfs: None,
             // Modes are given in full; the entry process gets the inherited mask back.
             umask: umask(Mode::empty()),
             root: None,
@@ -85,47 +95,58 @@ pub(crate) fn run(plan: &LaunchPlan, channel: ChildEnd, birth: Birth) -> ! {
 struct Child<'a> {
     plan: &'a LaunchPlan,
     channel: &'a ChildEnd,
-    birth: Birth,
+    size: Option<(u16, u16)>,
+    rootfs: (u64, u64),
+    mounts: Mounts,
+    procfs: Option<Procfs>,
     umask: Mode,
     root: Option<Root>,
     console: Option<OwnedFd>,
 }
 
 impl Child<'_> {
-    fn root(&self) -> Result<&Root, Failure> {
-        let missing = || Failure::new("open(root file system)", Errno::BADF);
-        self.root.as_ref().ok_or_else(missing)
-    }
-
     fn step(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::JoinNamespace { kind, path } => join(*kind, path),
             Step::BecomeRoot => become_root(),
             Step::NewCgroupNamespace => new_cgroup_namespace(),
-            Step::StopPropagation(kind) => mount::stop_propagation(*kind),
+            Step::StopPropagation(propagation) => self.mounts.stop_propagation(*propagation),
             Step::MountRootfs => {
-                self.root = Some(mount::rootfs(&self.plan.rootfs, self.birth.rootfs)?);
+                self.root = Some(self.mounts.rootfs(&self.plan.rootfs, self.rootfs)?);
                 Ok(())
             }
-            Step::Mount(mount) => mount::mount(self.root()?, mount),
-            Step::MountCgroups {
-                target,
-                attrs,
-                mounts,
-            } => mount::cgroups(self.root()?, target, *attrs, mounts),
-            Step::MakeDevice(device) => device::make(self.root()?, device),
-            Step::Symlink(link) => device::link(self.root()?, link),
+            Step::Sysctl { path, value } => {
+                let procfs = match self.procfs.take() {
+                    Some(procfs) => procfs,
+                    None => Procfs::open()?,
+                };
+                self.procfs.insert(procfs).sysctl(path, value)
+            }
+            Step::RootPropagation(propagation) => mount::propagate(*propagation),
+            _ => self.root_step(step),
+        }
+    }
+
+    fn root_step(&mut self, step: &Step) -> Result<(), Failure> {
+        let root = self.root.as_ref();
+        let root = || root.ok_or_else(|| Failure::new("open(root file system)", Errno::BADF));
+        match step {
+            Step::Mount(mount) => self.mounts.mount(root()?, mount),
+            Step::MountCgroups { mount, hierarchies } => {
+                mount::cgroups(root()?, mount, hierarchies)
+            }
+            Step::MakeDevices { devices, bind } => device::make_all(root()?, devices, *bind),
+            Step::MakeLinks(links) => device::link_all(root()?, links),
             Step::OpenTerminal { uid } => {
-                let console = terminal::open(self.root()?, self.channel, self.birth.size, *uid)?;
-                self.console = Some(console);
+                self.console = Some(terminal::open(root()?, self.channel, self.size, *uid)?);
                 Ok(())
             }
-            Step::Mask(path) => mount::mask(self.root()?, path),
-            Step::Readonly(path) => mount::readonly(self.root()?, path),
-            Step::Sysctl { name, value } => mount::sysctl(name, value),
-            Step::MakeWorkingDirectory(path) => self.root()?.make_dir(path).map(|_| ()),
-            Step::ReadonlyRootfs => mount::readonly_root(self.root()?),
-            Step::PivotRoot => mount::pivot(self.root()?),
+            Step::Mask(path) => self.mounts.mask(root()?, path),
+            Step::Readonly(path) => mount::readonly(root()?, path),
+            Step::MakeWorkingDirectory(path) => root()?.make_dir(path).map(|_| ()),
+            Step::ReadonlyMounts => self.mounts.finish(),
+            Step::ReadonlyRootfs => mount::readonly_root(root()?),
+            Step::PivotRoot => mount::pivot(root()?),
             _ => self.process_step(step),
         }
     }

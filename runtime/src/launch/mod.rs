@@ -25,7 +25,7 @@ pub use exit::Exit;
 pub use seal::seal;
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::thread::CapabilitySet;
@@ -34,7 +34,9 @@ use crate::cgroup::{self, CgroupDirs, Cgroups, Layout};
 use crate::channel::{self, Message, ParentEnd};
 use crate::child;
 use crate::failure::{Called, Failure};
+use crate::net_device;
 use crate::plan::LaunchPlan;
+use crate::rdt;
 use crate::spec::{IdMapping, Spec};
 use crate::state::{self, ProcessName, State, StateDir};
 use crate::sys;
@@ -57,6 +59,7 @@ pub struct Request {
 #[derive(Debug)]
 struct Held {
     cgroups: Cgroups,
+    rdt: Option<rdt::Entered>,
     enforcement: Option<Enforcement>,
     dir: StateDir,
     state: State,
@@ -132,6 +135,7 @@ impl Prepared {
             bundle: plan.bundle.clone(),
             created_ms: state::now_ms(),
             cgroups: CgroupDirs::at(&cgroups, &plan.cgroup),
+            rdt: None,
             policy: None,
         };
         // Written before anything is made that outlives this process, so that `reeve delete` knows
@@ -146,6 +150,7 @@ impl Prepared {
         let cgroups = Cgroups::create(&cgroups, &plan.cgroup, &plan.resources)?;
         let held = Held {
             cgroups,
+            rdt: None,
             enforcement,
             dir,
             state,
@@ -161,6 +166,7 @@ impl Prepared {
         let birth = child::Birth {
             size: terminal::initial_size(&plan),
             rootfs: child::identity_of(&plan.rootfs)?,
+            outside: crate::outside::Outside::open(&plan)?,
         };
         let (parent_end, child_end) = channel::pair()?;
         let flags = plan.clone_flags();
@@ -198,6 +204,12 @@ impl Cloned {
         write_mappings(number, "gid_map", &plan.gid_mappings)?;
         if let Some(score) = plan.oom_score_adj {
             write_proc(number, "oom_score_adj", &score.to_string())?;
+        }
+        give_devices(&plan, number)?;
+        if let Some(wanted) = &plan.rdt {
+            let entered = rdt::Entered::new(wanted, &plan.id, number)?;
+            held.state.rdt = Some(entered.groups().clone());
+            held.rdt = Some(entered);
         }
         let confinement = match (&held.enforcement, NoPolicyAsked::of(&plan)) {
             (Some(enforcement), _) => {
@@ -268,6 +280,17 @@ impl Running {
         drop(held);
         Ok(exit)
     }
+}
+
+/// Moves network devices into the namespace that the process is in or will join.
+fn give_devices(plan: &LaunchPlan, pid: i32) -> Result<(), Failure> {
+    if plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    let own = || PathBuf::from(format!("/proc/{pid}/ns/net"));
+    let path = plan.network.clone().unwrap_or_else(own);
+    let namespace = fs::File::open(&path).called(|| format!("open(\"{}\")", path.display()))?;
+    net_device::move_all(&plan.net_devices, namespace.as_fd())
 }
 
 fn write_mappings(pid: i32, file: &str, mappings: &[IdMapping]) -> Result<(), Failure> {

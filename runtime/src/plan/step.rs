@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::spec::{
-    Capabilities, Device, Mount, MountAttrs, NamespaceKind, Propagation, Rlimit, UserIds,
+    Capabilities, Device, FsOption, Mount, NamespaceKind, Propagation, Rlimit, UserIds,
 };
 
 /// One step, carried out by `crate::child`. Paths are those of the container unless they say
@@ -32,17 +32,20 @@ pub enum Step {
     Mount(Mount),
     /// The container's cgroups.
     MountCgroups {
-        /// Where.
-        target: PathBuf,
-        /// Attributes of each of the mounts.
-        attrs: MountAttrs,
+        /// Where and how.
+        mount: Mount,
         /// One a hierarchy; a single one without a name is the target itself.
-        mounts: Vec<CgroupMount>,
+        hierarchies: Vec<CgroupMount>,
     },
-    /// A device node.
-    MakeDevice(Device),
-    /// A symbolic link.
-    Symlink(Link),
+    /// Device nodes.
+    MakeDevices {
+        /// Which.
+        devices: Vec<Device>,
+        /// Whether the host's nodes are bound rather than new ones made.
+        bind: bool,
+    },
+    /// Symbolic links.
+    MakeLinks(Vec<Link>),
     /// A terminal in the container's devpts, its other end sent to `reeve`; `/dev/console` leads to
     /// it.
     OpenTerminal {
@@ -56,17 +59,21 @@ pub enum Step {
     Readonly(PathBuf),
     /// Writes a kernel parameter through a procfs of our own.
     Sysctl {
-        /// With dots.
-        name: String,
+        /// Path below `/proc/sys`.
+        path: PathBuf,
         /// Text.
         value: String,
     },
     /// Makes the working directory if it is missing.
     MakeWorkingDirectory(PathBuf),
+    /// Makes the new file systems read-only that had to be filled first.
+    ReadonlyMounts,
     /// Makes the root file system read-only.
     ReadonlyRootfs,
     /// Makes the root file system the root and lets go of the host's.
     PivotRoot,
+    /// Propagation of the mounts of the new root.
+    RootPropagation(Propagation),
     /// `sethostname`.
     Hostname(String),
     /// `setdomainname`.
@@ -103,6 +110,8 @@ pub struct Link {
     pub path: PathBuf,
     /// What it says.
     pub target: PathBuf,
+    /// Whether it takes the place of what the image has there.
+    pub replace: bool,
 }
 
 /// One cgroup hierarchy of the container.
@@ -113,7 +122,10 @@ pub struct CgroupMount {
     /// `cgroup` or `cgroup2`.
     pub fs_type: &'static str,
     /// Options of a version 1 hierarchy.
-    pub options: Vec<(String, Option<String>)>,
-    /// Without a cgroup namespace: the container's directory on the host, which is bound instead.
-    pub bind: Option<PathBuf>,
+    pub options: Vec<FsOption>,
+    /// The container's directory on the host.
+    pub dir: PathBuf,
+    /// Without a cgroup namespace: that directory is bound, since a new mount would show the groups
+    /// of the host.
+    pub bind: bool,
 }

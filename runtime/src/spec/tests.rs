@@ -67,11 +67,6 @@ fn what_is_not_carried_out_is_named() {
             "linux.resources.unified",
         ),
         (
-            "/linux/rootfsPropagation",
-            json!("shared"),
-            "linux.rootfsPropagation: shared",
-        ),
-        (
             "/process/apparmorProfile",
             json!("x"),
             "process.apparmorProfile",
@@ -179,7 +174,8 @@ fn mount_options_are_sorted_by_what_they_change() {
         bind.kind,
         MountKind::Bind {
             source: "/b/host".into(),
-            recursive: true
+            recursive: true,
+            link: SourceLink::Follow,
         }
     );
 }

@@ -23,16 +23,9 @@ pub(super) fn refuse(raw: &RawSpec) -> Result<(), Error> {
     }
 }
 
-fn linux_keys(linux: &Linux) -> [(&'static str, bool); 7] {
+fn linux_keys(linux: &Linux) -> [(&'static str, bool); 5] {
     [
         ("linux.seccomp", linux.seccomp().is_some()),
-        (
-            "linux.netDevices",
-            linux
-                .net_devices()
-                .as_ref()
-                .is_some_and(|devices| !devices.is_empty()),
-        ),
         (
             "linux.mountLabel",
             linux
@@ -40,7 +33,6 @@ fn linux_keys(linux: &Linux) -> [(&'static str, bool); 7] {
                 .as_ref()
                 .is_some_and(|label| !label.is_empty()),
         ),
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.personality", linux.personality().is_some()),
         (
