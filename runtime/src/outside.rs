@@ -4,21 +4,21 @@
 //! An id-mapped mount is made by whoever owns the file system that it shows, so not from within a
 //! user namespace. And the root of a user namespace may be kept from directories on the way to what
 //! is bound; that process tries first, and only what it may not open is taken from here, because
-//! the mounts below a tree that was copied outside are not locked in the container.
+//! the mounts below a tree that was copied outside are not locked in the container. And where the
+//! container is to share mounts with the host, what is bound has to be a peer of the host's mount,
+//! which the root of the container's namespace is no more once the container's root lies on it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-use crate::child::{clone_tree, map_ids};
+use crate::child::{clone_path, map_ids};
 use crate::failure::{Called, Failure};
 use crate::plan::{LaunchPlan, Step};
-use crate::spec::{IdMapping, IdmapFrom, Mount, MountKind, SourceLink};
+use crate::spec::{IdMapping, IdmapFrom, Mount, MountKind, PropagationKind, SourceLink};
 use crate::sys;
 
 /// Descriptors for the first process, which inherits them and closes them when it executes.
@@ -37,12 +37,17 @@ impl Outside {
     pub(crate) fn open(plan: &LaunchPlan) -> Result<Self, Failure> {
         let mut outside = Self::default();
         if plan.private_user {
-            outside.rootfs = open_tree(&plan.rootfs, OFlags::DIRECTORY, true).ok();
+            outside.rootfs = clone_path(&plan.rootfs, true, true).ok();
         }
+        let shared = plan.steps.iter().any(|step| {
+            let kind = PropagationKind::Shared;
+            matches!(step, Step::StopPropagation(propagation) if propagation.kind == kind)
+        });
+        let binds = plan.private_user || shared;
         let mut known: Vec<(&IdmapFrom, File)> = Vec::new();
         for step in &plan.steps {
             if let Step::Mount(mount) = step {
-                outside.open_mount(plan, mount, &mut known)?;
+                outside.open_mount(mount, binds, &mut known)?;
             }
         }
         Ok(outside)
@@ -50,8 +55,8 @@ impl Outside {
 
     fn open_mount<'p>(
         &mut self,
-        plan: &LaunchPlan,
         mount: &'p Mount,
+        binds: bool,
         known: &mut Vec<(&'p IdmapFrom, File)>,
     ) -> Result<(), Failure> {
         let bind = match &mount.kind {
@@ -59,17 +64,13 @@ impl Outside {
                 source,
                 recursive,
                 link,
-            } => Some((source, *recursive, *link)),
+            } => Some((source, *recursive, *link == SourceLink::Follow)),
             _ => None,
-        };
-        let no_follow = |link| match link {
-            SourceLink::Follow => OFlags::empty(),
-            SourceLink::Bind | SourceLink::Copy => OFlags::NOFOLLOW,
         };
         let Some(idmap) = &mount.idmap else {
             // What cannot be opened here either is the first process's to report.
-            if let Some((source, recursive, link)) = bind.filter(|_| plan.private_user)
-                && let Ok(tree) = open_tree(source, no_follow(link), recursive)
+            if let Some((source, recursive, follow)) = bind.filter(|_| binds)
+                && let Ok(tree) = clone_path(source, recursive, follow)
             {
                 self.trees.insert(mount.number, tree);
             }
@@ -84,8 +85,8 @@ impl Outside {
         };
         let namespace = &known[at].1;
         match bind {
-            Some((source, recursive, link)) => {
-                let tree = open_tree(source, no_follow(link), recursive)?;
+            Some((source, recursive, follow)) => {
+                let tree = clone_path(source, recursive, follow)?;
                 map_ids(&tree, namespace, idmap.recursive).map_err(|failure| Failure {
                     call: format!("{} on \"{}\"", failure.call, source.display()),
                     ..failure
@@ -99,13 +100,6 @@ impl Outside {
         }
         Ok(())
     }
-}
-
-fn open_tree(path: &Path, flags: OFlags, recursive: bool) -> Result<OwnedFd, Failure> {
-    let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
-    let at = rustix::fs::open(path, flags, Mode::empty())
-        .called(|| format!("open(\"{}\", O_PATH)", path.display()))?;
-    clone_tree(at, recursive)
 }
 
 /// A user namespace with the mapping.

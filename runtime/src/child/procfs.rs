@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, readlinkat};
 use rustix::io::Errno;
 
 use super::mount::private_procfs;
@@ -53,6 +53,19 @@ impl Procfs {
         rustix::io::write(&file, text)
             .called(|| call("write"))
             .map(|_| ())
+    }
+
+    /// Writes a file of this process's own directory, by its path below that.
+    #[allow(
+        dead_code,
+        reason = "for what a process sets of itself: labels, scores"
+    )]
+    pub(super) fn write_own(&self, path: &str, text: &[u8]) -> Result<(), Failure> {
+        // Another number than `getpid` gives where the procfs is that of another PID namespace.
+        let number =
+            readlinkat(&self.0, "self", Vec::new()).called(|| "readlinkat(proc, \"self\")")?;
+        let directory = number.to_string_lossy();
+        self.write(&Path::new(directory.as_ref()).join(path), text)
     }
 
     /// Sets a kernel parameter, by its path below `/proc/sys`.

@@ -91,9 +91,9 @@ impl Root {
         make_entry(&dir, path, Entry::File).map(|fd| (fd, false))
     }
 
-    /// Makes `path`, of which at least the last component is missing. From the last directory that
+    /// Makes `path`, which was found missing. From the last directory that
     /// exists on, each component is made in and opened below the one before.
-    fn make_missing(&self, path: &Path, entry: Entry) -> Result<OwnedFd, Failure> {
+    pub(super) fn make_missing(&self, path: &Path, entry: Entry) -> Result<OwnedFd, Failure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let mut missing: Vec<&Path> = vec![path];
         let mut dir = loop {
@@ -156,19 +156,19 @@ impl Root {
 }
 
 /// Makes the last component of `path` in `dir`, where that lies, and opens it.
-fn make_entry(dir: &OwnedFd, path: &Path, entry: Entry) -> Result<OwnedFd, Failure> {
+pub(super) fn make_entry(dir: impl AsFd, path: &Path, entry: Entry) -> Result<OwnedFd, Failure> {
     let name = path.file_name().unwrap_or_default();
     let call = |call: &str| format!("{call}(root, \"{}\")", path.display());
     let mut flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = match entry {
         Entry::Directory => {
             flags |= OFlags::DIRECTORY;
-            mkdirat(dir, name, Mode::from_raw_mode(0o755))
+            mkdirat(&dir, name, Mode::from_raw_mode(0o755))
         }
         Entry::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mode = Mode::from_raw_mode(0o644);
-            openat(dir, name, flags | OFlags::WRONLY, mode).map(drop)
+            openat(&dir, name, flags | OFlags::WRONLY, mode).map(drop)
         }
     };
     match (made, entry) {

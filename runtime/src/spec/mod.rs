@@ -19,7 +19,9 @@ mod unsupported;
 pub use device::{Device, DeviceKind};
 pub use id::ContainerId;
 pub use linux::{CgroupPath, IdMapping, Namespace, NamespaceKind, Namespaces};
-pub use mount::{FsOption, Idmap, IdmapFrom, Mount, MountAttrs, MountKind, SourceLink, attr};
+pub use mount::{
+    FsOption, Idmap, IdmapFrom, Mount, MountAttrs, MountKind, SourceLink, attr, known_mount_options,
+};
 pub use net_device::NetDevice;
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
 pub use propagation::{Propagation, PropagationKind};

@@ -3,11 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::super::rooted::Root;
-use super::tree::{attach, clone_tree, new_mount, set_attrs};
+use super::super::rooted::{Entry, Root, make_entry};
+use super::tree::{attach, clone_path, new_mount, set_attrs};
 use super::{finish_tree, place};
 use crate::failure::{Called, Failure};
 use crate::plan::CgroupMount;
@@ -37,8 +36,7 @@ pub(in crate::child) fn cgroups(
     attach(&tmpfs, &target)?;
     let inside = Root::new(tmpfs);
     for one in hierarchies {
-        let name = Path::new("/").join(&one.name);
-        let dir = inside.make_dir(&name)?;
+        let dir = make_entry(&inside, Path::new(&one.name), Entry::Directory)?;
         attach(cgroup_tree(one, attrs)?, &dir)?;
         // `cpu,cpuacct` is looked for under either name.
         for alias in one.name.split(',').filter(|alias| *alias != one.name) {
@@ -59,10 +57,7 @@ fn cgroup_tree(one: &CgroupMount, attrs: MountAttrs) -> Result<OwnedFd, Failure>
             result => return result,
         }
     }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(&one.dir, flags, Mode::empty())
-        .called(|| format!("open(\"{}\", O_PATH)", one.dir.display()))?;
-    let tree = clone_tree(dir, false)?;
+    let tree = clone_path(&one.dir, false, true)?;
     set_attrs(&tree, attrs, false)?;
     Ok(tree)
 }

@@ -20,12 +20,13 @@ pub(super) use cover::readonly;
 pub(super) use root::move_root;
 pub(super) use root::{pivot, propagate, readonly_root};
 pub(super) use tree::attach;
-pub(crate) use tree::clone_tree;
+pub(crate) use tree::clone_path;
+pub(super) use tree::clone_tree;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, readlinkat, symlinkat};
+use rustix::fs::{FileType, OFlags, fstat, readlinkat, symlinkat};
 use rustix::io::Errno;
 
 use super::rooted::{Entry, Root};
@@ -95,29 +96,23 @@ impl Mounts {
     ) -> Result<(), Failure> {
         let outside = self.outside.trees.remove(&mount.number);
         let tree = match outside {
-            Some(tree) if mount.idmap.is_some() => tree,
+            Some(tree) if mount.idmap.is_some() || self.shared => tree,
             outside => {
-                let mut flags = OFlags::PATH | OFlags::CLOEXEC;
-                if link != SourceLink::Follow {
-                    flags |= OFlags::NOFOLLOW;
-                }
-                match (rustix::fs::open(source, flags, Mode::empty()), outside) {
-                    (Ok(from), _) if link == SourceLink::Copy && is_link(&from)? => {
-                        return copy_link(root, mount, &from);
-                    }
-                    (Ok(from), _) => clone_tree(from, recursive)?,
+                let follow = link == SourceLink::Follow;
+                match (clone_path(source, recursive, follow), outside) {
                     // The container's root may not go where the host's may.
-                    (Err(Errno::ACCESS), Some(tree)) => tree,
-                    (Err(errno), _) => {
-                        let call = format!("open(\"{}\", O_PATH)", source.display());
-                        return Err(Failure::new(call, errno));
-                    }
+                    (Err(failure), Some(tree)) if failure.is(Errno::ACCESS) => tree,
+                    (tree, _) => tree?,
                 }
             }
         };
-        place::refuse_fake_proc(mount, &tree)?;
         let found = fstat(&tree).called(|| format!("fstat(\"{}\")", source.display()))?;
-        let entry = match FileType::from_raw_mode(found.st_mode) {
+        let file_type = FileType::from_raw_mode(found.st_mode);
+        if link == SourceLink::Copy && file_type == FileType::Symlink {
+            return copy_link(root, mount, &tree);
+        }
+        place::refuse_fake_proc(mount, &tree)?;
+        let entry = match file_type {
             FileType::Directory => Entry::Directory,
             _ => Entry::File,
         };
@@ -172,7 +167,7 @@ impl Mounts {
 /// namespace that belongs to the type, gets instead.
 fn open_file_system(
     mount: &Mount,
-    attrs: MountAttrs,
+    mut attrs: MountAttrs,
     below: Option<&OwnedFd>,
 ) -> Result<OwnedFd, Failure> {
     let MountKind::New {
@@ -212,20 +207,21 @@ fn open_file_system(
             new_mount(fs_type, source, &options, attrs)
         }
         // A user namespace may mount them only along with the namespace that they show.
-        ("sysfs", Errno::PERM) => host_tree("/sys", attrs),
-        ("proc", Errno::PERM) => host_tree("/proc", attrs),
-        ("mqueue", Errno::PERM) => host_tree("/dev/mqueue", attrs),
+        ("sysfs", Errno::PERM) => {
+            // Writable for nobody: the host's cgroups lie below it (CVE-2023-25809).
+            attrs.set |= attr::RDONLY;
+            host_tree("/sys", attrs, failure)
+        }
+        ("proc", Errno::PERM) => host_tree("/proc", attrs, failure),
+        ("mqueue", Errno::PERM) => host_tree("/dev/mqueue", attrs, failure),
         _ => Err(failure),
     }
 }
 
-/// The host's own mount of a type, with all that is mounted in it: a user namespace may not look
-/// below those.
-fn host_tree(path: &str, attrs: MountAttrs) -> Result<OwnedFd, Failure> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(path, flags, Mode::empty())
-        .called(|| format!("open(\"{path}\", O_PATH)"))?;
-    let tree = clone_tree(dir, true)?;
+/// The host's own mount of a type, with all that is mounted in it, since a user namespace may not
+/// look below those; or the failure that led here if the host has none.
+fn host_tree(path: &str, attrs: MountAttrs, failure: Failure) -> Result<OwnedFd, Failure> {
+    let tree = clone_path(Path::new(path), true, false).map_err(|_| failure)?;
     set_attrs(&tree, MountAttrs::set(attrs.set), true)?;
     Ok(tree)
 }
@@ -286,11 +282,6 @@ fn remount(root: &Root, mount: &Mount, options: &[FsOption]) -> Result<(), Failu
         [] => Ok(()),
         options => reconfigure(target.as_fd(), options),
     }
-}
-
-fn is_link(file: &OwnedFd) -> Result<bool, Failure> {
-    let found = fstat(file).called(|| "fstat(source)")?;
-    Ok(FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
 }
 
 /// Makes a link in the container that says what the one of the host says; it is resolved in the

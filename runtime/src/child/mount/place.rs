@@ -47,16 +47,16 @@ pub(super) fn target(root: &Root, mount: &Mount, entry: Entry) -> Result<(OwnedF
     if mount.target_nofollow {
         return root.make_nofollow(path, entry);
     }
-    let linked = match root.open_plain(path, flags) {
-        Ok(fd) => {
-            refuse_proc(mount, path.starts_with("/proc"), &fd)?;
-            return Ok((fd, true));
+    let (fd, existed, linked) = match root.open_plain(path, flags) {
+        Ok(fd) => (fd, true, false),
+        // No link was met, so that following them would lead to the same end.
+        Err(failure) if failure.is(Errno::NOENT) => (root.make_missing(path, entry)?, false, false),
+        Err(failure) if failure.is(Errno::LOOP) && !is_kernels_tree(mount) => {
+            let (fd, existed) = root.make(path, entry)?;
+            (fd, existed, true)
         }
-        Err(failure) if failure.is(Errno::NOENT) => false,
-        Err(failure) if failure.is(Errno::LOOP) && !is_kernels_tree(mount) => true,
         Err(failure) => return Err(failure),
     };
-    let (fd, existed) = root.make(path, entry)?;
     refuse_proc(mount, linked || path.starts_with("/proc"), &fd)?;
     Ok((fd, existed))
 }

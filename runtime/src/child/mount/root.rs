@@ -12,7 +12,7 @@ use rustix::mount::{
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 
 use super::super::rooted::Root;
-use super::tree::{attach, clone_tree, new_mount, set_attrs, set_propagation};
+use super::tree::{attach, clone_path, new_mount, set_attrs, set_propagation};
 use crate::failure::{Called, Failure};
 use crate::mountinfo;
 use crate::spec::{MountAttrs, Propagation, PropagationKind, attr};
@@ -67,14 +67,9 @@ pub(in crate::child) fn rootfs(
     outside: Option<OwnedFd>,
     shared: bool,
 ) -> Result<Root, Failure> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let tree = match (rustix::fs::open(path, flags, Mode::empty()), outside) {
-        (Ok(dir), _) => clone_tree(dir, true)?,
-        (Err(Errno::ACCESS), Some(tree)) => tree,
-        (Err(errno), _) => {
-            let call = format!("open(\"{}\", O_PATH)", path.display());
-            return Err(Failure::new(call, errno));
-        }
+    let tree = match (clone_path(path, true, true), outside) {
+        (Err(failure), Some(tree)) if failure.is(Errno::ACCESS) => tree,
+        (tree, _) => tree?,
     };
     let call = || {
         let path = path.display();

@@ -1,7 +1,9 @@
 //! Detached trees of mounts: made, changed, and attached by descriptor.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags,
@@ -14,7 +16,7 @@ use crate::spec::{FsOption, MountAttrs, attr};
 use crate::sys::{MountAttr, mount_setattr};
 
 /// A detached copy of the mount at `at`, from there down.
-pub(crate) fn clone_tree(at: impl AsFd, recursive: bool) -> Result<OwnedFd, Failure> {
+pub(in crate::child) fn clone_tree(at: impl AsFd, recursive: bool) -> Result<OwnedFd, Failure> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
@@ -25,6 +27,21 @@ pub(crate) fn clone_tree(at: impl AsFd, recursive: bool) -> Result<OwnedFd, Fail
         true => "open_tree(OPEN_TREE_CLONE|AT_RECURSIVE)",
         false => "open_tree(OPEN_TREE_CLONE)",
     })
+}
+
+/// A detached copy of the mount that a path of the host leads to, from there down.
+pub(crate) fn clone_path(path: &Path, recursive: bool, follow: bool) -> Result<OwnedFd, Failure> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mut text = "OPEN_TREE_CLONE".to_owned();
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+        text += "|AT_RECURSIVE";
+    }
+    if !follow {
+        flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        text += "|AT_SYMLINK_NOFOLLOW";
+    }
+    open_tree(CWD, path, flags).called(|| format!("open_tree(\"{}\", {text})", path.display()))
 }
 
 /// Mounts a detached tree on a directory or file.

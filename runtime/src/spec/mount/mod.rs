@@ -2,8 +2,11 @@
 
 mod idmap;
 mod options;
+#[cfg(test)]
+mod tests;
 
 pub use idmap::{Idmap, IdmapFrom};
+pub use options::known_mount_options;
 
 use std::path::{Path, PathBuf};
 

@@ -33,14 +33,42 @@ const PROPAGATION: &[(&str, u64)] = &[
     ("unbindable", libc::MS_UNBINDABLE),
 ];
 
-/// Words for how every super block is anyway. Their opposites (`sync`, `dirsync`, `lazytime`,
-/// `mand`) go to the new file system like all that is unknown here.
+/// Words for how every super block is anyway. Like their opposites they go to the new file system,
+/// as does all that is unknown here.
 const SUPER_DEFAULTS: [&str; 3] = ["async", "nolazytime", "nomand"];
 
 /// Words that change nothing. The first two say how much the kernel logs, for which the mount calls
 /// have no word any more; and whether a file system counts versions of its inodes is its own
 /// decision (ext4 was the last one to ask, before Linux 6.1).
 const WITHOUT_EFFECT: [&str; 6] = ["", "defaults", "silent", "loud", "iversion", "noiversion"];
+
+/// Options of a kind of mount of their own.
+const WORDS: [&str; 9] = [
+    "bind",
+    "rbind",
+    "remount",
+    "tmpcopyup",
+    "idmap",
+    "ridmap",
+    "copy-symlink",
+    "src-nofollow",
+    "dest-nofollow",
+];
+
+/// Words for how a super block is otherwise than usual; the kernel takes them for every type.
+const SUPER_FLAGS: [&str; 4] = ["sync", "dirsync", "lazytime", "mand"];
+
+/// All options that are not left to the file system's type, for `reeve features`.
+pub fn known_mount_options() -> impl Iterator<Item = String> {
+    let both = |name: &str| [name.to_owned(), format!("r{name}")];
+    let attrs = ATTR_OPTIONS.iter().flat_map(move |(name, ..)| both(name));
+    let propagation = PROPAGATION.iter().flat_map(move |(name, _)| both(name));
+    let plain = [&WORDS[..], &SUPER_FLAGS, &SUPER_DEFAULTS, &WITHOUT_EFFECT];
+    let plain = plain.into_iter().flatten().filter(|word| !word.is_empty());
+    attrs
+        .chain(propagation)
+        .chain(plain.map(|word| (*word).to_owned()))
+}
 
 /// Which mounts an id mapping holds for, and from where it comes if the option says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,11 +200,21 @@ mod tests {
         for word in WITHOUT_EFFECT {
             assert!(taken(&[word]).data.is_empty(), "{word}");
         }
-        for word in ["sync", "dirsync", "lazytime", "mand"]
-            .into_iter()
-            .chain(SUPER_DEFAULTS)
-        {
+        for word in SUPER_FLAGS.into_iter().chain(SUPER_DEFAULTS) {
             assert_eq!(taken(&[word]).data, [(word.to_owned(), None)]);
+        }
+    }
+
+    #[test]
+    fn every_word_that_is_told_is_taken_in() {
+        let told: Vec<_> = known_mount_options().collect();
+        for word in WORDS {
+            let options = taken(&[word]);
+            assert!(options.data.is_empty(), "{word}");
+            assert!(told.contains(&word.to_owned()));
+        }
+        for word in ["ro", "rro", "rnosymfollow", "runbindable", "async", "loud"] {
+            assert!(told.iter().any(|known| known == word), "{word}");
         }
     }
 
