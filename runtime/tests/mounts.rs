@@ -282,6 +282,31 @@ fn new_file_systems_and_remounts() {
 }
 
 #[test]
+fn an_overlay_of_many_layers() {
+    let Some(mut bundle) = Bundle::new() else {
+        return;
+    };
+    let layer = |number| bundle.path(&format!("a-layer-with-a-rather-long-name-{number}"));
+    let layers: Vec<_> = (0..5).map(layer).collect();
+    for layer in &layers {
+        fs::create_dir(layer).unwrap();
+        fs::write(layer.join(layer.file_name().unwrap()), "").unwrap();
+    }
+    let layers: Vec<_> = layers.iter().map(|layer| layer.to_str().unwrap()).collect();
+    let option = format!("lowerdir={}", layers.join(":"));
+    assert!(option.len() > 256);
+    bundle.mount(json!({
+        "destination": "/over", "type": "overlay", "source": "overlay", "options": [option],
+    }));
+    let output = bundle.run_with("exec $REEVE", "ls /over | wc -l");
+    if String::from_utf8_lossy(&output.stderr).contains("lowerdir+") {
+        println!("skipped: needs Linux 6.7");
+        return;
+    }
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "5\n", "{output:?}");
+}
+
+#[test]
 fn parameters_of_the_containers_namespaces() {
     let Some(mut bundle) = Bundle::new() else {
         return;

@@ -156,7 +156,7 @@ impl Root {
 }
 
 /// Makes the last component of `path` in `dir`, where that lies, and opens it.
-pub(super) fn make_entry(dir: impl AsFd, path: &Path, entry: Entry) -> Result<OwnedFd, Failure> {
+fn make_entry(dir: impl AsFd, path: &Path, entry: Entry) -> Result<OwnedFd, Failure> {
     let name = path.file_name().unwrap_or_default();
     let call = |call: &str| format!("{call}(root, \"{}\")", path.display());
     let mut flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -1,12 +1,12 @@
 //! The container's cgroups.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
+use rustix::fs::{Mode, mkdirat};
 use rustix::io::Errno;
 
-use super::super::rooted::{Entry, Root, make_entry};
-use super::tree::{attach, clone_path, new_mount, set_attrs};
+use super::super::rooted::Root;
+use super::tree::{attach, attach_in, clone_path, new_mount, set_attrs};
 use super::{finish_tree, place};
 use crate::failure::{Called, Failure};
 use crate::plan::CgroupMount;
@@ -36,8 +36,9 @@ pub(in crate::child) fn cgroups(
     attach(&tmpfs, &target)?;
     let inside = Root::new(tmpfs);
     for one in hierarchies {
-        let dir = make_entry(&inside, Path::new(&one.name), Entry::Directory)?;
-        attach(cgroup_tree(one, attrs)?, &dir)?;
+        mkdirat(&inside, &one.name, Mode::from_raw_mode(0o755))
+            .called(|| format!("mkdirat(cgroups, \"{}\")", one.name))?;
+        attach_in(cgroup_tree(one, attrs)?, &inside, &one.name)?;
         // `cpu,cpuacct` is looked for under either name.
         for alias in one.name.split(',').filter(|alias| *alias != one.name) {
             rustix::fs::symlinkat(&one.name, inside.as_fd(), alias)

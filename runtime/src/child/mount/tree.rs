@@ -15,6 +15,9 @@ use crate::failure::{Called, Failure};
 use crate::spec::{FsOption, MountAttrs, attr};
 use crate::sys::{MountAttr, mount_setattr};
 
+/// Longest value of an option that `fsconfig` takes.
+const VALUE_BYTES_MAX: usize = 255;
+
 /// A detached copy of the mount at `at`, from there down.
 pub(in crate::child) fn clone_tree(at: impl AsFd, recursive: bool) -> Result<OwnedFd, Failure> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -48,6 +51,12 @@ pub(crate) fn clone_path(path: &Path, recursive: bool, follow: bool) -> Result<O
 pub(in crate::child) fn attach(tree: impl AsFd, target: impl AsFd) -> Result<(), Failure> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, "", target, "", flags).called(|| "move_mount()")
+}
+
+/// Mounts a detached tree on an entry of a directory; a link there is not followed.
+pub(super) fn attach_in(tree: impl AsFd, dir: impl AsFd, name: &str) -> Result<(), Failure> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(tree, "", dir, name, flags).called(|| format!("move_mount(\"{name}\")"))
 }
 
 /// A new file system, not attached anywhere.
@@ -87,16 +96,28 @@ pub(super) fn reconfigure(mount: BorrowedFd<'_>, options: &[FsOption]) -> Result
 
 fn configure(fs: &OwnedFd, what: &str, options: &[FsOption]) -> Result<(), Failure> {
     for (name, value) in options {
-        let (result, text) = match value {
-            Some(value) => (
-                fsconfig_set_string(fs, name.as_str(), value.as_str()),
-                format!("{name}={value}"),
-            ),
-            None => (fsconfig_set_flag(fs, name.as_str()), name.clone()),
-        };
-        result.map_err(|errno| explain(fs, format!("fsconfig({what}, \"{text}\")"), errno))?;
+        match (name.as_str(), value) {
+            // One at a time, since the kernel takes values only up to a length.
+            ("lowerdir", Some(value)) if what == "overlay" && value.len() > VALUE_BYTES_MAX => {
+                value
+                    .split(':')
+                    .try_for_each(|layer| set_option(fs, what, "lowerdir+", Some(layer)))?;
+            }
+            (name, value) => set_option(fs, what, name, value.as_deref())?,
+        }
     }
     Ok(())
+}
+
+fn set_option(fs: &OwnedFd, what: &str, name: &str, value: Option<&str>) -> Result<(), Failure> {
+    let result = match value {
+        Some(value) => fsconfig_set_string(fs, name, value),
+        None => fsconfig_set_flag(fs, name),
+    };
+    result.map_err(|errno| {
+        let value = value.map(|value| format!("={value}")).unwrap_or_default();
+        explain(fs, format!("fsconfig({what}, \"{name}{value}\")"), errno)
+    })
 }
 
 /// The kernel says more about a refused option than an errno can.

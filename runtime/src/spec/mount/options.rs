@@ -104,10 +104,7 @@ impl Options {
             return Err(Error::invalid(key, Problem::Nul));
         }
         if !self.take_word(option) && !self.take_attr(option) {
-            self.data.push(match option.split_once('=') {
-                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-                None => (option.to_owned(), None),
-            });
+            self.data.extend(split_data(option));
         }
         Ok(())
     }
@@ -171,6 +168,25 @@ impl Options {
     }
 }
 
+/// Options of a file system from one word, which may hold several: to `mount(2)` they were one
+/// string with commas. A comma between double quotes belongs to a value, the quotes do not.
+fn split_data(word: &str) -> impl Iterator<Item = FsOption> {
+    let mut quoted = false;
+    let pieces = word.split(move |letter| {
+        quoted ^= letter == '"';
+        letter == ',' && !quoted
+    });
+    let pieces = pieces.filter(|piece| !piece.is_empty());
+    pieces.map(|piece| match piece.split_once('=') {
+        Some((name, value)) => {
+            let inner = value.strip_prefix('"');
+            let inner = inner.and_then(|value| value.strip_suffix('"'));
+            (name.to_owned(), Some(inner.unwrap_or(value).to_owned()))
+        }
+        None => (piece.to_owned(), None),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +232,27 @@ mod tests {
         for word in ["ro", "rro", "rnosymfollow", "runbindable", "async", "loud"] {
             assert!(told.iter().any(|known| known == word), "{word}");
         }
+    }
+
+    #[test]
+    fn a_word_may_hold_several_options_of_the_file_system() {
+        let text = |options: Options| {
+            let data = options.data.into_iter();
+            let data = data.map(|(name, value)| match value {
+                Some(value) => format!("{name}={value}"),
+                None => name,
+            });
+            data.collect::<Vec<_>>()
+        };
+        let found = text(taken(&[
+            "mode=755,size=1m,,inode64",
+            "x=\"a,b\",y=\"",
+            "z=a=b",
+        ]));
+        assert_eq!(
+            found,
+            ["mode=755", "size=1m", "inode64", "x=a,b", "y=\"", "z=a=b"]
+        );
     }
 
     #[test]
