@@ -164,6 +164,25 @@ fn the_tree_of_the_default_configuration() {
 }
 
 #[test]
+fn the_root_may_be_a_link_of_the_host_and_read_only() {
+    let Some(mut bundle) = Bundle::new() else {
+        return;
+    };
+    for name in [
+        "dev", "proc", "sys", "usr", "lib", "lib64", "bin", "sbin", "tmp",
+    ] {
+        fs::create_dir(bundle.path("rootfs").join(name)).unwrap();
+    }
+    symlink(bundle.path("rootfs"), bundle.path("link")).unwrap();
+    bundle.config["root"] = json!({ "path": "link", "readonly": true });
+    bundle.mount(json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" }));
+    let found = bundle.run("touch /x 2> /dev/null || echo read-only; touch /tmp/x && pwd");
+    assert_eq!(found, "read-only\n/\n");
+    // What is bound is changed in the container alone.
+    fs::write(bundle.path("rootfs/x"), "").unwrap();
+}
+
+#[test]
 fn every_propagation_of_the_root_and_nothing_leaks() {
     for (word, root, below) in [
         ("private", "", ""),

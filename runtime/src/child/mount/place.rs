@@ -45,7 +45,9 @@ pub(super) fn target(root: &Root, mount: &Mount, entry: Entry) -> Result<(OwnedF
         Entry::File => OFlags::PATH,
     };
     if mount.target_nofollow {
-        return root.make_nofollow(path, entry);
+        let (fd, existed) = root.make_nofollow(path, entry)?;
+        refuse_proc(mount, true, &fd)?;
+        return Ok((fd, existed));
     }
     let (fd, existed, linked) = match root.open_plain(path, flags) {
         Ok(fd) => (fd, true, false),

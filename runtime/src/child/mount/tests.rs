@@ -281,6 +281,10 @@ fn procfs_is_neither_replaced_nor_covered() {
             bind(&file, "/link/sys/kernel/core_pattern"),
             new("tmpfs", "/proc/self"),
             new("tmpfs", "/link/sys"),
+            Mount {
+                target_nofollow: true,
+                ..bind(&file, "/link/version")
+            },
         ] {
             let failure = scene.mount(&cover).unwrap_err();
             assert!(failure.is(Errno::PERM), "{cover:?}: {failure}");
