@@ -11,11 +11,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-use crate::child::{clone_path, map_ids};
+use crate::child::{clone_path, map_ids, set_propagation};
 use crate::failure::{Called, Failure};
 use crate::plan::{LaunchPlan, Step};
 use crate::spec::{IdMapping, IdmapFrom, Mount, MountKind, PropagationKind, SourceLink};
@@ -36,18 +37,15 @@ impl Outside {
     /// Opens what the plan needs from outside: nothing for most.
     pub(crate) fn open(plan: &LaunchPlan) -> Result<Self, Failure> {
         let mut outside = Self::default();
+        let propagation = propagation(plan);
         if plan.private_user {
-            outside.rootfs = clone_path(&plan.rootfs, true, true).ok();
+            outside.rootfs = open_tree(&plan.rootfs, (true, true), propagation).ok();
         }
-        let shared = plan.steps.iter().any(|step| {
-            let kind = PropagationKind::Shared;
-            matches!(step, Step::StopPropagation(propagation) if propagation.kind == kind)
-        });
-        let binds = plan.private_user || shared;
+        let binds = plan.private_user || propagation.is_none();
         let mut known: Vec<(&IdmapFrom, File)> = Vec::new();
         for step in &plan.steps {
             if let Step::Mount(mount) = step {
-                outside.open_mount(mount, binds, &mut known)?;
+                outside.open_mount(mount, binds, propagation, &mut known)?;
             }
         }
         Ok(outside)
@@ -57,6 +55,7 @@ impl Outside {
         &mut self,
         mount: &'p Mount,
         binds: bool,
+        propagation: Option<u64>,
         known: &mut Vec<(&'p IdmapFrom, File)>,
     ) -> Result<(), Failure> {
         let bind = match &mount.kind {
@@ -64,13 +63,13 @@ impl Outside {
                 source,
                 recursive,
                 link,
-            } => Some((source, *recursive, *link == SourceLink::Follow)),
+            } => Some((source, (*recursive, *link == SourceLink::Follow))),
             _ => None,
         };
         let Some(idmap) = &mount.idmap else {
             // What cannot be opened here either is the first process's to report.
-            if let Some((source, recursive, follow)) = bind.filter(|_| binds)
-                && let Ok(tree) = clone_path(source, recursive, follow)
+            if let Some((source, how)) = bind.filter(|_| binds)
+                && let Ok(tree) = open_tree(source, how, propagation)
             {
                 self.trees.insert(mount.number, tree);
             }
@@ -85,8 +84,8 @@ impl Outside {
         };
         let namespace = &known[at].1;
         match bind {
-            Some((source, recursive, follow)) => {
-                let tree = clone_path(source, recursive, follow)?;
+            Some((source, how)) => {
+                let tree = open_tree(source, how, propagation)?;
                 map_ids(&tree, namespace, idmap.recursive).map_err(|failure| Failure {
                     call: format!("{} on \"{}\"", failure.call, source.display()),
                     ..failure
@@ -100,6 +99,34 @@ impl Outside {
         }
         Ok(())
     }
+}
+
+/// How trees that were opened here have to propagate, where they would be peers of the host's
+/// mounts and the first process's own are not. `None` is for peers, which a user namespace never
+/// gets: what it mounts must not come to the host.
+fn propagation(plan: &LaunchPlan) -> Option<u64> {
+    let kind = plan.steps.iter().find_map(|step| match step {
+        Step::StopPropagation(propagation) => Some(propagation.kind),
+        _ => None,
+    });
+    match kind {
+        Some(PropagationKind::Shared) if !plan.private_user => None,
+        Some(PropagationKind::Private | PropagationKind::Unbindable) => Some(libc::MS_PRIVATE),
+        _ => Some(libc::MS_SLAVE),
+    }
+}
+
+/// A detached copy of a tree, recursive and with links followed or not.
+fn open_tree(
+    path: &Path,
+    (recursive, follow): (bool, bool),
+    propagation: Option<u64>,
+) -> Result<OwnedFd, Failure> {
+    let tree = clone_path(path, recursive, follow)?;
+    if let Some(flag) = propagation {
+        set_propagation(&tree, flag, true)?;
+    }
+    Ok(tree)
 }
 
 /// A user namespace with the mapping.

@@ -213,21 +213,50 @@ fn every_propagation_of_the_root_and_nothing_leaks() {
     }
 }
 
-#[test]
-fn a_shared_volume_gives_mounts_to_the_host() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+/// Whether a mount that the container makes in a volume appears on the host.
+fn appears_on_the_host(propagation: &str, options: Value, user: bool) -> Option<bool> {
+    let mut bundle = Bundle::new()?;
     fs::create_dir_all(bundle.path("vol/in")).unwrap();
-    bundle.linux("rootfsPropagation", json!("shared"));
-    bundle.mount(json!({
-        "destination": "/vol", "source": "vol", "options": ["rbind", "rshared"],
-    }));
+    chown(bundle.path("vol/in"), Some(100_000), Some(100_000)).unwrap();
+    if user {
+        bundle.user_namespace();
+    }
+    bundle.linux("rootfsPropagation", json!(propagation));
+    bundle.mount(json!({ "destination": "/vol", "source": "vol", "options": options }));
     let output = bundle.run_with(
         "mount --make-rshared /; $REEVE; grep -c \"${BUNDLE}vol/in \" /proc/self/mountinfo",
-        "mount -t tmpfs new /vol/in",
+        "mount -t tmpfs new /vol/in && echo made",
     );
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n", "{output:?}");
+    match String::from_utf8_lossy(&output.stdout).as_ref() {
+        "made\n1\n" => Some(true),
+        "made\n0\n" => Some(false),
+        other => panic!("{other}: {output:?}"),
+    }
+}
+
+#[test]
+fn only_a_shared_volume_gives_mounts_to_the_host() {
+    let shared = json!(["rbind", "rshared"]);
+    for (root, options, user, expected) in [
+        ("shared", &shared, false, true),
+        ("rshared", &shared, false, true),
+        // Peers of a mount of the host are never in a user namespace.
+        ("shared", &shared, true, false),
+        ("rslave", &shared, false, false),
+        ("rslave", &json!(["rbind"]), true, false),
+        (
+            "rslave",
+            &json!(["rbind", "ridmap=uids=0-0-9;gids=0-0-9"]),
+            false,
+            false,
+        ),
+        ("rprivate", &json!(["rbind", "ridmap"]), true, false),
+    ] {
+        let Some(found) = appears_on_the_host(root, options.clone(), user) else {
+            return;
+        };
+        assert_eq!(found, expected, "{root} {options} {user}");
+    }
 }
 
 #[test]

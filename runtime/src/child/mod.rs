@@ -36,7 +36,7 @@ use crate::plan::{LaunchPlan, Step};
 use crate::spec::{NamespaceKind, Resource, Rlimit};
 use crate::sys;
 use mount::Mounts;
-pub(crate) use mount::{clone_path, map_ids};
+pub(crate) use mount::{clone_path, map_ids, set_propagation};
 use procfs::Procfs;
 use rooted::Root;
 

@@ -20,8 +20,8 @@ pub(super) use cover::readonly;
 pub(super) use root::move_root;
 pub(super) use root::{pivot, propagate, readonly_root};
 pub(super) use tree::attach;
-pub(crate) use tree::clone_path;
 pub(super) use tree::clone_tree;
+pub(crate) use tree::{clone_path, set_propagation};
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -100,7 +100,7 @@ impl Mounts {
             outside => {
                 let follow = link == SourceLink::Follow;
                 match (clone_path(source, recursive, follow), outside) {
-                    // The container's root may not go where the host's may.
+                    // The container's root may not go where the host's root may.
                     (Err(failure), Some(tree)) if failure.is(Errno::ACCESS) => tree,
                     (tree, _) => tree?,
                 }
@@ -134,7 +134,6 @@ impl Mounts {
                 Errno::PERM,
             ));
         }
-        // A file system may have a single file as its root only where the kernel's own do.
         let (target, existed) = place::target(root, mount, Entry::Directory)?;
         let mut attrs = mount.attrs;
         if mount.is_readonly_late() {

@@ -143,7 +143,7 @@ pub(super) fn set_attrs(
 }
 
 /// Sets the propagation of a mount.
-pub(super) fn set_propagation(tree: impl AsFd, flag: u64, recursive: bool) -> Result<(), Failure> {
+pub(crate) fn set_propagation(tree: impl AsFd, flag: u64, recursive: bool) -> Result<(), Failure> {
     change(tree, MountAttrs::default(), Some(flag), recursive)
 }
 
