@@ -27,6 +27,8 @@ use crate::sys;
 pub(crate) struct Outside {
     /// The tree of the root file system.
     pub(crate) rootfs: Option<OwnedFd>,
+    /// Whether the trees share mounts with the host, as those that the process copies would not.
+    pub(crate) peers: bool,
     /// Detached trees of bind mounts, by the number of the mount; id-mapped if that was asked for.
     pub(crate) trees: BTreeMap<usize, OwnedFd>,
     /// User namespaces with the mapping of a new file system, by the number of the mount.
@@ -36,12 +38,15 @@ pub(crate) struct Outside {
 impl Outside {
     /// Opens what the plan needs from outside: nothing for most.
     pub(crate) fn open(plan: &LaunchPlan) -> Result<Self, Failure> {
-        let mut outside = Self::default();
         let propagation = propagation(plan);
+        let mut outside = Self {
+            peers: propagation.is_none(),
+            ..Self::default()
+        };
         if plan.private_user {
             outside.rootfs = open_tree(&plan.rootfs, (true, true), propagation).ok();
         }
-        let binds = plan.private_user || propagation.is_none();
+        let binds = plan.private_user || outside.peers;
         let mut known: Vec<(&IdmapFrom, File)> = Vec::new();
         for step in &plan.steps {
             if let Step::Mount(mount) = step {

@@ -96,7 +96,7 @@ impl Mounts {
     ) -> Result<(), Failure> {
         let outside = self.outside.trees.remove(&mount.number);
         let tree = match outside {
-            Some(tree) if mount.idmap.is_some() || self.shared => tree,
+            Some(tree) if mount.idmap.is_some() || self.outside.peers => tree,
             outside => {
                 let follow = link == SourceLink::Follow;
                 match (clone_path(source, recursive, follow), outside) {
