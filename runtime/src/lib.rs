@@ -16,6 +16,8 @@
 //! - [`hooks`]: programs that the configuration has run at moments of a container's life
 //! - [`seccomp`]: filters of system calls
 //! - `child`: the container's first process, before it executes
+//! - `outside`: what of its mounts only the host can open; `net_device` (over `netlink`) and
+//!   [`rdt`]: what its parent gives it besides
 //! - [`audit`]: what the kernel refused
 //! - [`cmd`]: the command line; [`report`] and [`failure`]: errors
 //!
@@ -31,7 +33,11 @@ pub mod hooks;
 pub mod launch;
 pub mod lsm;
 pub mod mountinfo;
+mod net_device;
+mod netlink;
+mod outside;
 pub mod plan;
+pub mod rdt;
 pub mod report;
 pub mod resolve;
 pub mod seccomp;

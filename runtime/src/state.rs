@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupDirs;
 use crate::failure::Failure;
+use crate::rdt::Groups;
 use crate::spec::{self, ContainerId, Spec};
 
 /// Version of the file's format. Files of an older version are read, those of a newer one are not.
@@ -63,6 +64,9 @@ pub struct State {
     pub created_ms: u64,
     /// Its cgroups.
     pub cgroups: CgroupDirs,
+    /// Its groups in resctrl, if it has some.
+    #[serde(default)]
+    pub rdt: Option<Groups>,
     /// Its policy, if it has one.
     pub policy: Option<PolicyState>,
 }
@@ -442,6 +446,7 @@ mod tests {
             restored: false,
             created_ms: now_ms(),
             cgroups: CgroupDirs::default(),
+            rdt: None,
             policy: None,
         }
     }

@@ -6,71 +6,31 @@
 //! process may mount one only where one can be seen already, and a container need not have any.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{
-    Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, XattrFlags, fsetxattr, fstatfs, openat2,
-};
+use rustix::fs::{OFlags, XattrFlags, fsetxattr};
 use rustix::io::Errno;
 
-use super::mount;
+use super::procfs::Procfs;
 use super::rooted::Root;
 use crate::failure::{Called, Failure};
 use crate::spec::{IoPriority, MemoryPolicy, NumberSet, Personality, Scheduler};
 use crate::sys::{self, SchedAttr};
 
-/// A procfs that is mounted nowhere, so nobody can have put anything over its files.
-#[derive(Debug)]
-pub(super) struct Procfs(OwnedFd);
-
-impl Procfs {
-    pub(super) fn open() -> Result<Self, Failure> {
-        mount::procfs().map(Self)
-    }
-
-    /// Writes `value` into a file of the calling thread, in one call as the kernel wants it. `None`
-    /// if there is no such file.
-    fn write(&self, path: &str, value: &[u8]) -> Result<Option<()>, Failure> {
-        let path = format!("thread-self/{path}");
-        let call = |call: &str| format!("{call}(proc, \"{path}\")");
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = match openat2(&self.0, &path, flags, Mode::empty(), resolve) {
-            Err(Errno::NOENT) => return Ok(None),
-            opened => opened.called(|| call("openat2"))?,
-        };
-        if fstatfs(&file).called(|| call("fstatfs"))?.f_type != PROC_SUPER_MAGIC {
-            return Err(Failure::new(call("fstatfs"), Errno::XDEV));
-        }
-        let text = String::from_utf8_lossy(value);
-        let write = || format!("write(proc, \"{path}\", {text:?})");
-        let written = rustix::io::write(&file, value).called(write)?;
-        if written == value.len() {
-            Ok(Some(()))
-        } else {
-            Err(Failure::new(write(), Errno::IO))
-        }
-    }
-}
-
 /// Asks AppArmor for `profile` at the next `execve`.
 pub(super) fn apparmor(proc: &Procfs, profile: &CStr) -> Result<(), Failure> {
     let command = [b"exec ", profile.to_bytes()].concat();
     // The second is shared by all modules, and belongs to the first of them.
-    for file in ["attr/apparmor/exec", "attr/exec"] {
-        if proc.write(file, &command)?.is_some() {
-            return Ok(());
-        }
+    match proc.write_own("attr/apparmor/exec", &command) {
+        Err(failure) if failure.is(Errno::NOENT) => proc.write_own("attr/exec", &command),
+        result => result,
     }
-    Err(Failure::new("openat2(proc, \"attr/exec\")", Errno::NOENT))
 }
 
 /// Asks SELinux for the context `label` at the next `execve`.
 pub(super) fn selinux(proc: &Procfs, label: &CStr) -> Result<(), Failure> {
-    let missing = || Failure::new("openat2(proc, \"attr/exec\")", Errno::NOENT);
-    let written = proc.write("attr/exec", label.to_bytes())?;
-    written.ok_or_else(missing)
+    proc.write_own("attr/exec", label.to_bytes())
 }
 
 /// Labels the root of a file system that was mounted at `target` and takes no label as it is
@@ -242,12 +202,13 @@ mod tests {
                 eprintln!("skipped: needs CAP_SYS_ADMIN");
                 return;
             };
-            assert_eq!(proc.write("comm", b"labelled"), Ok(Some(())));
+            assert_eq!(proc.write_own("comm", b"labelled"), Ok(()));
             let name = fs::read_to_string("/proc/thread-self/comm").unwrap();
             assert_eq!(name, "labelled\n");
-            assert_eq!(proc.write("attr/of_no_module", b"x"), Ok(None));
+            let missing = proc.write_own("attr/of_no_module", b"x").unwrap_err();
+            assert!(missing.is(Errno::NOENT));
             // `exe` is a magic link: never followed.
-            assert!(proc.write("exe", b"x").unwrap_err().is(Errno::LOOP));
+            assert!(proc.write_own("exe", b"x").unwrap_err().is(Errno::LOOP));
         });
     }
 }

@@ -15,6 +15,7 @@ mod execute;
 mod identity;
 mod mount;
 mod namespace;
+mod procfs;
 mod rooted;
 mod terminal;
 
@@ -31,13 +32,16 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces, set_no_n
 use crate::channel::{Cause, ChildEnd, StartSocket};
 use crate::failure::{Called, Failure};
 use crate::hooks::{self, HookFailed, HookState};
+use crate::outside::Outside;
 use crate::plan::{Exec, Step};
 use crate::report;
 use crate::seccomp::Filter;
 use crate::spec::{Hook, Resource, Rlimit};
 use crate::sys;
-use attributes::Procfs;
+use mount::Mounts;
+pub(crate) use mount::{clone_path, map_ids, set_propagation};
 pub(crate) use namespace::join;
+use procfs::Procfs;
 use rooted::Root;
 
 /// Exit status of a first process that never became the entry process.
@@ -59,6 +63,8 @@ pub(crate) struct Given<'a> {
     pub(crate) size: Option<(u16, u16)>,
     /// The root file system, and its device and inode: what the policy calls the container's own.
     pub(crate) rootfs: Option<(&'a Path, (u64, u64))>,
+    /// What was opened for its mounts.
+    pub(crate) outside: Outside,
     /// Where it waits for `reeve start`.
     pub(crate) start: Option<StartSocket>,
     /// The process whose namespaces it enters, and which of them.
@@ -74,7 +80,7 @@ pub(crate) fn identity_of(path: &Path) -> Result<(u64, u64), Failure> {
 }
 
 /// Waits for its release, then carries out the task. Does not return.
-pub(crate) fn run(task: Task<'_>, channel: ChildEnd, given: Given<'_>) -> ! {
+pub(crate) fn run(task: Task<'_>, channel: ChildEnd, mut given: Given<'_>) -> ! {
     // A panic must not unwind into the caller: its guards are those of the parent.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         if !channel.wait() {
@@ -83,6 +89,7 @@ pub(crate) fn run(task: Task<'_>, channel: ChildEnd, given: Given<'_>) -> ! {
         let mut child = Child {
             task,
             channel,
+            mounts: Mounts::new(std::mem::take(&mut given.outside)),
             given,
             // Modes are given in full; the entry process gets the inherited mask back.
             umask: umask(Mode::empty()),
@@ -125,6 +132,7 @@ impl From<StepError> for Cause {
 struct Child<'a> {
     task: Task<'a>,
     channel: ChildEnd,
+    mounts: Mounts,
     given: Given<'a>,
     umask: Mode,
     root: Option<Root>,
@@ -135,14 +143,12 @@ struct Child<'a> {
 }
 
 impl Child<'_> {
-    fn root(&self) -> Result<&Root, Failure> {
-        let missing = || Failure::new("open(root file system)", Errno::BADF);
-        self.root.as_ref().ok_or_else(missing)
-    }
-
-    fn procfs(&self) -> Result<&Procfs, Failure> {
-        let missing = || Failure::new("open(procfs)", Errno::BADF);
-        self.procfs.as_ref().ok_or_else(missing)
+    fn procfs(&mut self) -> Result<&Procfs, Failure> {
+        let procfs = match self.procfs.take() {
+            Some(procfs) => procfs,
+            None => Procfs::open()?,
+        };
+        Ok(self.procfs.insert(procfs))
     }
 
     fn step(&mut self, step: &Step) -> Result<(), StepError> {
@@ -151,7 +157,7 @@ impl Child<'_> {
             Step::AwaitCgroups => self.channel.await_cgroups()?,
             Step::AwaitStart => self.await_start()?,
             Step::StartHook(hook) => self.run_hook(hook)?,
-            _ => self.tree_step(step)?,
+            _ => self.namespace_step(step)?,
         }
         Ok(())
     }
@@ -181,46 +187,50 @@ impl Child<'_> {
         hooks::run_all("startContainer", hook, &state, place).map_err(StepError::Hook)
     }
 
-    fn tree_step(&mut self, step: &Step) -> Result<(), Failure> {
+    fn namespace_step(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::JoinNamespace { kind, path } => join(*kind, path),
             Step::EnterContainer => self.enter_container(),
             Step::BecomeRoot => namespace::become_root(),
             Step::NewCgroupNamespace => namespace::new_cgroup(),
-            Step::StopPropagation(kind) => mount::stop_propagation(*kind),
+            Step::StopPropagation(propagation) => self.mounts.stop_propagation(*propagation),
             Step::MountRootfs => {
                 let missing = || Failure::new("open(root file system)", Errno::BADF);
                 let (path, identity) = self.given.rootfs.ok_or_else(missing)?;
-                self.root = Some(mount::rootfs(path, identity)?);
+                self.root = Some(self.mounts.rootfs(path, identity)?);
                 Ok(())
             }
-            Step::Mount(mount) => mount::mount(self.root()?, mount),
-            Step::MountCgroups {
-                target,
-                attrs,
-                mounts,
-            } => mount::cgroups(self.root()?, target, *attrs, mounts),
-            Step::LabelMount { target, label } => {
-                attributes::label_root(self.root()?, target, label)
+            Step::OpenProcfs => self.procfs().map(|_| ()),
+            Step::Sysctl { path, value } => self.procfs()?.sysctl(path, value),
+            Step::RootPropagation(propagation) => mount::propagate(*propagation),
+            _ => self.root_step(step),
+        }
+    }
+
+    fn root_step(&mut self, step: &Step) -> Result<(), Failure> {
+        let root = self.root.as_ref();
+        let root = || root.ok_or_else(|| Failure::new("open(root file system)", Errno::BADF));
+        match step {
+            Step::Mount(mount) => self.mounts.mount(root()?, mount),
+            Step::MountCgroups { mount, hierarchies } => {
+                mount::cgroups(root()?, mount, hierarchies)
             }
-            Step::MakeDevice(device) => device::make(self.root()?, device),
-            Step::Symlink(link) => device::link(self.root()?, link),
+            Step::LabelMount { target, label } => attributes::label_root(root()?, target, label),
+            Step::MakeDevices { devices, bind } => device::make_all(root()?, devices, *bind),
+            Step::MakeLinks(links) => device::link_all(root()?, links),
             Step::OpenTerminal { uid, console } => {
                 let (channel, size) = (&self.channel, self.given.size);
-                let opened = terminal::open(self.root()?, channel, size, *uid, *console)?;
+                let opened = terminal::open(root()?, channel, size, *uid, *console)?;
                 self.console = Some(opened);
                 Ok(())
             }
-            Step::Mask(path) => mount::mask(self.root()?, path),
-            Step::Readonly(path) => mount::readonly(self.root()?, path),
-            Step::Sysctl { name, value } => mount::sysctl(name, value),
-            Step::MakeWorkingDirectory(path) => self.root()?.make_dir(path).map(|_| ()),
-            Step::ReadonlyRootfs => mount::readonly_root(self.root()?),
-            Step::OpenProcfs => {
-                self.procfs = Some(Procfs::open()?);
-                Ok(())
-            }
-            Step::PivotRoot => mount::pivot(self.root()?),
+            Step::Mask(path) => self.mounts.mask(root()?, path),
+            Step::Readonly(path) => mount::readonly(root()?, path),
+            Step::MakeWorkingDirectory(path) => root()?.make_dir(path).map(|_| ()),
+            Step::ReadonlyMounts => self.mounts.finish(),
+            Step::ReadonlyRootfs => mount::readonly_root(root()?),
+            Step::PivotRoot => mount::pivot(root()?),
+            Step::MoveRoot => mount::move_root(root()?),
             _ => self.process_step(step),
         }
     }

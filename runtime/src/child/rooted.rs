@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
@@ -15,6 +15,15 @@ const TRIES: u32 = 128;
 /// A directory that acts as root of every path given to it.
 #[derive(Debug)]
 pub(super) struct Root(OwnedFd);
+
+/// What is made where something is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// A directory.
+    Directory,
+    /// An empty file.
+    File,
+}
 
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -56,53 +65,76 @@ impl Root {
     /// Opens the directory `path`, making what is missing of it. A component that is made is never
     /// a link.
     pub(super) fn make_dir(&self, path: &Path) -> Result<OwnedFd, Failure> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        self.make(path, Entry::Directory).map(|(fd, _)| fd)
+    }
+
+    /// Opens `path`, making it, and its directories, if it is missing. Says whether it was there.
+    pub(super) fn make(&self, path: &Path, entry: Entry) -> Result<(OwnedFd, bool), Failure> {
+        let flags = match entry {
+            Entry::Directory => OFlags::PATH | OFlags::DIRECTORY,
+            Entry::File => OFlags::PATH,
+        };
         match self.open(path, flags) {
             Err(failure) if failure.is(Errno::NOENT) => {}
-            result => return result,
+            result => return result.map(|fd| (fd, true)),
         }
-        let mut done = PathBuf::from("/");
-        let mut dir = self.open(&done, flags)?;
-        for part in relative(path) {
-            done.push(part);
-            dir = match self.open(&done, flags) {
-                Err(failure) if failure.is(Errno::NOENT) => {
-                    let call = |name: &str| format!("{name}(root, \"{}\")", done.display());
-                    match mkdirat(&dir, part, Mode::from_raw_mode(0o755)) {
-                        Ok(()) | Err(Errno::EXIST) => {}
-                        Err(errno) => return Err(Failure::new(call("mkdirat"), errno)),
-                    }
-                    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    openat(&dir, part, flags, Mode::empty()).called(|| call("openat"))?
-                }
-                result => result?,
+        self.make_missing(path, entry).map(|fd| (fd, false))
+    }
+
+    /// Opens or makes the file `path`, in which no component may be a symbolic link.
+    pub(super) fn make_plain_file(&self, path: &Path) -> Result<(OwnedFd, bool), Failure> {
+        match self.open_plain(path, OFlags::PATH) {
+            Err(failure) if failure.is(Errno::NOENT) => {}
+            result => return result.map(|fd| (fd, true)),
+        }
+        let (dir, _) = self.parent(path)?;
+        make_entry(&dir, path, Entry::File).map(|fd| (fd, false))
+    }
+
+    /// Makes `path`, which was found missing. From the last directory that
+    /// exists on, each component is made in and opened below the one before.
+    pub(super) fn make_missing(&self, path: &Path, entry: Entry) -> Result<OwnedFd, Failure> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let mut missing: Vec<&Path> = vec![path];
+        let mut dir = loop {
+            let last = missing.last().and_then(|path| path.parent());
+            let Some(parent) = last else {
+                let call = format!("openat2(root, \"{}\")", path.display());
+                return Err(Failure::new(call, Errno::NOENT));
             };
+            match self.open(parent, flags) {
+                Err(failure) if failure.is(Errno::NOENT) => missing.push(parent),
+                result => break result?,
+            }
+        };
+        while let Some(one) = missing.pop() {
+            let entry = if missing.is_empty() {
+                entry
+            } else {
+                Entry::Directory
+            };
+            dir = make_entry(&dir, one, entry)?;
         }
         Ok(dir)
     }
 
-    /// Opens the file `path` as a place to mount on, making it empty, and its directories, if it is
-    /// missing.
-    pub(super) fn make_file(&self, path: &Path) -> Result<OwnedFd, Failure> {
-        match self.open(path, OFlags::PATH) {
-            Err(failure) if failure.is(Errno::NOENT) => {}
-            result => return result,
-        }
-        let (dir, name) = match (path.parent(), path.file_name()) {
+    /// Opens or makes the last component of `path` without following it if it is a link.
+    pub(super) fn make_nofollow(
+        &self,
+        path: &Path,
+        entry: Entry,
+    ) -> Result<(OwnedFd, bool), Failure> {
+        let (parent, name) = match (path.parent(), path.file_name()) {
             (Some(parent), Some(name)) => (self.make_dir(parent)?, name),
-            _ => return Err(Failure::new("openat(root, \"/\", O_CREAT)", Errno::ISDIR)),
+            _ => return Err(Failure::new("openat(root, \"/\")", Errno::ISDIR)),
         };
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(
-            &dir,
-            name,
-            flags | OFlags::WRONLY,
-            Mode::from_raw_mode(0o644),
-        )
-        .called(|| format!("openat(root, \"{}\", O_CREAT|O_EXCL)", path.display()))?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&dir, name, flags, Mode::empty())
-            .called(|| format!("openat(root, \"{}\", O_PATH)", path.display()))
+        match openat(&parent, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => make_entry(&parent, path, entry).map(|fd| (fd, false)),
+            result => result
+                .called(|| format!("openat(root, \"{}\", O_NOFOLLOW)", path.display()))
+                .map(|fd| (fd, true)),
+        }
     }
 
     /// The directory of `path`, without any symbolic link on the way, and the last component.
@@ -121,6 +153,33 @@ impl Root {
         };
         Ok((dir, name))
     }
+}
+
+/// Makes the last component of `path` in `dir`, where that lies, and opens it.
+fn make_entry(dir: impl AsFd, path: &Path, entry: Entry) -> Result<OwnedFd, Failure> {
+    let name = path.file_name().unwrap_or_default();
+    let call = |call: &str| format!("{call}(root, \"{}\")", path.display());
+    let mut flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = match entry {
+        Entry::Directory => {
+            flags |= OFlags::DIRECTORY;
+            mkdirat(&dir, name, Mode::from_raw_mode(0o755))
+        }
+        Entry::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mode = Mode::from_raw_mode(0o644);
+            openat(&dir, name, flags | OFlags::WRONLY, mode).map(drop)
+        }
+    };
+    match (made, entry) {
+        // Another container may have made it meanwhile; a link is not followed.
+        (Ok(()), _) | (Err(Errno::EXIST), Entry::Directory) => {}
+        (Err(errno), Entry::Directory) => return Err(Failure::new(call("mkdirat"), errno)),
+        (Err(errno), Entry::File) => {
+            return Err(Failure::new(call("openat(O_CREAT|O_EXCL)"), errno));
+        }
+    }
+    openat(dir, name, flags, Mode::empty()).called(|| call("openat(O_PATH)"))
 }
 
 /// A path of the container as `openat2` wants it below a root.
@@ -159,7 +218,7 @@ mod tests {
         let up = rustix::fs::fstat(up).unwrap().st_ino;
         assert_eq!(up, rustix::fs::fstat(&root).unwrap().st_ino);
         assert!(root.make_dir(Path::new("/dangling/x")).is_err());
-        assert!(root.make_file(Path::new("/dangling")).is_err());
+        assert!(root.make(Path::new("/dangling"), Entry::File).is_err());
         assert!(!outside.path().join("made").exists());
     }
 
@@ -168,8 +227,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = root(dir.path());
         root.make_dir(Path::new("/a/b/c")).unwrap();
-        root.make_file(Path::new("/a/d/e")).unwrap();
-        root.make_file(Path::new("/a/d/e")).unwrap();
+        let file = Path::new("/a/d/e");
+        assert!(!root.make(file, Entry::File).unwrap().1);
+        assert!(root.make(file, Entry::File).unwrap().1);
         assert!(dir.path().join("a/b/c").is_dir());
         assert!(dir.path().join("a/d/e").is_file());
     }

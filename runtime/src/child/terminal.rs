@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Gid, OFlags, Uid, fchown, fstatfs};
+use rustix::fs::{Gid, OFlags, Uid, fchown, fstat, fstatfs, makedev};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -35,6 +35,11 @@ pub(super) fn open(
             Errno::NODEV,
         ));
     }
+    let device = fstat(&master).called(|| "fstat(/dev/pts/ptmx)")?.st_rdev;
+    if device != makedev(5, 2) {
+        let call = "fstat(/dev/pts/ptmx), not the terminal multiplexer";
+        return Err(Failure::new(call, Errno::NODEV));
+    }
     unlockpt(&master).called(|| "ioctl(/dev/pts/ptmx, TIOCSPTLCK)")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let console =
@@ -51,8 +56,8 @@ pub(super) fn open(
     fchown(&console, Some(Uid::from_raw(uid)), None::<Gid>).called(|| "fchown(terminal)")?;
     channel.send_terminal(master.as_fd())?;
     if on_console {
-        let target = root.make_file(Path::new("/dev/console"))?;
-        attach(&clone_tree(&console, false)?, &target)?;
+        let (target, _) = root.make_plain_file(Path::new("/dev/console"))?;
+        attach(clone_tree(&console, false)?, &target)?;
     }
     Ok(console)
 }

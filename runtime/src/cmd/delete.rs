@@ -43,6 +43,9 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     let hooks = poststop_hooks(&state, root);
     // Processes first, and the policy only after the last of them.
     state.cgroups.destroy()?;
+    if let Some(groups) = &state.rdt {
+        groups.remove()?;
+    }
     if let Some(policy) = &state.policy
         && let Some(enforcer) = Enforcer::open()?
     {

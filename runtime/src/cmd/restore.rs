@@ -114,6 +114,7 @@ fn new_state(args: &Args, spec: &Spec, cgroups: CgroupDirs) -> State {
         restored: true,
         created_ms: state::now_ms(),
         cgroups,
+        rdt: None,
         policy: None,
     }
 }

@@ -35,7 +35,8 @@ pub(crate) use process::ChildProcess;
 pub use seal::seal;
 pub use start::start;
 
-use std::os::fd::OwnedFd;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -44,10 +45,13 @@ use rustix::thread::CapabilitySet;
 use crate::cgroup::{self, CgroupDirs, Cgroups, Layout};
 use crate::channel::{self, ParentEnd, StartSocket};
 use crate::child;
-use crate::failure::Called;
+use crate::failure::{Called, Failure};
 use crate::hooks::{self, HookState, Place};
 use crate::lsm::Lsms;
+use crate::net_device;
+use crate::outside::Outside;
 use crate::plan::{LaunchPlan, Step};
+use crate::rdt;
 use crate::spec::{NamespaceKind, Spec};
 use crate::state::{self, ProcessName, State, StateDir};
 use crate::sys;
@@ -74,6 +78,7 @@ pub struct Request {
 #[derive(Debug)]
 struct Held {
     cgroups: Cgroups,
+    rdt: Option<rdt::Entered>,
     enforcement: Option<Enforcement>,
     dir: StateDir,
     state: State,
@@ -85,6 +90,9 @@ impl Held {
         self.cgroups.keep();
         if let Some(enforcement) = self.enforcement {
             enforcement.keep();
+        }
+        if let Some(rdt) = self.rdt {
+            rdt.keep();
         }
         self.dir.keep();
     }
@@ -173,6 +181,7 @@ impl Prepared {
             restored: false,
             created_ms: state::now_ms(),
             cgroups: CgroupDirs::at(&cgroups, &plan.cgroup),
+            rdt: None,
             policy: None,
         };
         dir.save_config(&config)?;
@@ -190,6 +199,7 @@ impl Prepared {
         timings::mark("cgroups made");
         let held = Held {
             cgroups,
+            rdt: None,
             enforcement,
             dir,
             state,
@@ -205,13 +215,14 @@ impl Prepared {
         let start = match plan.awaits_start() {
             true => {
                 let dir = held.dir.open()?;
-                Some(StartSocket::listen(std::os::fd::AsFd::as_fd(&dir))?)
+                Some(StartSocket::listen(dir.as_fd())?)
             }
             false => None,
         };
         let given = child::Given {
             size: terminal::initial_size(plan.terminal),
             rootfs: Some((&plan.rootfs, child::identity_of(&plan.rootfs)?)),
+            outside: Outside::open(&plan)?,
             start,
             container: None,
             state: Some(hook_state(&plan, "created", None)),
@@ -250,6 +261,12 @@ impl Cloned {
         mappings::write(number, &plan.birth)?;
         if let Some(score) = plan.oom_score_adj {
             write_proc(number, "oom_score_adj", &score.to_string())?;
+        }
+        give_devices(&plan, number)?;
+        if let Some(wanted) = &plan.rdt {
+            let entered = rdt::Entered::new(wanted, &plan.id, number)?;
+            held.state.rdt = Some(entered.groups().clone());
+            held.rdt = Some(entered);
         }
         let confinement = match (&held.enforcement, NoPolicyAsked::of(&plan)) {
             (Some(enforcement), _) => {
@@ -359,6 +376,17 @@ impl Running {
         hooks::run_and_warn("poststop", &plan.hooks.poststop, &state, outside(&plan));
         Ok(exit)
     }
+}
+
+/// Moves network devices into the namespace that the process is in or will join.
+fn give_devices(plan: &LaunchPlan, pid: i32) -> Result<(), Failure> {
+    if plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    let own = || PathBuf::from(format!("/proc/{pid}/ns/net"));
+    let path = plan.network.clone().unwrap_or_else(own);
+    let namespace = fs::File::open(&path).called(|| format!("open(\"{}\")", path.display()))?;
+    net_device::move_all(&plan.net_devices, namespace.as_fd())
 }
 
 /// The hooks that run while the first process waits right before its root becomes its root.

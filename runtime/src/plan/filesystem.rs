@@ -17,13 +17,17 @@ const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
 ];
 
 /// Links that every container has ("Dev symbolic links", and `/dev/ptmx` of the default devices).
-const DEFAULT_LINKS: [(&str, &str); 5] = [
+const DEFAULT_LINKS: [(&str, &str); 6] = [
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
-    ("/dev/ptmx", "pts/ptmx"),
+    ("/dev/core", "/proc/kcore"),
+    (PTMX, "pts/ptmx"),
 ];
+
+/// Always that of the container's own devpts, also where the image has a node there.
+const PTMX: &str = "/dev/ptmx";
 
 pub(super) fn mounts(spec: &Spec, cgroups: &Layout, path: &CgroupPath, steps: &mut Vec<Step>) {
     for mount in &spec.mounts {
@@ -40,17 +44,17 @@ pub(super) fn mounts(spec: &Spec, cgroups: &Layout, path: &CgroupPath, steps: &m
 }
 
 fn cgroup_step(spec: &Spec, cgroups: &Layout, path: &CgroupPath, mount: &Mount) -> Step {
-    let own_namespace = spec.namespaces.own(NamespaceKind::Cgroup);
+    let own_namespace = spec.namespaces.private(NamespaceKind::Cgroup);
     let mounts = cgroups.hierarchies.iter().map(|hierarchy| CgroupMount {
         name: hierarchy.mounted_as(cgroups),
         fs_type: if hierarchy.v2 { "cgroup2" } else { "cgroup" },
         options: hierarchy.mount_options(),
-        bind: (!own_namespace).then(|| hierarchy.root.join(path.relative())),
+        dir: hierarchy.root.join(path.relative()),
+        bind: !own_namespace,
     });
     Step::MountCgroups {
-        target: mount.target.clone(),
-        attrs: mount.attrs,
-        mounts: mounts.collect(),
+        mount: mount.clone(),
+        hierarchies: mounts.collect(),
     }
 }
 
@@ -63,27 +67,38 @@ pub(super) fn devices(spec: &Spec, steps: &mut Vec<Step>) {
     if bound {
         return;
     }
-    let named = |path: &Path| spec.devices.iter().any(|device| device.path == path);
-    for (path, major, minor) in DEFAULT_DEVICES {
-        if !named(Path::new(path)) {
-            steps.push(Step::MakeDevice(Device {
-                path: PathBuf::from(path),
-                kind: DeviceKind::Char,
-                major,
-                minor,
-                mode: 0o666,
-                uid: 0,
-                gid: 0,
-            }));
-        }
-    }
-    let devices = spec.devices.iter().cloned();
-    steps.extend(devices.map(Step::MakeDevice));
-    for (path, target) in DEFAULT_LINKS {
-        steps.push(Step::Symlink(Link {
-            path: path.into(),
-            target: target.into(),
-        }));
+    let named = |path: &str| {
+        let mut devices = spec.devices.iter();
+        devices.any(|device| device.path == Path::new(path))
+    };
+    let default = DEFAULT_DEVICES.iter().filter(|(path, ..)| !named(path));
+    let default = default.map(|&(path, major, minor)| Device {
+        path: PathBuf::from(path),
+        kind: DeviceKind::Char,
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    });
+    let given = spec.devices.iter().cloned();
+    let given = given.filter(|device| device.path != Path::new(PTMX));
+    steps.push(Step::MakeDevices {
+        devices: default.chain(given).collect(),
+        // No node of a device can be made there, and none that was made would open.
+        bind: spec.namespaces.private(NamespaceKind::User),
+    });
+    let links = DEFAULT_LINKS.into_iter().map(|(path, target)| Link {
+        path: path.into(),
+        target: target.into(),
+        replace: path == PTMX,
+    });
+    steps.push(Step::MakeLinks(links.collect()));
+}
+
+pub(super) fn finish(spec: &Spec, steps: &mut Vec<Step>) {
+    if spec.mounts.iter().any(Mount::is_readonly_late) {
+        steps.push(Step::ReadonlyMounts);
     }
 }
 

@@ -22,8 +22,8 @@ use serde::{Serialize, Serializer};
 
 use crate::cgroup::Layout;
 use crate::spec::{
-    CgroupPath, ContainerId, Hooks, IdMapping, Listener, NamespaceKind, Namespaces, Resources,
-    Spec, TimeOffset,
+    CgroupPath, ContainerId, Hooks, IdMapping, Listener, NamespaceKind, Namespaces, NetDevice,
+    PropagationKind, Rdt, Resources, Spec, TimeOffset,
 };
 
 /// Everything that follows from a configuration.
@@ -43,8 +43,16 @@ pub struct LaunchPlan {
     pub private_pid: bool,
     /// Whether no process of the host is in the container's IPC namespace.
     pub private_ipc: bool,
+    /// Whether its user namespace is not the runtime's.
+    pub private_user: bool,
+    /// The network namespace that it joins, if it joins one.
+    pub network: Option<PathBuf>,
+    /// Moved by the parent before the process is released.
+    pub net_devices: Vec<NetDevice>,
     /// Where its cgroups lie.
     pub cgroup: CgroupPath,
+    /// Its share of caches and memory bandwidth, given by the parent.
+    pub rdt: Option<Rdt>,
     /// Their limits.
     pub resources: Resources,
     /// Written by the parent before the process is released.
@@ -190,6 +198,13 @@ impl LaunchPlan {
             birth: Birth::of(namespaces),
             private_pid: namespaces.own(NamespaceKind::Pid),
             private_ipc: namespaces.own(NamespaceKind::Ipc),
+            private_user: namespaces.private(NamespaceKind::User),
+            network: namespaces
+                .joined()
+                .find(|(kind, _)| *kind == NamespaceKind::Network)
+                .map(|(_, path)| path.to_owned()),
+            net_devices: spec.net_devices.clone(),
+            rdt: spec.rdt.clone(),
             resources: spec.resources.clone(),
             oom_score_adj: process.oom_score_adj,
             terminal: process.terminal.then_some(Terminal {
@@ -233,13 +248,14 @@ fn steps(id: &ContainerId, spec: &Spec, host: &Host, cgroup: &CgroupPath) -> Vec
         });
     }
     filesystem::protect(spec, &mut steps);
-    for (name, value) in &spec.sysctl {
+    for (path, value) in &spec.sysctl {
         steps.push(Step::Sysctl {
-            name: name.clone(),
+            path: path.clone(),
             value: value.clone(),
         });
     }
     steps.push(Step::MakeWorkingDirectory(process.cwd.clone()));
+    filesystem::finish(spec, &mut steps);
     if spec.hooks.before_pivot() {
         steps.push(Step::RuntimeHooks);
     }
@@ -247,7 +263,16 @@ fn steps(id: &ContainerId, spec: &Spec, host: &Host, cgroup: &CgroupPath) -> Vec
         steps.push(Step::ReadonlyRootfs);
     }
     process::open_procfs(spec, &mut steps);
-    steps.push(Step::PivotRoot);
+    steps.push(match host.options.no_pivot {
+        true => Step::MoveRoot,
+        false => Step::PivotRoot,
+    });
+    if matches!(
+        spec.propagation.kind,
+        PropagationKind::Shared | PropagationKind::Unbindable
+    ) {
+        steps.push(Step::RootPropagation(spec.propagation));
+    }
     steps.extend(spec.hostname.clone().map(Step::Hostname));
     steps.extend(spec.domainname.clone().map(Step::Domainname));
     if spec.namespaces.own(NamespaceKind::Network) {

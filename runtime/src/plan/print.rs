@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::{LaunchPlan, PlannedConfinement, Step};
 use crate::spec::{
-    CapabilityNames, DeviceKind, Mount, MountAttrs, MountKind, NamespaceKind, Propagation,
-    Scheduler, SchedulerPolicy, attr,
+    CapabilityNames, Device, DeviceKind, FsOption, Idmap, IdmapFrom, Mount, MountAttrs, MountKind,
+    NamespaceKind, Propagation, PropagationKind, Scheduler, SchedulerPolicy, SourceLink, attr,
 };
 
 impl fmt::Display for LaunchPlan {
@@ -39,7 +39,15 @@ impl fmt::Display for LaunchPlan {
                 )?;
             }
         }
+        for device in &self.net_devices {
+            writeln!(f, "network     {} as {}", device.host_name, device.name)?;
+        }
         writeln!(f, "cgroup      {}", self.cgroup)?;
+        if let Some(rdt) = &self.rdt {
+            let class = rdt.class.as_deref().unwrap_or("of its own");
+            let monitor = if rdt.monitor { ", monitored" } else { "" };
+            writeln!(f, "resctrl     class {class} {:?}{monitor}", rdt.schemata)?;
+        }
         write_limits(self, f)?;
         write_hooks(self, f)?;
         writeln!(f, "steps")?;
@@ -106,55 +114,57 @@ impl fmt::Display for Step {
             Self::BecomeRoot => f.write_str("become root of the user namespace"),
             Self::AwaitCgroups => f.write_str("wait for the cgroups of version 1"),
             Self::NewCgroupNamespace => f.write_str("new cgroup namespace"),
-            Self::StopPropagation(Propagation::Slave) => {
-                f.write_str("mounts stay in the container")
-            }
-            Self::StopPropagation(Propagation::Private) => {
-                f.write_str("mounts stay in the container, and the host's outside")
+            Self::StopPropagation(propagation) => f.write_str(match propagation.kind {
+                PropagationKind::Slave => "mounts stay in the container",
+                PropagationKind::Private | PropagationKind::Unbindable => {
+                    "mounts stay in the container, and the host's outside"
+                }
+                PropagationKind::Shared => "mounts of the root stay in the container",
+            }),
+            Self::RootPropagation(propagation) => {
+                write!(f, "root file system {}", PropagationWord(propagation))
             }
             Self::MountRootfs => f.write_str("mount the root file system"),
             Self::Mount(mount) => write_mount(mount, f),
-            Self::MountCgroups {
-                target,
-                attrs,
-                mounts,
-            } => {
-                let names = mounts.iter().map(|mount| match mount.name.as_str() {
-                    "" => mount.fs_type,
+            Self::MountCgroups { mount, hierarchies } => {
+                let names = hierarchies.iter().map(|one| match one.name.as_str() {
+                    "" => one.fs_type,
                     name => name,
                 });
                 let names: Vec<_> = names.collect();
-                write!(f, "mount cgroups at {}", target.display())?;
-                write!(f, " ({}; {})", names.join(" "), Attrs(attrs, ""))
+                write!(f, "mount cgroups at {}", mount.target.display())?;
+                write!(
+                    f,
+                    " ({})",
+                    [names.join(" "), words(mount).join(",")].join("; ")
+                )
             }
             Self::LabelMount { target, label } => {
                 write!(f, "label {} {label}", target.display())
             }
-            Self::MakeDevice(device) => {
-                let kind = match device.kind {
-                    DeviceKind::Block => 'b',
-                    DeviceKind::Char => 'c',
-                    DeviceKind::Fifo => 'p',
-                };
-                let (path, major, minor) = (device.path.display(), device.major, device.minor);
-                write!(f, "device {path} {kind} {major}:{minor} {:o}", device.mode)
+            Self::MakeDevices { devices, bind } => {
+                f.write_str(if *bind { "bind devices" } else { "devices" })?;
+                devices
+                    .iter()
+                    .try_for_each(|device| write_device(device, f))
             }
-            Self::Symlink(link) => {
-                write!(
-                    f,
-                    "link {} -> {}",
-                    link.path.display(),
-                    link.target.display()
-                )
+            Self::MakeLinks(links) => {
+                f.write_str("links")?;
+                links.iter().try_for_each(|link| {
+                    let (path, target) = (link.path.display(), link.target.display());
+                    write!(f, "\n        {path} -> {target}")
+                })
             }
             Self::OpenTerminal { uid, .. } => write!(f, "open a terminal for user {uid}"),
             Self::RuntimeHooks => f.write_str("wait for the hooks of the runtime"),
             Self::Mask(path) => write!(f, "mask {}", path.display()),
             Self::Readonly(path) => write!(f, "read-only {}", path.display()),
-            Self::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
+            Self::Sysctl { path, value } => write!(f, "sysctl {} = {value}", path.display()),
             Self::MakeWorkingDirectory(path) => write!(f, "make directory {}", path.display()),
+            Self::ReadonlyMounts => f.write_str("read-only file systems that are filled now"),
             Self::ReadonlyRootfs => f.write_str("read-only root file system"),
             Self::OpenProcfs => f.write_str("open a private procfs"),
+            Self::MoveRoot => f.write_str("move the root file system to the root"),
             Self::PivotRoot => f.write_str("pivot to the root file system"),
             _ => self.fmt_process(f),
         }
@@ -243,44 +253,115 @@ fn write_scheduler(scheduler: &Scheduler, f: &mut fmt::Formatter<'_>) -> fmt::Re
     Ok(())
 }
 
+fn write_device(device: &Device, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let kind = match device.kind {
+        DeviceKind::Block => 'b',
+        DeviceKind::Char => 'c',
+        DeviceKind::Fifo => 'p',
+    };
+    let (path, major, minor) = (device.path.display(), device.major, device.minor);
+    write!(
+        f,
+        "\n        {path} {kind} {major}:{minor} {:o}",
+        device.mode
+    )?;
+    match (device.uid, device.gid) {
+        (0, 0) => Ok(()),
+        (uid, gid) => write!(f, " of {uid}:{gid}"),
+    }
+}
+
 fn write_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut words = Vec::new();
     match &mount.kind {
-        MountKind::Bind { source, recursive } => {
+        MountKind::Bind {
+            source, recursive, ..
+        } => {
             let how = if *recursive { "rbind" } else { "bind" };
             write!(f, "{how} {} at", source.display())?;
         }
-        MountKind::New {
-            fs_type, options, ..
-        } => {
-            write!(f, "mount {fs_type} at")?;
-            words.extend(options.iter().map(|(name, value)| match value {
-                Some(value) => format!("{name}={value}"),
-                None => name.clone(),
-            }));
-        }
+        MountKind::New { fs_type, .. } => write!(f, "mount {fs_type} at")?,
+        MountKind::Remount { .. } => f.write_str("remount")?,
         MountKind::Cgroup => f.write_str("mount cgroup at")?,
     }
     write!(f, " {}", mount.target.display())?;
-    let attrs = Attrs(&mount.attrs, "").to_string();
-    let recursive = Attrs(&mount.recursive_attrs, "r").to_string();
-    let attrs = [attrs, recursive]
-        .into_iter()
-        .filter(|text| !text.is_empty());
-    let mut words: Vec<String> = attrs.chain(words).collect();
-    for (flag, recursive) in &mount.propagation {
-        let name = match *flag {
-            libc::MS_PRIVATE => "private",
-            libc::MS_SLAVE => "slave",
-            libc::MS_SHARED => "shared",
-            _ => "unbindable",
-        };
-        words.push(format!("{}{name}", if *recursive { "r" } else { "" }));
-    }
+    let words = words(mount);
     if words.is_empty() {
         Ok(())
     } else {
         write!(f, " ({})", words.join(","))
+    }
+}
+
+/// The options of a mount, as words that `config.json` could have.
+fn words(mount: &Mount) -> Vec<String> {
+    let attrs = Attrs(&mount.attrs, "").to_string();
+    let recursive = Attrs(&mount.recursive_attrs, "r").to_string();
+    let attrs = [attrs, recursive].into_iter();
+    let mut words: Vec<String> = attrs.filter(|text| !text.is_empty()).collect();
+    let mut data: &[FsOption] = &[];
+    match &mount.kind {
+        MountKind::Bind { link, .. } => match link {
+            SourceLink::Follow => {}
+            SourceLink::Bind => words.push("src-nofollow".to_owned()),
+            SourceLink::Copy => words.push("copy-symlink".to_owned()),
+        },
+        MountKind::New {
+            options, copy_up, ..
+        } => {
+            data = options;
+            words.extend(copy_up.then(|| "tmpcopyup".to_owned()));
+        }
+        MountKind::Remount { options } => data = options,
+        MountKind::Cgroup => {}
+    }
+    words.extend(data.iter().map(|(name, value)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => name.clone(),
+    }));
+    words.extend(mount.target_nofollow.then(|| "dest-nofollow".to_owned()));
+    words.extend(mount.idmap.as_ref().map(idmap_word));
+    for (flag, recursive) in &mount.propagation {
+        let kind = match *flag {
+            libc::MS_PRIVATE => PropagationKind::Private,
+            libc::MS_SLAVE => PropagationKind::Slave,
+            libc::MS_SHARED => PropagationKind::Shared,
+            _ => PropagationKind::Unbindable,
+        };
+        let recursive = *recursive;
+        words.push(PropagationWord(&Propagation { kind, recursive }).to_string());
+    }
+    words
+}
+
+fn idmap_word(idmap: &Idmap) -> String {
+    let name = if idmap.recursive { "ridmap" } else { "idmap" };
+    match &idmap.from {
+        IdmapFrom::Namespace(path) => format!("{name}={}", path.display()),
+        IdmapFrom::Ranges { uids, gids } => {
+            let [uids, gids] = [uids, gids].map(|ranges| {
+                let ranges = ranges.iter();
+                let ranges =
+                    ranges.map(|map| format!("{}-{}-{}", map.container, map.host, map.size));
+                ranges.collect::<Vec<_>>().join("#")
+            });
+            format!("{name}=uids={uids};gids={gids}")
+        }
+    }
+}
+
+/// Propagation as the word of `config.json`.
+struct PropagationWord<'a>(&'a Propagation);
+
+impl fmt::Display for PropagationWord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(propagation) = self;
+        f.write_str(if propagation.recursive { "r" } else { "" })?;
+        f.write_str(match propagation.kind {
+            PropagationKind::Private => "private",
+            PropagationKind::Slave => "slave",
+            PropagationKind::Shared => "shared",
+            PropagationKind::Unbindable => "unbindable",
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::seccomp::Filter;
 use crate::spec::{
-    Capabilities, Device, Hook, IoPriority, MemoryPolicy, Mount, MountAttrs, NamespaceKind,
+    Capabilities, Device, FsOption, Hook, IoPriority, MemoryPolicy, Mount, NamespaceKind,
     NumberSet, Personality, Propagation, Rlimit, Scheduler, UserIds,
 };
 
@@ -39,12 +39,10 @@ pub enum Step {
     Mount(Mount),
     /// The container's cgroups.
     MountCgroups {
-        /// Where.
-        target: PathBuf,
-        /// Attributes of each of the mounts.
-        attrs: MountAttrs,
+        /// Where and how.
+        mount: Mount,
         /// One a hierarchy; a single one without a name is the target itself.
-        mounts: Vec<CgroupMount>,
+        hierarchies: Vec<CgroupMount>,
     },
     /// Labels the root of a mount that took no label as it was mounted.
     LabelMount {
@@ -53,10 +51,15 @@ pub enum Step {
         /// SELinux context.
         label: String,
     },
-    /// A device node.
-    MakeDevice(Device),
-    /// A symbolic link.
-    Symlink(Link),
+    /// Device nodes.
+    MakeDevices {
+        /// Which.
+        devices: Vec<Device>,
+        /// Whether the host's nodes are bound rather than new ones made.
+        bind: bool,
+    },
+    /// Symbolic links.
+    MakeLinks(Vec<Link>),
     /// A terminal in the container's devpts, its other end sent to `reeve`.
     OpenTerminal {
         /// Its owner.
@@ -73,19 +76,23 @@ pub enum Step {
     Readonly(PathBuf),
     /// Writes a kernel parameter through a procfs of our own.
     Sysctl {
-        /// With dots.
-        name: String,
+        /// Path below `/proc/sys`.
+        path: PathBuf,
         /// Text.
         value: String,
     },
     /// Makes the working directory if it is missing.
     MakeWorkingDirectory(PathBuf),
+    /// Makes the new file systems read-only that had to be filled first.
+    ReadonlyMounts,
     /// Makes the root file system read-only.
     ReadonlyRootfs,
     /// Opens a procfs of our own for what is written after the pivot.
     OpenProcfs,
     /// Makes the root file system the root and lets go of the host's.
     PivotRoot,
+    /// As `PivotRoot`, for a host whose own root cannot be pivoted away from.
+    MoveRoot,
     /// A session keyring of its own, by this name.
     SessionKeyring(String),
     /// Looks whether there is a program to execute, so that it is missed when the container is
@@ -95,6 +102,8 @@ pub enum Step {
     AwaitStart,
     /// A `startContainer` hook.
     StartHook(Hook),
+    /// Propagation of the mounts of the new root.
+    RootPropagation(Propagation),
     /// `sethostname`.
     Hostname(String),
     /// `setdomainname`.
@@ -151,6 +160,8 @@ pub struct Link {
     pub path: PathBuf,
     /// What it says.
     pub target: PathBuf,
+    /// Whether it takes the place of what the image has there.
+    pub replace: bool,
 }
 
 /// One cgroup hierarchy of the container.
@@ -161,7 +172,10 @@ pub struct CgroupMount {
     /// `cgroup` or `cgroup2`.
     pub fs_type: &'static str,
     /// Options of a version 1 hierarchy.
-    pub options: Vec<(String, Option<String>)>,
-    /// Without a cgroup namespace: the container's directory on the host, which is bound instead.
-    pub bind: Option<PathBuf>,
+    pub options: Vec<FsOption>,
+    /// The container's directory on the host.
+    pub dir: PathBuf,
+    /// Without a cgroup namespace: that directory is bound, since a new mount would show the groups
+    /// of the host.
+    pub bind: bool,
 }

@@ -119,7 +119,7 @@ fn nothing_of_the_host_is_in_reach_after_the_pivot_and_no_privilege_is_needed_af
         for step in &steps[pivot..] {
             let mounts = matches!(
                 step,
-                Step::Mount(_) | Step::MakeDevice(_) | Step::Mask(_) | Step::Readonly(_)
+                Step::Mount(_) | Step::MakeDevices { .. } | Step::Mask(_) | Step::Readonly(_)
             );
             assert!(!mounts, "{step} comes after the pivot");
         }

@@ -5,29 +5,40 @@
 //! silently lacks a part of its confinement is worse than one that does not start.
 
 mod attributes;
+mod device;
 mod hooks;
 mod id;
 mod labels;
 mod linux;
 mod mount;
 mod namespaces;
+mod net_device;
 mod parse;
 mod process;
+mod propagation;
+mod rdt;
 mod resources;
 mod seccomp;
+mod sysctl;
 mod unsupported;
 
 pub use attributes::{
     ExecAffinity, IoClass, IoPriority, MemoryMode, MemoryPolicy, NumberSet, Personality, Scheduler,
     SchedulerPolicy,
 };
+pub use device::{Device, DeviceKind};
 pub use hooks::{Hook, Hooks};
 pub use id::ContainerId;
 pub use labels::Labels;
-pub use linux::{CgroupPath, Device, DeviceKind, Propagation};
-pub use mount::{Mount, MountAttrs, MountKind, attr, known_mount_options};
+pub use linux::CgroupPath;
+pub use mount::{
+    FsOption, Idmap, IdmapFrom, Mount, MountAttrs, MountKind, SourceLink, attr, known_mount_options,
+};
 pub use namespaces::{IdMapping, Namespace, NamespaceKind, Namespaces, TimeOffset};
+pub use net_device::NetDevice;
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
+pub use propagation::{Propagation, PropagationKind};
+pub use rdt::Rdt;
 pub use resources::Resources;
 pub use seccomp::{Listener, Seccomp};
 
@@ -74,8 +85,12 @@ pub struct Spec {
     pub masked_paths: Vec<PathBuf>,
     /// Paths that are read-only in the container.
     pub readonly_paths: Vec<PathBuf>,
-    /// Kernel parameters of namespaces of the container's own.
-    pub sysctl: BTreeMap<String, String>,
+    /// Kernel parameters of namespaces of the container's own: path below `/proc/sys`, and text.
+    pub sysctl: BTreeMap<PathBuf, String>,
+    /// Network devices of the host that become the container's.
+    pub net_devices: Vec<NetDevice>,
+    /// Its share of caches and memory bandwidth.
+    pub rdt: Option<Rdt>,
     /// Where the container's cgroups lie; `None` is the default, `/reeve/ID`.
     pub cgroup: Option<CgroupPath>,
     /// Limits.
@@ -156,9 +171,30 @@ pub enum Problem {
     /// The same thing twice.
     #[error("`{0}` is given twice")]
     Twice(String),
+    /// An option for a file system, where there is none that may be changed.
+    #[error("{0} takes no file system option `{1}`")]
+    FsOption(&'static str, String),
     /// An option that this kind of mount does not take.
-    #[error("a bind mount takes no file system option `{0}`")]
-    BindOption(String),
+    #[error("`{0}` has no meaning for a mount of this type")]
+    MountOption(&'static str),
+    /// A mount in place of the root file system.
+    #[error("the root file system cannot be mounted over")]
+    RootTarget,
+    /// The root file system of the host.
+    #[error("`{0}` is the root of the host")]
+    RootOfHost(PathBuf),
+    /// Two keys that want different things at the same place.
+    #[error("`{0}` is another device in `{1}`")]
+    OtherDevice(PathBuf, String),
+    /// A kernel parameter with a key of its own.
+    #[error("set `{0}` instead")]
+    HasOwnKey(&'static str),
+    /// A namespace that is named by its file and turns out to be the host's.
+    #[error("the {0} namespace of the container is that of the host")]
+    HostsNamespace(NamespaceKind),
+    /// A name that no network device can have.
+    #[error("`{0}` is not a name for a network device")]
+    DeviceName(String),
     /// A soft limit above the hard one.
     #[error("the soft limit {soft} is above the hard limit {hard}")]
     SoftAboveHard {
@@ -265,6 +301,13 @@ impl Spec {
             let problem = Problem::NotADirectory(spec.rootfs);
             return Err(Error::invalid("root.path", problem));
         }
+        if fs::canonicalize(&spec.rootfs).is_ok_and(|path| path == Path::new("/")) {
+            // Its directories would get the container's mounts, and its files the container's
+            // device nodes.
+            let problem = Problem::RootOfHost(spec.rootfs);
+            return Err(Error::invalid("root.path", problem));
+        }
+        sysctl::refuse_of_host(&spec.sysctl, &spec.namespaces)?;
         Ok((spec, text))
     }
 
@@ -315,7 +358,11 @@ impl Spec {
                 .collect()
         };
         let labels = Labels::check(process, linux)?;
-        let mut mounts = mount::check_all(raw.mounts().as_deref().unwrap_or_default(), bundle)?;
+        let mut mounts = mount::check_all(
+            raw.mounts().as_deref().unwrap_or_default(),
+            bundle,
+            &namespaces,
+        )?;
         labels.apply(&mut mounts);
         let personality = linux.personality().as_ref().map(Personality::check);
         let memory_policy = linux.memory_policy().as_ref().map(MemoryPolicy::check);
@@ -331,10 +378,12 @@ impl Spec {
             hostname,
             domainname,
             mounts,
-            devices: linux::check_devices(linux.devices().as_deref().unwrap_or_default())?,
+            devices: device::check(linux.devices().as_deref().unwrap_or_default())?,
+            net_devices: net_device::check(linux.net_devices().as_ref(), &namespaces)?,
+            rdt: Rdt::check(linux.intel_rdt().as_ref())?,
             masked_paths: paths("linux.maskedPaths", linux.masked_paths())?,
             readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths())?,
-            sysctl: linux::check_sysctl(linux.sysctl().as_ref(), &namespaces)?,
+            sysctl: sysctl::check(linux.sysctl().as_ref(), &namespaces)?,
             cgroup: CgroupPath::check(linux.cgroups_path().as_deref())?,
             resources: Resources::check(linux.resources().as_ref())?,
             seccomp: Seccomp::check(linux.seccomp().as_ref())?,

@@ -59,11 +59,6 @@ fn what_is_not_carried_out_is_named() {
             "linux.resources.unified",
         ),
         (
-            "/linux/rootfsPropagation",
-            json!("shared"),
-            "linux.rootfsPropagation: shared",
-        ),
-        (
             "/linux/resources",
             json!({ "devices": [ { "allow": true, "type": "c", "access": "rwm" } ] }),
             "linux.resources.devices[0]",
@@ -176,7 +171,8 @@ fn mount_options_are_sorted_by_what_they_change() {
         bind.kind,
         MountKind::Bind {
             source: "/b/host".into(),
-            recursive: true
+            recursive: true,
+            link: SourceLink::Follow,
         }
     );
 }

@@ -1,6 +1,6 @@
 //! Keys that are parsed and not carried out: each is an error that names it.
 
-use oci_spec::runtime::{Linux, Process, Spec as RawSpec};
+use oci_spec::runtime::{Process, Spec as RawSpec};
 
 use super::Error;
 
@@ -14,7 +14,6 @@ pub(super) fn refuse(raw: &RawSpec) -> Result<(), Error> {
         ("uidMappings", raw.uid_mappings().is_some()),
         ("gidMappings", raw.gid_mappings().is_some()),
     ];
-    used.extend(raw.linux().iter().flat_map(linux_keys));
     used.extend(raw.process().iter().flat_map(process_keys));
     refuse_used(&used)
 }
@@ -29,19 +28,6 @@ fn refuse_used(used: &[(&'static str, bool)]) -> Result<(), Error> {
         Some((key, _)) => Err(Error::unsupported(*key)),
         None => Ok(()),
     }
-}
-
-fn linux_keys(linux: &Linux) -> [(&'static str, bool); 2] {
-    [
-        (
-            "linux.netDevices",
-            linux
-                .net_devices()
-                .as_ref()
-                .is_some_and(|devices| !devices.is_empty()),
-        ),
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-    ]
 }
 
 fn process_keys(process: &Process) -> [(&'static str, bool); 1] {
