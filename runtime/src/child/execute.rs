@@ -2,12 +2,12 @@
 
 use std::ffi::{CStr, CString};
 use std::io::Read as _;
-use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 
 use super::Task;
+use super::procfs::Procfs;
 use crate::failure::{Called, Failure};
 use crate::plan::Exec;
 use crate::sys;
@@ -65,17 +65,22 @@ fn name(exec: &Exec) -> Result<&CString, Failure> {
 
 /// `HOME=…` for a user of the container, unless the environment has it: the directory that its
 /// `/etc/passwd` names, else `/`.
-pub(super) fn home(task: &Task<'_>, uid: u32) -> Result<Option<CString>, Failure> {
+pub(super) fn home(
+    task: &Task<'_>,
+    uid: u32,
+    procfs: impl FnOnce() -> Result<Procfs, Failure>,
+) -> Option<CString> {
     let mut env = task.exec.env.iter();
     if env.any(|entry| entry.to_bytes().starts_with(b"HOME=")) {
-        return Ok(None);
+        return None;
     }
-    let passwd = passwd()?;
+    // An image need not have the file, or a readable one.
+    let passwd = passwd(procfs).unwrap_or_default();
     let home = passwd
         .split(|byte| *byte == b'\n')
         .find_map(|line| home_of(line, uid))
         .unwrap_or(b"/");
-    Ok(CString::new([b"HOME=", home].concat()).ok())
+    CString::new([b"HOME=", home].concat()).ok()
 }
 
 /// The directory in a line of passwd(5), if the line is about this user.
@@ -86,23 +91,22 @@ fn home_of(line: &[u8], uid: u32) -> Option<&[u8]> {
     (id.parse() == Ok(uid) && !home.is_empty()).then_some(home)
 }
 
-/// The text of the container's `/etc/passwd`, empty if there is none. Whatever the image has put
-/// there instead of a file is not waited for.
-fn passwd() -> Result<Vec<u8>, Failure> {
-    let path = Path::new("/etc/passwd");
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(_) => return Ok(Vec::new()),
-    };
+/// The text of the container's `/etc/passwd`. This process is not under the container's policy yet:
+/// whatever is there instead of a file must not even be opened, a device above all.
+fn passwd(procfs: impl FnOnce() -> Result<Procfs, Failure>) -> Result<Vec<u8>, Failure> {
+    let path = "/etc/passwd";
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        .called(|| "openat2(\"/etc/passwd\", O_PATH)")?;
     let found = fstat(&file).called(|| "fstat(\"/etc/passwd\")")?;
-    let mut text = Vec::new();
-    if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
-        std::fs::File::from(file)
-            .take(PASSWD_BYTES_MAX)
-            .read_to_end(&mut text)
-            .called(|| "read(\"/etc/passwd\")")?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(Failure::new("fstat(\"/etc/passwd\")", Errno::INVAL));
     }
+    let mut text = Vec::new();
+    std::fs::File::from(procfs()?.reopen(&file)?)
+        .take(PASSWD_BYTES_MAX)
+        .read_to_end(&mut text)
+        .called(|| "read(\"/etc/passwd\")")?;
     Ok(text)
 }
 

@@ -255,7 +255,7 @@ impl Child<'_> {
             Step::LoopbackUp => loopback_up(),
             Step::SessionKeyring(name) => session_keyring(name),
             Step::FindProgram => {
-                self.home = execute::home(&self.task, self.user())?;
+                self.home = execute::home(&self.task, self.user(), Procfs::open);
                 execute::find(self.task.exec)
             }
             Step::NewSession => {

@@ -1,10 +1,10 @@
 //! A procfs of this process's own: whatever it writes below `/proc` goes through it, since anything
 //! could be mounted over a procfs that others see (CVE-2025-52881).
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, readlinkat};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, fstatfs, openat, openat2, readlinkat};
 use rustix::io::Errno;
 
 use super::mount::private_procfs;
@@ -55,13 +55,25 @@ impl Procfs {
             .map(|_| ())
     }
 
+    /// Opens for reading what `file`, opened as a path, is: no name is looked up once more.
+    pub(super) fn reopen(&self, file: &OwnedFd) -> Result<OwnedFd, Failure> {
+        let path = self.own(&format!("fd/{}", file.as_raw_fd()))?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(&self.0, &path, flags, Mode::empty())
+            .called(|| format!("openat(proc, \"{}\")", path.display()))
+    }
+
     /// Writes a file of this thread's own directory, by its path below that.
     pub(super) fn write_own(&self, path: &str, text: &[u8]) -> Result<(), Failure> {
+        self.write(&self.own(path)?, text)
+    }
+
+    fn own(&self, path: &str) -> Result<PathBuf, Failure> {
         // Another number than `getpid` gives where the procfs is that of another PID namespace.
         let number = readlinkat(&self.0, "thread-self", Vec::new())
             .called(|| "readlinkat(proc, \"thread-self\")")?;
         let directory = number.to_string_lossy();
-        self.write(&Path::new(directory.as_ref()).join(path), text)
+        Ok(Path::new(directory.as_ref()).join(path))
     }
 
     /// Sets a kernel parameter, by its path below `/proc/sys`.

@@ -361,7 +361,10 @@ fn parameters_are_written_past_whatever_covers_them() {
         }
         procfs.write(Path::new("self/comm"), b"x").unwrap_err();
         procfs.write_own("comm", b"renamed").unwrap();
-        assert_eq!(fs::read_to_string("/proc/self/comm").unwrap(), "renamed\n");
+        assert_eq!(
+            fs::read_to_string("/proc/thread-self/comm").unwrap(),
+            "renamed\n"
+        );
     });
 }
 
