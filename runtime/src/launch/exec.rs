@@ -2,7 +2,7 @@
 //! process.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ebpf_common::PolicyId;
@@ -108,25 +108,7 @@ impl Joined {
             Cloned::Parent { pid, pidfd } => ChildProcess::new(pid, pidfd),
         };
         drop((for_the_clone, child_end));
-        request.state.cgroups.enroll_v1(process.pid())?;
-        if let Some(score) = request.plan.oom_score_adj {
-            let pid = process.pid().as_raw_nonzero().get();
-            write_proc(pid, "oom_score_adj", &score.to_string())?;
-        }
-        let confinement = match (&request.state.policy, enforcer) {
-            (Some(policy), Some(enforcer)) => {
-                let policy = PolicyId(policy.id);
-                Confinement::Policy(enforcer.attach_beside(
-                    policy,
-                    pidfd.as_fd(),
-                    process.pidfd(),
-                )?)
-            }
-            _ => {
-                let none = NoPolicyAsked::of_state(&request.state);
-                Confinement::None(none.ok_or(Error::PolicyMissing)?)
-            }
-        };
+        let confinement = confine(&request, &process, pidfd.as_fd(), enforcer)?;
         Ok(Self {
             state: request.state,
             agent: request.plan.seccomp_listener,
@@ -180,6 +162,31 @@ impl Executing {
     }
 }
 
+/// Puts the process into the container's groups and under its policy.
+fn confine(
+    request: &ExecRequest,
+    process: &ChildProcess,
+    first: BorrowedFd<'_>,
+    enforcer: Option<Enforcer>,
+) -> Result<Confinement, Error> {
+    request.state.cgroups.enroll_v1(process.pid())?;
+    if let Some(score) = request.plan.oom_score_adj {
+        let pid = process.pid().as_raw_nonzero().get();
+        write_proc(pid, "oom_score_adj", &score.to_string())?;
+    }
+    match (&request.state.policy, enforcer) {
+        (Some(policy), Some(enforcer)) => {
+            let policy = PolicyId(policy.id);
+            let attached = enforcer.attach_beside(policy, first, process.pidfd())?;
+            Ok(Confinement::Policy(attached))
+        }
+        _ => {
+            let none = NoPolicyAsked::of_state(&request.state);
+            Ok(Confinement::None(none.ok_or(Error::PolicyMissing)?))
+        }
+    }
+}
+
 /// The version 2 group that the process is born into.
 fn group(request: &ExecRequest) -> Result<Option<File>, Failure> {
     let Some(dir) = &request.state.cgroups.v2 else {
@@ -194,7 +201,7 @@ fn group(request: &ExecRequest) -> Result<Option<File>, Failure> {
 /// A user without privileges may enter the container's other namespaces only from within its user
 /// namespace, so this process goes there first. What is left is answered.
 fn enter_user_namespace_first(
-    pidfd: std::os::fd::BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
     kinds: ThreadNameSpaceType,
 ) -> Result<ThreadNameSpaceType, Failure> {
     let user = ThreadNameSpaceType::USER;

@@ -1,4 +1,5 @@
-//! A child process as its parent holds it: a container's first process, one of `reeve exec`, a hook.
+//! A child process as its parent holds it: a container's first process, one of `reeve exec`, a
+//! hook.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

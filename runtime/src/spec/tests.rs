@@ -110,21 +110,6 @@ fn wrong_values_are_named() {
              are supported yet",
         ),
         (
-            "/hooks",
-            json!({ "prestart": [ { "path": "bin/x" } ] }),
-            "`hooks.prestart[0].path`: `bin/x` is not an absolute path",
-        ),
-        (
-            "/hooks",
-            json!({ "poststop": [ { "path": "/bin/x", "timeout": 0 } ] }),
-            "`hooks.poststop[0].timeout`: 0 is out of range",
-        ),
-        (
-            "/linux/timeOffsets",
-            json!({ "boottime": { "secs": 5 } }),
-            "`linux.timeOffsets[boottime]`: needs a new time namespace",
-        ),
-        (
             "/linux/namespaces",
             json!([]),
             "`linux.namespaces`: needs a new mount namespace",
@@ -140,9 +125,36 @@ fn wrong_values_are_named() {
             "`process.rlimits[0]`: the soft limit 2 is above the hard limit 1",
         ),
     ] {
-        let text = message(with(pointer, value));
-        assert_eq!(text, format!("config.json: {expected}"));
+        named(pointer, value, expected);
     }
+}
+
+#[test]
+fn wrong_hooks_and_clocks_are_named() {
+    for (pointer, value, expected) in [
+        (
+            "/hooks",
+            json!({ "prestart": [ { "path": "bin/x" } ] }),
+            "`hooks.prestart[0].path`: `bin/x` is not an absolute path",
+        ),
+        (
+            "/hooks",
+            json!({ "poststop": [ { "path": "/bin/x", "timeout": 0 } ] }),
+            "`hooks.poststop[0].timeout`: 0 is out of range",
+        ),
+        (
+            "/linux/timeOffsets",
+            json!({ "boottime": { "secs": 5 } }),
+            "`linux.timeOffsets[boottime]`: needs a new time namespace",
+        ),
+    ] {
+        named(pointer, value, expected);
+    }
+}
+
+fn named(pointer: &str, value: Value, expected: &str) {
+    let text = message(with(pointer, value));
+    assert_eq!(text, format!("config.json: {expected}"));
 }
 
 #[test]
