@@ -4,10 +4,14 @@ pub mod audit;
 pub mod delete;
 pub mod doctor;
 mod error;
+pub mod events;
 pub mod list;
+pub mod pause;
 pub mod policy;
+pub mod resume;
 pub mod run;
 pub mod state;
+pub mod update;
 
 pub use error::Error;
 
@@ -40,6 +44,10 @@ enum Command {
     State(state::Args),
     List(list::Args),
     Delete(delete::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
+    Update(Box<update::Args>),
+    Events(events::Args),
     Doctor(doctor::Args),
     Audit(audit::Args),
     Policy(policy::Args),
@@ -58,6 +66,10 @@ impl Cli {
             Command::State(args) => state::run(&args, &root),
             Command::List(args) => list::run(&args, &root),
             Command::Delete(args) => delete::run(&args, &root),
+            Command::Pause(args) => pause::run(&args, &root),
+            Command::Resume(args) => resume::run(&args, &root),
+            Command::Update(args) => update::run(&args, &root),
+            Command::Events(args) => events::run(&args, &root),
             Command::Doctor(args) => Ok(doctor::run(&args)?),
             Command::Audit(args) => Ok(audit::run(&args, &root)?),
             Command::Policy(args) => Ok(policy::run(&args, &root)?),

@@ -192,7 +192,8 @@ impl Cloned {
             process,
         } = self;
         let pid = process.pid();
-        held.cgroups.enroll_v1(pid)?;
+        held.cgroups.enroll(pid)?;
+        held.state.cgroups = held.cgroups.dirs().clone();
         let number = pid.as_raw_nonzero().get();
         write_mappings(number, "uid_map", &plan.uid_mappings)?;
         write_mappings(number, "gid_map", &plan.gid_mappings)?;

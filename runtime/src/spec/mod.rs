@@ -4,6 +4,7 @@
 //! A key that Reeve does not carry out is an error that names it, never ignored: a container that
 //! silently lacks a part of its confinement is worse than one that does not start.
 
+mod cgroup_path;
 mod id;
 mod linux;
 mod mount;
@@ -11,13 +12,15 @@ mod process;
 mod resources;
 mod unsupported;
 
+pub use cgroup_path::{CgroupPath, ScopePath};
 pub use id::ContainerId;
-pub use linux::{
-    CgroupPath, Device, DeviceKind, IdMapping, Namespace, NamespaceKind, Namespaces, Propagation,
-};
+pub use linux::{Device, DeviceKind, IdMapping, Namespace, NamespaceKind, Namespaces, Propagation};
 pub use mount::{Mount, MountAttrs, MountKind, attr};
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
-pub use resources::Resources;
+pub use resources::{
+    Access, BlockDevice, BlockIo, Cpu, DeviceClass, DeviceRate, DeviceRule, DeviceWeight,
+    HugepageLimit, Memory, NetworkClass, RdmaLimit, Resources,
+};
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -150,9 +153,12 @@ pub enum Problem {
     /// A device type that is no device type.
     #[error("not a device type that can be made")]
     DeviceType,
-    /// The systemd form of a cgroup path.
-    #[error("`{0}` is a systemd slice; only cgroupfs paths are supported yet")]
+    /// The systemd form of a cgroup path, without systemd.
+    #[error("`{0}` is of systemd's form, which goes with `--systemd-cgroup`")]
     SystemdCgroup(String),
+    /// Another form of a cgroup path, with systemd.
+    #[error("`{0}` is not of the form slice:prefix:name, which goes with `--systemd-cgroup`")]
+    NotSystemdCgroup(String),
     /// A kernel parameter that is not confined to a namespace.
     #[error("not a parameter of a namespace")]
     GlobalSysctl,

@@ -1,5 +1,6 @@
 //! System calls that neither std nor rustix wraps: the crate's only `unsafe`.
 
+pub(crate) mod bpf;
 mod mount;
 mod process;
 mod signals;
