@@ -145,7 +145,8 @@ impl Cgroups {
     ) -> Result<Self, Error> {
         let dirs = CgroupDirs::at(layout, path);
         for dir in dirs.all() {
-            if !process::directly_in(dir)?.is_empty() {
+            // What is in there would be killed with the container.
+            if process::is_in_use(dir)? {
                 return Err(Error::InUse(dir.to_owned()));
             }
         }
@@ -266,11 +267,9 @@ impl Cgroups {
     /// go on.
     pub fn enroll(&mut self, pid: Pid) -> Result<(), Error> {
         if let Some((scope, resources)) = self.scope.take() {
-            // Remembered first: from now on there may be something to stop.
-            self.dirs.scope = Some(scope.unit().clone());
             let path = scope.start(pid, &resources, self.layout.pure_v2())?;
             self.dirs = CgroupDirs {
-                scope: self.dirs.scope.take(),
+                scope: Some(scope.unit().clone()),
                 ..CgroupDirs::below(&self.layout, &path)
             };
             self.make(&resources)?;

@@ -136,11 +136,10 @@ fn wait_v1(event: BorrowedFd<'_>, dir: &Path, timeout: Duration) -> Result<OomEv
     if came {
         return Ok(OomEvent::Oom);
     }
-    let left = process::directly_in(dir)?.is_empty();
-    Ok(if left {
-        OomEvent::Ended
-    } else {
+    Ok(if process::is_in_use(dir)? {
         OomEvent::Quiet
+    } else {
+        OomEvent::Ended
     })
 }
 

@@ -115,11 +115,9 @@ pub fn processes(dirs: &CgroupDirs) -> Result<Vec<Pid>, Failure> {
     Ok(all.into_iter().filter_map(Pid::from_raw).collect())
 }
 
-/// The processes of one group itself, by number; empty if there is no such group.
-pub(super) fn directly_in(dir: &Path) -> Result<Vec<Pid>, Failure> {
-    let mut found = Members::default();
-    found.add(dir)?;
-    Ok(found.pids.into_iter().filter_map(Pid::from_raw).collect())
+/// Whether a group or one below it has processes; a group that there is not has none.
+pub(super) fn is_in_use(dir: &Path) -> Result<bool, Failure> {
+    Ok(!Members::of(dir)?.is_empty())
 }
 
 /// Puts a process into a group.
@@ -223,7 +221,7 @@ mod tests {
     #[test]
     fn unreadable_is_not_empty() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(directly_in(&dir.path().join("none")).unwrap().is_empty());
+        assert!(!is_in_use(&dir.path().join("none")).unwrap());
         // A directory in place of the file can be opened and not read.
         fs::create_dir(dir.path().join("cgroup.procs")).unwrap();
         let dirs = CgroupDirs {

@@ -258,6 +258,93 @@ fn the_end_of_memory_is_told() {
     assert_eq!(event, OomEvent::Ended);
 }
 
+/// A threaded group, which a container can make below its own, does not list its processes.
+#[test]
+fn a_threaded_group_is_emptied_too() {
+    let Some(place) = Place::new() else { return };
+    let mut cgroups = place.create(json!({})).unwrap();
+    let Some(v2) = cgroups.dirs.v2.clone() else {
+        return;
+    };
+    let mut child = sleeper();
+    enroll(&mut cgroups, &child);
+    let below = v2.join("threaded");
+    fs::create_dir(&below).unwrap();
+    files::write(&below.join("cgroup.type"), "threaded").unwrap();
+    files::write(&below.join("cgroup.threads"), &child.id().to_string()).unwrap();
+    assert!(fs::read_to_string(below.join("cgroup.procs")).is_err());
+    let only = |dir: &Path| CgroupDirs {
+        v2: Some(dir.to_owned()),
+        ..CgroupDirs::default()
+    };
+    assert_eq!(processes(&only(&below)).unwrap(), [pid_of(&child)]);
+    assert_eq!(processes(&only(&v2)).unwrap(), [pid_of(&child)]);
+    let ended = std::thread::spawn(move || child.wait().unwrap());
+    kill_all(&only(&below)).unwrap();
+    assert!(!ended.join().unwrap().success());
+    assert!(processes(&only(&v2)).unwrap().is_empty());
+}
+
+#[test]
+fn processes_below_are_in_the_way_as_well() {
+    let Some(place) = Place::new() else { return };
+    let cgroups = place.create(json!({})).unwrap();
+    let first = cgroups.dirs().all().next().unwrap().join("below");
+    fs::create_dir(&first).unwrap();
+    let mut child = sleeper();
+    process::join(&first, pid_of(&child)).unwrap();
+    assert!(matches!(place.create(json!({})), Err(Error::InUse(_))));
+    drop(cgroups);
+    assert!(!child.wait().unwrap().success());
+}
+
+/// The program at the version 2 group, also where the controller of version 1 would be used.
+#[test]
+fn a_device_program_is_attached_and_replaced() {
+    let Some(place) = Place::new() else { return };
+    let devices = ["/dev/loop-control", "/dev/fuse", "/dev/kvm"];
+    let Some(device) = devices.into_iter().find(|path| File::open(path).is_ok()) else {
+        eprintln!("skipped: no device to open");
+        return;
+    };
+    let cgroups = place.create(json!({})).unwrap();
+    let Some(v2) = cgroups.dirs.v2.clone() else {
+        return;
+    };
+    let opens = |device: &str| {
+        let script = format!("echo 0 > {}/cgroup.procs; : < {device}", v2.display());
+        let shell = Command::new("sh")
+            .args(["-c", &script])
+            .stderr(Stdio::null())
+            .status();
+        shell.unwrap().success()
+    };
+    let group = files::open_dir(&v2).unwrap();
+    let attached = || crate::sys::bpf::attached(&group).unwrap().len();
+    let number = rustix::fs::stat(device).unwrap().st_rdev;
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let deny = json!({ "allow": false });
+    let one = json!({ "allow": true, "type": "c", "major": major, "minor": minor, "access": "r" });
+    let all = json!({ "allow": true });
+    assert!(opens(device));
+    for (rules, allowed, programs) in [
+        (json!([deny]), false, 1),
+        (json!([deny, one]), true, 1),
+        (
+            json!([deny, one, { "allow": false, "type": "c", "major": major }]),
+            false,
+            1,
+        ),
+        (json!([deny, all]), true, 0),
+    ] {
+        let rules = limits(json!({ "devices": rules })).devices;
+        devices::attach(&v2, &rules).unwrap();
+        assert_eq!(opens(device), allowed, "{rules:?}");
+        assert!(opens("/dev/null"));
+        assert_eq!(attached(), programs, "{rules:?}");
+    }
+}
+
 #[test]
 fn what_a_group_has_not_is_an_error_that_leaves_nothing() {
     let Some(place) = Place::new() else { return };

@@ -61,14 +61,13 @@ pub(super) fn apply(groups: &Groups<'_>, rules: &[DeviceRule]) -> Result<(), Err
     if rules.is_empty() {
         return Ok(());
     }
-    let rules = with_defaults(rules);
     if let Some(dir) = groups.v1("devices") {
-        return apply_v1(dir, &rules);
+        return apply_v1(dir, &with_defaults(rules));
     }
     let dir = groups.dirs.v2.as_deref().ok_or(Error::NoController {
         controller: "devices",
     })?;
-    match apply_v2(dir, &rules) {
+    match attach(dir, rules) {
         // A program would need a privilege that the creator of a user namespace does not get; and
         // without it nobody in there can make a node of a device that was not given to them.
         Err(failure) if in_user_namespace() => {
@@ -117,7 +116,8 @@ fn excess(line: &str, wanted: &[String]) -> Option<String> {
 }
 
 /// One program that is ours, which replaces the one before it in one step.
-fn apply_v2(dir: &Path, rules: &[DeviceRule]) -> Result<(), Failure> {
+pub(super) fn attach(dir: &Path, rules: &[DeviceRule]) -> Result<(), Failure> {
+    let rules = &with_defaults(rules);
     let group = open_dir(dir)?;
     let call = |name: &str| format!("bpf({name}, \"{}\")", dir.display());
     let mut before = Vec::new();

@@ -131,9 +131,13 @@ impl Scope {
             }
             job => job?,
         };
-        self.unit.wait(&mut bus, &job)?;
-        let group = bus.property(&self.unit.name, "Scope", "ControlGroup")?;
-        let group = PathBuf::from(group);
+        let made = self.unit.wait(&mut bus, &job);
+        let group =
+            made.and_then(|()| Ok(bus.property(&self.unit.name, "Scope", "ControlGroup")?));
+        if group.is_err() {
+            self.unit.stop();
+        }
+        let group = PathBuf::from(group?);
         Ok(group
             .strip_prefix("/")
             .map(ToOwned::to_owned)
