@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -30,6 +31,8 @@ enum Source {
     },
     /// An eventfd that the kernel writes, and the group that it is of.
     V1 { event: OwnedFd, dir: PathBuf },
+    /// No memory controller, so that only the end of the container can be seen.
+    Blind(CgroupDirs),
 }
 
 /// What [`OomWatch::wait`] saw.
@@ -44,21 +47,18 @@ pub enum OomEvent {
 }
 
 impl OomWatch {
-    /// Starts watching.
+    /// Starts watching. Without a memory controller there is nothing to run out of, and only
+    /// [`OomEvent::Ended`] will come.
     ///
     /// # Errors
-    /// No memory controller, or its files cannot be used.
+    /// The controller's files cannot be used.
     pub fn new(dirs: &CgroupDirs) -> Result<Self, Error> {
         let layout = &Layout::detect();
         let groups = Groups { layout, dirs };
         let source = match (groups.v1("memory"), groups.v2("memory")) {
             (Some(dir), _) => watch_v1(dir)?,
             (None, Some(dir)) => watch_v2(dir)?,
-            (None, None) => {
-                return Err(Error::NoController {
-                    controller: "memory",
-                });
-            }
+            (None, None) => Source::Blind(dirs.clone()),
         };
         Ok(Self { source })
     }
@@ -70,6 +70,12 @@ impl OomWatch {
     pub fn wait(&mut self, timeout: Duration) -> Result<OomEvent, Failure> {
         match &mut self.source {
             Source::V1 { event, dir } => wait_v1(event.as_fd(), dir, timeout),
+            Source::Blind(dirs) => {
+                sleep(timeout.min(Duration::from_secs(1)));
+                let in_use = dirs.all().map(process::is_in_use);
+                let in_use = in_use.collect::<Result<Vec<_>, _>>()?;
+                Ok(quiet_or_ended(in_use.contains(&true)))
+            }
             Source::V2 {
                 events,
                 kills,
@@ -77,7 +83,7 @@ impl OomWatch {
                 dir,
             } => {
                 let fds = [events.as_fd(), populated.as_fd()];
-                let quiet = !wait_for(&fds, PollFlags::PRI, timeout)?;
+                wait_for(&fds, PollFlags::PRI, timeout)?;
                 let now = kills_in(events)?;
                 if now > *kills {
                     *kills = now;
@@ -85,10 +91,7 @@ impl OomWatch {
                 }
                 // Reading makes the next change an event again.
                 let _ = text_of(populated)?;
-                Ok(match (process::is_populated(dir)?, quiet) {
-                    (false, _) => OomEvent::Ended,
-                    (true, _) => OomEvent::Quiet,
-                })
+                Ok(quiet_or_ended(process::is_populated(dir)?))
             }
         }
     }
@@ -136,11 +139,15 @@ fn wait_v1(event: BorrowedFd<'_>, dir: &Path, timeout: Duration) -> Result<OomEv
     if came {
         return Ok(OomEvent::Oom);
     }
-    Ok(if process::is_in_use(dir)? {
+    Ok(quiet_or_ended(process::is_in_use(dir)?))
+}
+
+fn quiet_or_ended(has_processes: bool) -> OomEvent {
+    if has_processes {
         OomEvent::Quiet
     } else {
         OomEvent::Ended
-    })
+    }
 }
 
 /// Whether something came.
