@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::CgroupDirs;
+use crate::cgroup::{CgroupDirs, is_frozen};
 use crate::failure::Failure;
 use crate::rdt::Groups;
 use crate::spec::{self, ContainerId, Spec};
@@ -360,7 +360,11 @@ impl State {
         let at_work = self.creator.is_some_and(ProcessName::runs);
         let stat = self.process.and_then(ProcessName::stat);
         match stat {
-            Some(stat) if stat.executed || self.restored => Status::Running,
+            // A group that cannot be asked is none that somebody has paused.
+            Some(stat) if stat.executed || self.restored => match is_frozen(&self.cgroups) {
+                Ok(true) => Status::Paused,
+                _ => Status::Running,
+            },
             Some(_) if !at_work => Status::Created,
             Some(_) => Status::Creating,
             None if self.process.is_none() && at_work => Status::Creating,

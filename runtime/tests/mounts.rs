@@ -58,6 +58,8 @@ impl Bundle {
         config["process"]["capabilities"] =
             json!({ "bounding": all, "permitted": all, "effective": all });
         let mut bundle = Self { dir, config };
+        // There are no cgroups in these tests, so there are no limits.
+        bundle.linux("resources", json!({}));
         for name in ["usr", "lib", "lib64", "bin", "sbin"] {
             let path = Path::new("/").join(name);
             if path.exists() {

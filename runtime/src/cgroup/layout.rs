@@ -9,10 +9,6 @@ const MOUNT_POINT: &str = "/sys/fs/cgroup";
 /// `CGROUP2_SUPER_MAGIC`.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
-/// Version 1 controllers that a container is put under. The others (`cpuset`, `blkio`, …) need
-/// set-up of their own or limit nothing that can be asked for yet.
-const USED_V1: [&str; 5] = ["memory", "pids", "cpu", "freezer", "devices"];
-
 /// The cgroup hierarchies that containers are put into, version 2 first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -29,6 +25,8 @@ pub struct Hierarchy {
     pub root: PathBuf,
     /// Its controllers, for version 1.
     pub controllers: Vec<String>,
+    /// Its name, for one of version 1 that has one (`name=systemd`).
+    pub name: Option<String>,
 }
 
 impl Layout {
@@ -38,11 +36,7 @@ impl Layout {
             rustix::fs::statfs(MOUNT_POINT).is_ok_and(|found| found.f_type == CGROUP2_MAGIC);
         if is_v2 {
             return Self {
-                hierarchies: vec![Hierarchy {
-                    v2: true,
-                    root: MOUNT_POINT.into(),
-                    controllers: Vec::new(),
-                }],
+                hierarchies: vec![Hierarchy::version_2(MOUNT_POINT.into())],
             };
         }
         Self::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
@@ -50,9 +44,14 @@ impl Layout {
 
     /// From the text of `/proc/self/mountinfo`.
     pub fn parse(mountinfo: &str) -> Self {
-        let mut hierarchies: Vec<_> = mountinfo.lines().filter_map(parse_line).collect();
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        for found in mountinfo.lines().filter_map(parse_line) {
+            // A hierarchy may be mounted in several places; the first is as good as any.
+            if !hierarchies.iter().any(|known| known.is_same(&found)) {
+                hierarchies.push(found);
+            }
+        }
         hierarchies.sort_by_key(|one| !one.v2);
-        hierarchies.dedup_by(|one, other| one.v2 && other.v2 || one.root == other.root);
         Self { hierarchies }
     }
 
@@ -63,9 +62,8 @@ impl Layout {
 
     /// The version 1 hierarchy with this controller.
     pub fn v1(&self, controller: &str) -> Option<&Hierarchy> {
-        let v1 = self.hierarchies.iter().filter(|one| !one.v2);
-        v1.into_iter()
-            .find(|one| one.controllers.iter().any(|known| known == controller))
+        let mut v1 = self.hierarchies.iter().filter(|one| !one.v2);
+        v1.find(|one| one.controllers.iter().any(|known| known == controller))
     }
 
     /// Whether everything is version 2.
@@ -75,6 +73,20 @@ impl Layout {
 }
 
 impl Hierarchy {
+    fn version_2(root: PathBuf) -> Self {
+        Self {
+            v2: true,
+            root,
+            controllers: Vec::new(),
+            name: None,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let content = |one: &Self| (one.v2, one.controllers.clone(), one.name.clone());
+        self.root == other.root || content(self) == content(other)
+    }
+
     /// Name of its directory below `/sys/fs/cgroup` in a container; empty if it is mounted there
     /// itself.
     pub fn mounted_as(&self, layout: &Layout) -> String {
@@ -87,8 +99,14 @@ impl Hierarchy {
 
     /// Options that mount it once more.
     pub fn mount_options(&self) -> Vec<(String, Option<String>)> {
-        let controllers = self.controllers.iter();
-        controllers.map(|name| (name.clone(), None)).collect()
+        let controllers = self.controllers.iter().map(|name| (name.clone(), None));
+        let name = self
+            .name
+            .iter()
+            .map(|name| ("name".to_owned(), Some(name.clone())));
+        let none =
+            (self.name.is_some() && self.controllers.is_empty()).then(|| ("none".to_owned(), None));
+        none.into_iter().chain(controllers).chain(name).collect()
     }
 }
 
@@ -103,27 +121,33 @@ fn parse_line(line: &str) -> Option<Hierarchy> {
         return None;
     }
     match fs_type {
-        "cgroup2" => Some(Hierarchy {
-            v2: true,
-            root: root.to_owned(),
-            controllers: Vec::new(),
-        }),
+        "cgroup2" => Some(Hierarchy::version_2(root.to_owned())),
         "cgroup" => {
             // What is neither a flag of every super block nor an option of cgroup v1 is a
             // controller.
-            let flags = ["rw", "ro", "xattr", "noprefix", "clone_children"];
+            let flags = [
+                "rw",
+                "ro",
+                "xattr",
+                "noprefix",
+                "clone_children",
+                "cpuset_v2_mode",
+                "favordynmods",
+                "nofavordynmods",
+            ];
+            let name = options
+                .split(',')
+                .find_map(|option| option.strip_prefix("name="));
             let controllers: Vec<String> = options
                 .split(',')
                 .filter(|option| !flags.contains(option) && !option.contains('='))
                 .map(str::to_owned)
                 .collect();
-            let used = controllers
-                .iter()
-                .any(|name| USED_V1.contains(&name.as_str()));
-            used.then(|| Hierarchy {
+            (name.is_some() || !controllers.is_empty()).then(|| Hierarchy {
                 v2: false,
                 root: root.to_owned(),
                 controllers,
+                name: name.map(str::to_owned),
             })
         }
         _ => None,
@@ -141,10 +165,12 @@ mod tests {
 33 30 0:29 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
 34 30 0:30 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 35 24 0:31 / /elsewhere rw - cgroup cgroup rw,pids
+36 30 0:28 / /sys/fs/cgroup/again rw,relatime - cgroup cgroup rw,memory
+37 30 0:32 / /sys/fs/cgroup/net_cls,net_prio rw - cgroup cgroup rw,net_cls,net_prio
 ";
 
     #[test]
-    fn a_hybrid_host_has_version_2_first_and_the_controllers_that_are_used() {
+    fn a_hybrid_host_has_version_2_first_and_every_hierarchy_once() {
         let layout = Layout::parse(HYBRID);
         let roots: Vec<_> = layout.hierarchies.iter().map(|one| &one.root).collect();
         let base = Path::new(MOUNT_POINT);
@@ -153,12 +179,20 @@ mod tests {
             [
                 &base.join("unified"),
                 &base.join("cpu,cpuacct"),
-                &base.join("memory")
+                &base.join("memory"),
+                &base.join("systemd"),
+                &base.join("net_cls,net_prio"),
             ]
         );
         assert!(!layout.pure_v2());
         assert!(layout.v1("cpu").is_some());
+        assert!(layout.v1("net_prio").is_some());
         assert!(layout.v1("pids").is_none());
+        let systemd = &layout.hierarchies[3];
+        assert_eq!(systemd.name.as_deref(), Some("systemd"));
+        let options = systemd.mount_options();
+        assert_eq!(options[0], ("none".to_owned(), None));
+        assert_eq!(options[1], ("name".to_owned(), Some("systemd".to_owned())));
     }
 
     #[test]

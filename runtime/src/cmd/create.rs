@@ -1,10 +1,9 @@
 //! `reeve create`: makes a container whose entry process waits for `reeve start`.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use super::Error;
 use super::make::{MakeArgs, Manner};
+use super::{Error, Global};
 use crate::launch::seal;
 
 /// Create a container from an OCI bundle; its entry process waits for `reeve start`
@@ -19,10 +18,10 @@ pub struct Args {
     make: MakeArgs,
 }
 
-pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
+pub(super) fn run(args: Args, global: &Global) -> Result<ExitCode, Error> {
     seal()?;
-    let (planned, making) = args.make.plan(Manner::Create)?;
-    let (confined, console) = planned.confine(root, &making)?;
+    let (planned, making) = args.make.plan(Manner::Create, global)?;
+    let (confined, console) = planned.confine(&global.root(), &making)?;
     confined.release(console)?.leave();
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use policy::Diagnostics;
 
 use super::{criu, kill};
-use crate::{failure, launch, report, spec, state};
+use crate::spec::ContainerId;
+use crate::{cgroup, failure, launch, report, spec, state};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,18 @@ pub enum Error {
     /// A container's state.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// A container's cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// A command that is for running containers.
+    #[error("container `{0}` is not running")]
+    NotRunning(ContainerId),
+    /// A command that is for paused containers.
+    #[error("container `{0}` is not paused")]
+    NotPaused(ContainerId),
+    /// Resource control of the processor, which is not there.
+    #[error("`{0}` needs `linux.intelRdt` in config.json, and a mounted resctrl file system")]
+    NoResctrl(&'static str),
     /// A system call.
     #[error(transparent)]
     Call(#[from] failure::Failure),
@@ -104,6 +117,7 @@ impl Error {
             Self::Spec(error) => error.help().map(str::to_owned),
             Self::Launch(error) => error.help(),
             Self::State(error) => error.help(),
+            Self::Cgroup(error) => error.help().map(str::to_owned),
             Self::Enforce(error) => error.help(),
             Self::Command(error) => {
                 let known = error.downcast_ref::<ebpf_loader::Error>();
@@ -127,6 +141,9 @@ impl Error {
             | Self::Nul(_)
             | Self::Call(_)
             | Self::Refused { .. }
+            | Self::NotRunning(_)
+            | Self::NotPaused(_)
+            | Self::NoResctrl(_)
             | Self::Policy(_)
             | Self::File { .. }
             | Self::Json(_)

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, Global};
 use crate::cgroup::Layout;
 use crate::launch::{Confined, ConsoleSocket, GivenPolicy, Prepared, Request, check_privileges};
 use crate::plan::{Host, LaunchPlan, Options};
@@ -62,11 +62,13 @@ pub(super) enum Manner {
 
 impl MakeArgs {
     /// Reads the bundle and the policy. Without effects.
-    pub(super) fn plan(self, manner: Manner) -> Result<(Planned, Making), Error> {
+    pub(super) fn plan(self, manner: Manner, global: &Global) -> Result<(Planned, Making), Error> {
         let (mut spec, config) = Spec::load(&self.bundle)?;
         let passed = passed_sockets();
         let options = Options {
             await_start: manner == Manner::Create,
+            systemd_cgroup: global.systemd_cgroup(),
+            rootless: global.rootless(),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserved_fds: self.preserve_fds.saturating_add(passed),
@@ -90,7 +92,7 @@ impl MakeArgs {
             policy: policy.as_ref().map(|given| given.policy.name().to_owned()),
             options,
         };
-        let plan = LaunchPlan::build(self.id, &spec, &host);
+        let plan = LaunchPlan::build(self.id, &spec, &host)?;
         let planned = Planned {
             spec,
             config,

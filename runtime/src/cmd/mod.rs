@@ -16,6 +16,7 @@ mod engines;
 #[cfg(test)]
 mod engines;
 mod error;
+pub mod events;
 pub mod exec;
 pub mod features;
 mod global;
@@ -24,9 +25,11 @@ pub mod kill;
 pub mod list;
 mod log;
 mod make;
+pub mod pause;
 pub mod policy;
 pub mod ps;
 pub mod restore;
+pub mod resume;
 pub mod run;
 mod signal;
 pub mod spec;
@@ -34,6 +37,7 @@ pub mod start;
 pub mod state;
 mod table;
 mod time;
+pub mod update;
 
 pub use error::Error;
 pub use global::{Global, Rootless};
@@ -84,6 +88,10 @@ enum Command {
     Restore(restore::Args),
     Spec(spec::Args),
     Features(features::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
+    Update(Box<update::Args>),
+    Events(events::Args),
     Doctor(doctor::Args),
     Audit(audit::Args),
     Policy(policy::Args),
@@ -115,9 +123,9 @@ impl Cli {
         log.install();
         let root = global.root();
         match self.command {
-            Command::Create(args) => create::run(args, &root),
+            Command::Create(args) => create::run(args, global),
             Command::Start(args) => start::run(&args, &root),
-            Command::Run(args) => run::run(args, &root),
+            Command::Run(args) => run::run(args, global),
             Command::Exec(args) => exec::run(args, &root),
             Command::State(args) => state::run(&args, &root),
             Command::List(args) => list::run(&args, &root),
@@ -128,6 +136,10 @@ impl Cli {
             Command::Restore(args) => restore::run(&args, global),
             Command::Spec(args) => spec::run(&args),
             Command::Features(args) => features::run(&args),
+            Command::Pause(args) => pause::run(&args, &root),
+            Command::Resume(args) => resume::run(&args, &root),
+            Command::Update(args) => update::run(&args, &root),
+            Command::Events(args) => events::run(&args, &root),
             Command::Doctor(args) => Ok(doctor::run(&args)?),
             Command::Audit(args) => Ok(audit::run(&args, &root)?),
             Command::Policy(args) => Ok(policy::run(&args, &root)?),

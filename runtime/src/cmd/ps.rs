@@ -1,16 +1,13 @@
 //! `reeve ps`: the processes of a container, as the host numbers them.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::ValueEnum;
 
 use super::{Error, say};
-use crate::cgroup::CgroupDirs;
-use crate::failure::{Called as _, Failure};
+use crate::cgroup::{self, CgroupDirs};
+use crate::failure::Failure;
 use crate::spec::ContainerId;
 use crate::state::State;
 
@@ -67,38 +64,12 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Numbers of all processes in a container's groups and those below them, in rising order. Groups
-/// that are gone have none.
+/// Numbers of all processes in a container's groups and those below them, in rising order.
 pub(super) fn members(cgroups: &CgroupDirs) -> Result<Vec<i32>, Failure> {
-    let mut pids = BTreeSet::new();
-    let mut left: Vec<_> = cgroups.all().map(Path::to_owned).collect();
-    while let Some(dir) = left.pop() {
-        let procs = dir.join("cgroup.procs");
-        let text = match fs::read_to_string(&procs) {
-            Ok(text) => text,
-            Err(error) if gone(&error) => continue,
-            // A group of threads; their processes are those of a group above it.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => String::new(),
-            error => error.called(|| format!("read(\"{}\")", procs.display()))?,
-        };
-        // 0 is a process that this pid namespace does not see.
-        let numbers = text.lines().filter_map(|line| line.parse::<i32>().ok());
-        pids.extend(numbers.filter(|pid| *pid > 0));
-        let entries = match fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(error) if gone(&error) => continue,
-            error => error.called(|| format!("readdir(\"{}\")", dir.display()))?,
-        };
-        let below = entries.flatten();
-        let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        left.extend(below.map(|entry| entry.path()));
-    }
-    Ok(pids.into_iter().collect())
-}
-
-/// A group that was removed; its files may still be open, and answer ENODEV.
-fn gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+    let pids = cgroup::processes(cgroups)?;
+    let mut numbers: Vec<_> = pids.iter().map(|pid| pid.as_raw_nonzero().get()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 fn processes(options: &[String]) -> Result<String, Error> {
@@ -153,22 +124,5 @@ mod tests {
         assert_eq!(select(table, &[]).unwrap().len(), 1);
         assert_eq!(select("CMD\ninit\n", &[1]), None);
         assert_eq!(select("", &[1]), None);
-    }
-
-    #[test]
-    fn every_group_counts_once_and_those_that_are_gone_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-        fs::create_dir_all(one.join("below")).unwrap();
-        fs::create_dir(&two).unwrap();
-        fs::write(one.join("cgroup.procs"), "5\n3\n").unwrap();
-        fs::write(one.join("below/cgroup.procs"), "4\n").unwrap();
-        fs::write(two.join("cgroup.procs"), "3\n5\n").unwrap();
-        let cgroups = CgroupDirs {
-            v2: Some(one),
-            v1: vec![two, dir.path().join("gone")],
-            roots: Vec::new(),
-        };
-        assert_eq!(members(&cgroups).unwrap(), [3, 4, 5]);
     }
 }

@@ -1,10 +1,9 @@
 //! `reeve run`: creates a container, starts it and stays until it has ended.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use super::make::{MakeArgs, Manner};
-use super::{Error, say};
+use super::{Error, Global, say};
 use crate::launch::seal;
 use crate::timings;
 
@@ -41,7 +40,7 @@ pub struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
+pub(super) fn run(args: Args, global: &Global) -> Result<ExitCode, Error> {
     timings::mark("begin");
     if !args.dry_run {
         seal()?;
@@ -50,7 +49,7 @@ pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
         true => Manner::Detached,
         false => Manner::Attached,
     };
-    let (planned, making) = args.make.plan(manner)?;
+    let (planned, making) = args.make.plan(manner, global)?;
     timings::mark("configuration and plan");
     if args.dry_run {
         let plan = &planned.plan;
@@ -60,7 +59,7 @@ pub(super) fn run(args: Args, root: &Path) -> Result<ExitCode, Error> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (confined, console) = planned.confine(root, &making)?;
+    let (confined, console) = planned.confine(&global.root(), &making)?;
     let running = confined.release(console)?;
     if args.detach {
         running.leave();

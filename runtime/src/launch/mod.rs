@@ -195,7 +195,10 @@ impl Prepared {
             dir.save(&state)?;
         }
         timings::mark("state written, policy installed");
-        let cgroups = Cgroups::create(&cgroups, &plan.cgroup, &plan.resources)?;
+        let mut cgroups = Cgroups::create(&cgroups, &plan.cgroup, &plan.resources)?;
+        let annotations = plan.annotations.iter();
+        cgroups.annotate(annotations.map(|(name, value)| (name.as_str(), value.as_str())))?;
+        state.cgroups = cgroups.dirs().clone();
         timings::mark("cgroups made");
         let held = Held {
             cgroups,
@@ -257,6 +260,8 @@ impl Cloned {
             process,
         } = self;
         let pid = process.pid();
+        held.cgroups.enter_scope(pid)?;
+        held.state.cgroups = held.cgroups.dirs().clone();
         let number = pid.as_raw_nonzero().get();
         mappings::write(number, &plan.birth)?;
         if let Some(score) = plan.oom_score_adj {

@@ -22,8 +22,8 @@ use serde::{Serialize, Serializer};
 
 use crate::cgroup::Layout;
 use crate::spec::{
-    CgroupPath, ContainerId, Hooks, IdMapping, Listener, NamespaceKind, Namespaces, NetDevice,
-    PropagationKind, Rdt, Resources, Spec, TimeOffset,
+    CgroupPath, ContainerId, Error, Hooks, IdMapping, Listener, NamespaceKind, Namespaces,
+    NetDevice, PropagationKind, Rdt, Resources, Spec, TimeOffset,
 };
 
 /// Everything that follows from a configuration.
@@ -166,6 +166,10 @@ pub struct Host {
 pub struct Options {
     /// The entry process waits for `reeve start`.
     pub await_start: bool,
+    /// systemd makes the cgroups.
+    pub systemd_cgroup: bool,
+    /// The caller is not root, and its cgroups are a user's.
+    pub rootless: bool,
     /// The root is moved over instead of pivoted to.
     pub no_pivot: bool,
     /// The caller's session keyring instead of one of its own.
@@ -183,12 +187,15 @@ impl Options {
 
 impl LaunchPlan {
     /// The plan for `spec`. Pure.
-    pub fn build(id: ContainerId, spec: &Spec, host: &Host) -> Self {
-        let cgroup = spec.cgroup.clone();
-        let cgroup = cgroup.unwrap_or_else(|| CgroupPath::default_for(&id));
+    ///
+    /// # Errors
+    /// A cgroup path of the form that the options do not ask for.
+    pub fn build(id: ContainerId, spec: &Spec, host: &Host) -> Result<Self, Error> {
+        let (systemd, rootless) = (host.options.systemd_cgroup, host.options.rootless);
+        let cgroup = CgroupPath::for_driver(spec.cgroup.clone(), &id, systemd, rootless)?;
         let process = &spec.process;
         let namespaces = &spec.namespaces;
-        Self {
+        Ok(Self {
             bundle: spec.bundle.clone(),
             rootfs: spec.rootfs.clone(),
             confinement: match &host.policy {
@@ -221,7 +228,7 @@ impl LaunchPlan {
                 args: process.args.clone(),
                 env: process.env.clone(),
             },
-        }
+        })
     }
 
     /// Whether the first process waits for `reeve start`.

@@ -61,26 +61,9 @@ impl fmt::Display for LaunchPlan {
 }
 
 fn write_limits(plan: &LaunchPlan, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let limits = &plan.resources;
-    let number = |name: &str, value: Option<i64>| value.map(|value| format!("{name} {value}"));
-    let all: Vec<String> = [
-        number("memory", limits.memory_limit),
-        number("memory.reservation", limits.memory_reservation),
-        number("memory.swap", limits.memory_swap),
-        number("pids", limits.pids_limit),
-        number("cpu.quota_us", limits.cpu_quota_us),
-        limits
-            .cpu_period_us
-            .map(|period| format!("cpu.period_us {period}")),
-        limits
-            .cpu_shares
-            .map(|shares| format!("cpu.shares {shares}")),
-        plan.oom_score_adj
-            .map(|score| format!("oom_score_adj {score}")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let mut all = plan.resources.words();
+    let score = plan.oom_score_adj;
+    all.extend(score.map(|score| format!("oom_score_adj {score}")));
     if !all.is_empty() {
         writeln!(f, "limits      {}", all.join(", "))?;
     }

@@ -22,7 +22,7 @@ fn plan(config: &str, mountinfo: &str, policy: Option<&str>) -> LaunchPlan {
         policy: policy.map(str::to_owned),
         options: Options::default(),
     };
-    LaunchPlan::build("one".parse().unwrap(), &spec, &host)
+    LaunchPlan::build("one".parse().unwrap(), &spec, &host).unwrap()
 }
 
 fn compare(name: &str, plan: &LaunchPlan) {

@@ -5,11 +5,11 @@
 //! silently lacks a part of its confinement is worse than one that does not start.
 
 mod attributes;
+mod cgroup_path;
 mod device;
 mod hooks;
 mod id;
 mod labels;
-mod linux;
 mod mount;
 mod namespaces;
 mod net_device;
@@ -26,11 +26,11 @@ pub use attributes::{
     ExecAffinity, IoClass, IoPriority, MemoryMode, MemoryPolicy, NumberSet, Personality, Scheduler,
     SchedulerPolicy,
 };
+pub use cgroup_path::{CgroupPath, ScopePath};
 pub use device::{Device, DeviceKind};
 pub use hooks::{Hook, Hooks};
 pub use id::ContainerId;
 pub use labels::Labels;
-pub use linux::CgroupPath;
 pub use mount::{
     FsOption, Idmap, IdmapFrom, Mount, MountAttrs, MountKind, SourceLink, attr, known_mount_options,
 };
@@ -39,7 +39,10 @@ pub use net_device::NetDevice;
 pub use process::{Capabilities, CapabilityNames, Process, Resource, Rlimit, UserIds};
 pub use propagation::{Propagation, PropagationKind};
 pub use rdt::Rdt;
-pub use resources::Resources;
+pub use resources::{
+    Access, BlockDevice, BlockIo, Cpu, DeviceClass, DeviceRate, DeviceRule, DeviceWeight,
+    HugepageLimit, Memory, NetworkClass, RdmaLimit, Resources,
+};
 pub use seccomp::{Listener, Seccomp};
 
 use std::collections::BTreeMap;
@@ -218,9 +221,12 @@ pub enum Problem {
     /// A device type that is no device type.
     #[error("not a device type that can be made")]
     DeviceType,
-    /// The systemd form of a cgroup path.
-    #[error("`{0}` is a systemd slice; only cgroupfs paths are supported yet")]
+    /// The systemd form of a cgroup path, without systemd.
+    #[error("`{0}` is of systemd's form, which goes with `--systemd-cgroup`")]
     SystemdCgroup(String),
+    /// Another form of a cgroup path, with systemd.
+    #[error("`{0}` is not of the form slice:prefix:name, which goes with `--systemd-cgroup`")]
+    NotSystemdCgroup(String),
     /// A kernel parameter that is not confined to a namespace.
     #[error("not a parameter of a namespace")]
     GlobalSysctl,

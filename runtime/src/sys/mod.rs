@@ -1,6 +1,7 @@
 //! System calls that neither std nor rustix wraps: the crate's only `unsafe`.
 
 mod attributes;
+pub(crate) mod bpf;
 mod mount;
 mod pidfd;
 mod process;
