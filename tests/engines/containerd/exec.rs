@@ -4,7 +4,7 @@ use super::{Task, ctr_in_terminal};
 
 #[test]
 fn another_process() {
-    let task = Task::waiting();
+    let task = Task::shared();
     let script = "pwd; id -u; echo to-err >&2; exit 9";
     task.exec(&["--cwd=/tmp", "--user=1000"], &["sh", "-c", script])
         .exits(9)

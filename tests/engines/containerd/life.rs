@@ -8,8 +8,7 @@ fn kill_and_delete() {
     let task = Task::waiting();
     task.ctr(&["kill", "--signal=TERM"], &[]).ok();
     task.wait_for("STOPPED");
-    // `ctr` gives the status of the task as its own.
-    task.ctr(&["delete"], &[]).exits(4);
+    task.ctr(&["delete"], &[]).complains(&["exit code 4"]);
     assert_eq!(task.status(), "absent");
     ctr(&["containers", "delete", &task.name]).ok();
     machine::nothing_left(&task.name);
@@ -20,12 +19,12 @@ fn kill_all() {
     let task = Task::start(&[], "trap '' TERM; sleep 1000 & wait");
     task.ctr(&["kill", "--all", "--signal=KILL"], &[]).ok();
     task.wait_for("STOPPED");
-    task.ctr(&["delete"], &[]).exits(137);
+    task.ctr(&["delete"], &[]).complains(&["exit code 137"]);
 }
 
 #[test]
 fn pause_resume_and_metrics() {
-    let task = Task::waiting();
+    let task = Task::shared();
     task.ctr(&["pause"], &[]).ok();
     assert_eq!(task.status(), "PAUSED");
     task.ctr(&["resume"], &[]).ok();
@@ -42,7 +41,7 @@ fn pause_resume_and_metrics() {
 /// Without CRIU there is a word about it, and the task goes on.
 #[test]
 fn checkpoint_without_criu() {
-    let task = Task::waiting();
+    let task = Task::shared();
     task.ctr(&["checkpoint"], &[])
         .fails()
         .complains(&["criu", "checkpoint"]);

@@ -21,7 +21,7 @@ const ADDRESS: &str = "/run/engines-containerd.sock";
 /// How long the daemon may take to answer; emulation is slow.
 const START: Duration = Duration::from_secs(60);
 
-/// Seconds between two looks at a task that is to end.
+/// Time between two looks at a task that is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
 fn log() -> PathBuf {
@@ -118,6 +118,13 @@ impl Task {
     #[track_caller]
     fn waiting() -> Self {
         Self::start(&[], "trap 'exit 4' TERM; sleep 1000 & wait")
+    }
+
+    /// One that is there for the whole run, for tests that leave it as it was.
+    #[track_caller]
+    fn shared() -> &'static Self {
+        static SHARED: OnceLock<Task> = OnceLock::new();
+        SHARED.get_or_init(Self::waiting)
     }
 
     /// Runs a command of `ctr tasks` about it: `words`, the name, `rest`.

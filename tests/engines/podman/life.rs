@@ -41,7 +41,7 @@ fn stop_the_stubborn() {
 
 #[test]
 fn pause_and_unpause() {
-    let box_ = Container::waiting(&[]);
+    let box_ = Container::shared();
     let events = box_.cgroup().join("cgroup.events");
     let frozen = |expected: &str| {
         let text = fs::read_to_string(&events).expect("cgroup.events");
@@ -69,7 +69,7 @@ fn restart() {
 /// What Podman finds out with the cgroup and the namespaces of the container.
 #[test]
 fn stats_and_top() {
-    let box_ = Container::waiting(&["--memory=64m"]);
+    let box_ = Container::shared();
     let template = "{{.MemUsage}} {{.PIDs}}";
     box_.podman(&["stats", "--no-stream", "--format", template], &[])
         .ok()
@@ -101,11 +101,7 @@ fn update() {
 
 #[test]
 fn healthcheck() {
-    let options = [
-        "--health-cmd=test -e /tmp/well",
-        "--health-interval=disable",
-    ];
-    let box_ = Container::waiting(&options);
+    let box_ = Container::shared();
     box_.podman(&["healthcheck", "run"], &[])
         .exits(1)
         .mentions("unhealthy");
@@ -116,7 +112,7 @@ fn healthcheck() {
 /// Without CRIU there is a word about it, and the container goes on.
 #[test]
 fn checkpoint_without_criu() {
-    let box_ = Container::waiting(&[]);
+    let box_ = Container::shared();
     box_.podman(&["container", "checkpoint"], &[])
         .fails()
         .complains(&["criu"]);

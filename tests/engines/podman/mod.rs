@@ -108,6 +108,20 @@ impl Container {
         Self::start(options, script)
     }
 
+    /// One that is there for the whole run, for tests that leave it as it was.
+    #[track_caller]
+    fn shared() -> &'static Self {
+        static SHARED: OnceLock<Container> = OnceLock::new();
+        let options = [
+            "--env=A=outer",
+            "--memory=64m",
+            "--ipc=shareable",
+            "--health-cmd=test -e /tmp/well",
+            "--health-interval=disable",
+        ];
+        SHARED.get_or_init(|| Self::waiting(&options))
+    }
+
     /// Runs a command of Podman about it: `words`, the name, `rest`.
     fn podman(&self, words: &[&str], rest: &[&str]) -> Said {
         podman(&self.args(words, rest))

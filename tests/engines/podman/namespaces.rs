@@ -45,7 +45,7 @@ fn of_the_host() {
 /// Of another container, each by the path that Podman gives.
 #[test]
 fn of_another_container() {
-    let box_ = Container::waiting(&["--ipc=shareable"]);
+    let box_ = Container::shared();
     let join = format!("container:{}", box_.name);
     let options = ["network", "pid", "ipc"].map(|kind| format!("--{kind}={join}"));
     let mut args = vec!["run", "--rm"];
