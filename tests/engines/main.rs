@@ -8,8 +8,10 @@
 //! - [`said`]: what a command printed, and what was expected of it
 //! - [`machine`]: the runtime under test and the files that both engines start from
 //! - [`podman`] and [`containerd`]: the engines, and the tests of each
+//! - [`systemd`]: cgroups that systemd makes
 
 mod containerd;
 mod machine;
 mod podman;
 mod said;
+mod systemd;

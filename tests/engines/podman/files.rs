@@ -16,15 +16,16 @@ fn read_only_root() {
         .prints(&["touch: /new: Read-only file system", "rest", "1"]);
 }
 
-/// A file system in memory of a given size and mode, with what the image has at its place.
+/// File systems in memory: one that starts with what the image has at its place, one that is empty
+/// and has the mode that was asked for.
 #[test]
 fn tmpfs() {
     let options = [
-        "--tmpfs=/etc:size=1m,mode=750,noexec",
+        "--tmpfs=/etc:size=1m,noexec",
         "--shm-size=2m",
-        "--mount=type=tmpfs,destination=/plain,notmpcopyup,U=true",
+        "--mount=type=tmpfs,destination=/plain,notmpcopyup,tmpfs-mode=750",
     ];
-    let script = "stat -c '%a %A' /etc; ls /etc/passwd; ls -A /plain | wc -l; \
+    let script = "stat -c '%a %A' /plain; ls /etc/passwd; ls -A /plain | wc -l; \
         dd if=/dev/zero of=/etc/big bs=1M count=2 2>&1 | grep -o 'No space left'; \
         df -m /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2";
     run(&options, script).ok().prints(&[

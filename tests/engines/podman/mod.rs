@@ -43,7 +43,7 @@ fn bare(args: &[&str]) -> Command {
 }
 
 /// Podman's configuration file.
-fn configuration() -> PathBuf {
+pub(crate) fn configuration() -> PathBuf {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
     let write = || {
         let path = machine::directory().join("containers.conf");
