@@ -20,33 +20,49 @@ struct Suite {
     name: &'static str,
     /// Added to the kernel's command line.
     append: &'static str,
+    /// Version of the only kernel that it is run on; all of them if there is none.
+    only_kernel: Option<&'static str>,
     /// Seconds it may take under emulation.
     limit_seconds: u64,
     /// Tests that it may leave out; each says why in its `ignore` attribute.
     may_ignore: &'static [&'static str],
 }
 
-/// Every one runs on every kernel, in this order.
+/// In the order in which they are started: the longest first.
 const SUITES: &[Suite] = &[
     Suite {
         name: "enforce",
         append: "",
+        only_kernel: None,
         limit_seconds: 1200,
         may_ignore: &[],
     },
     Suite {
         name: "lifecycle",
         append: "",
+        only_kernel: None,
         limit_seconds: 1200,
+        may_ignore: &[],
+    },
+    // About command lines and formats, which are the same on every kernel.
+    Suite {
+        name: "engines",
+        append: "",
+        only_kernel: Some("6.12"),
+        limit_seconds: 900,
         may_ignore: &[],
     },
     Suite {
         name: "no_lsm",
         append: "lsm=landlock,lockdown,yama,apparmor",
+        only_kernel: None,
         limit_seconds: 300,
         may_ignore: &[],
     },
 ];
+
+/// Variables of the caller that the suites are given: the runtime to test in the place of ours.
+const PASSED_ON: &[&str] = &["REEVE_TEST_RUNTIME"];
 
 const MEMORY_MIB: u32 = 2048;
 
@@ -68,28 +84,14 @@ pub(crate) fn run(steps: &mut Steps, wanted: &Wanted<'_>) {
     let mut ready = None;
     steps.run("machines", || {
         vm::ensure()?;
-        ready = Some((
-            kernels::named(wanted.kernel)?,
-            suites(wanted)?,
-            payload(wanted)?,
-        ));
+        ready = Some((runs(wanted)?, payload(wanted)?));
         Ok(())
     });
     // Without machines the step above has failed, and so has the run.
-    let Some((kernels, suites, payload)) = ready else {
+    let Some((runs, payload)) = ready else {
         return;
     };
-    // The longest suite first on every kernel, so that the last machine has little left to do.
-    let runs: Vec<Run<'_>> = suites
-        .iter()
-        .flat_map(|suite| {
-            kernels
-                .iter()
-                .rev()
-                .map(move |kernel| Run { suite, kernel })
-        })
-        .collect();
-    let perform = |run: &Run<'_>| {
+    let perform = |run: &Run| {
         let output = || run.perform(&payload, wanted.runner);
         Step::perform(&run.name(), || output().map(Done::Ran))
     };
@@ -101,7 +103,7 @@ pub(crate) fn run(steps: &mut Steps, wanted: &Wanted<'_>) {
 /// Does `perform` for each of `runs`, one for each processor at a time; the results in order.
 ///
 /// A suite keeps about one emulated processor busy.
-fn side_by_side(runs: &[Run<'_>], perform: impl Fn(&Run<'_>) -> Step + Sync) -> Vec<Step> {
+fn side_by_side(runs: &[Run], perform: impl Fn(&Run) -> Step + Sync) -> Vec<Step> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
@@ -139,6 +141,22 @@ fn suites(wanted: &Wanted<'_>) -> Result<Vec<&'static Suite>> {
     Ok(found)
 }
 
+/// Each wanted suite on each wanted kernel that it is for.
+///
+/// The longest suite first on every kernel, so that the last machine has little left to do.
+fn runs(wanted: &Wanted<'_>) -> Result<Vec<Run>> {
+    let kernels = kernels::named(wanted.kernel)?;
+    let mut runs = Vec::new();
+    for suite in suites(wanted)? {
+        let its = kernels.iter().rev().filter(|kernel| suite.is_for(kernel));
+        runs.extend(its.cloned().map(|kernel| Run { suite, kernel }));
+    }
+    if runs.is_empty() {
+        bail!("the suite is for another kernel than `{}`", wanted.kernel);
+    }
+    Ok(runs)
+}
+
 /// Builds the suites with what they drive.
 fn payload(wanted: &Wanted<'_>) -> Result<TempDir> {
     let tests: Vec<&str> = suites(wanted)?.iter().map(|suite| suite.name).collect();
@@ -149,12 +167,12 @@ fn payload(wanted: &Wanted<'_>) -> Result<TempDir> {
 }
 
 /// One suite on one kernel.
-struct Run<'a> {
+struct Run {
     suite: &'static Suite,
-    kernel: &'a Kernel,
+    kernel: Kernel,
 }
 
-impl Run<'_> {
+impl Run {
     fn name(&self) -> String {
         format!("{} on {}", self.suite.name, self.kernel.version())
     }
@@ -164,13 +182,19 @@ impl Run<'_> {
         let program = format!("/payload/bin/{}", self.suite.name);
         let fixed = [program, "--test-threads=1".to_owned()];
         let argv = fixed.into_iter().chain(runner.iter().cloned()).collect();
+        let mut job = vm::batch(argv, self.suite.limit_seconds);
+        for name in PASSED_ON {
+            let value = std::env::var(name).ok();
+            job.env
+                .extend(value.map(|value| ((*name).to_owned(), value)));
+        }
         let verdict = Machine {
             name: self.suite.name.to_owned(),
             kernel: self.kernel.clone(),
             append: self.suite.append.to_owned(),
             memory_mib: MEMORY_MIB,
             payload: Some(payload.path().to_owned()),
-            job: vm::batch(argv, self.suite.limit_seconds),
+            job,
             show: Show::Named(self.name()),
         }
         .run()?;
@@ -187,6 +211,12 @@ impl Run<'_> {
 }
 
 impl Suite {
+    /// Whether it is to be run on this kernel.
+    fn is_for(&self, kernel: &Kernel) -> bool {
+        self.only_kernel
+            .is_none_or(|version| version == kernel.version())
+    }
+
     /// What is wrong with a run, if anything.
     fn complaint(&self, verdict: &Verdict) -> Option<String> {
         let output = &verdict.output;
