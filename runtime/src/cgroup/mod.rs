@@ -263,13 +263,13 @@ impl Cgroups {
     }
 
     /// The version 2 group, into which the first process is born; with systemd there is none before
-    /// [`Self::enroll`].
+    /// [`Self::enter_scope`].
     pub fn v2(&self) -> Option<BorrowedFd<'_>> {
         self.v2.as_ref().map(AsFd::as_fd)
     }
 
-    /// Has systemd make a scope around the first process, if the path is of its form; otherwise does
-    /// nothing. Afterwards [`Self::dirs`] says where the process is.
+    /// Has systemd make a scope around the first process, if the path is of its form; otherwise
+    /// does nothing. Afterwards [`Self::dirs`] says where the process is.
     ///
     /// # Errors
     /// A scope that systemd does not make. The process must not go on.
