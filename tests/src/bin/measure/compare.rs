@@ -45,3 +45,20 @@ fn wall_us(command: &[&OsStr]) -> Result<u64, Failure> {
         how,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::run;
+
+    #[test]
+    fn both_have_as_many_times_as_rounds_and_a_failure_is_no_time() {
+        let (good, bad) = ([OsStr::new("true")], [OsStr::new("false")]);
+        let times = run(3, &good, &good).expect("there is `true`");
+        for side in ["a_us", "b_us"] {
+            assert_eq!(times[side].as_array().map(Vec::len), Some(3));
+        }
+        assert!(run(3, &good, &bad).is_err());
+    }
+}

@@ -2,6 +2,7 @@
 //! it, or this program, is killed.
 
 use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
@@ -16,6 +17,7 @@ use crate::sys;
 
 /// Runs a command where the file systems mounted at `hidden` are not mounted; its status.
 pub(crate) fn run(hidden: &[&Path], command: &[&OsStr]) -> Result<ExitCode, Failure> {
+    end_with_parent()?;
     let cloned = sys::clone3(libc::CLONE_NEWNS | libc::CLONE_NEWPID);
     match cloned.map_err(Failure::call(|| "clone3(NEWNS|NEWPID)".to_owned()))? {
         Some(first) => {
@@ -29,9 +31,7 @@ pub(crate) fn run(hidden: &[&Path], command: &[&OsStr]) -> Result<ExitCode, Fail
 
 /// What the first process of the pid namespace does: all others end when it does.
 fn first_process(hidden: &[&Path], command: &[&OsStr]) -> Result<ExitCode, Failure> {
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::call(|| {
-        "prctl(PR_SET_PDEATHSIG, SIGKILL)".to_owned()
-    }))?;
+    end_with_parent()?;
     arrange(hidden)?;
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::Usage);
@@ -43,13 +43,18 @@ fn first_process(hidden: &[&Path], command: &[&OsStr]) -> Result<ExitCode, Failu
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if Some(pid) == child => {
-                use std::os::unix::process::ExitStatusExt as _;
                 return Ok(code(ExitStatus::from_raw(status.as_raw())));
             }
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Failure::call(|| "wait4(-1)".to_owned())(errno)),
         }
     }
+}
+
+/// Whoever started this program is killed, perhaps, and so cannot end it.
+fn end_with_parent() -> Result<(), Failure> {
+    let call = || "prctl(PR_SET_PDEATHSIG, SIGKILL)".to_owned();
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::call(call))
 }
 
 fn arrange(hidden: &[&Path]) -> Result<(), Failure> {
@@ -71,7 +76,6 @@ fn arrange(hidden: &[&Path]) -> Result<(), Failure> {
 
 /// A status as shells give it.
 fn code(status: ExitStatus) -> ExitCode {
-    use std::os::unix::process::ExitStatusExt as _;
     let code = status.code();
     let code = code.unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))

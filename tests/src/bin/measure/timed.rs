@@ -94,3 +94,40 @@ fn ends_within(child: Pid, limit: Duration) -> Result<bool, Failure> {
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::time::Duration;
+
+    use super::run;
+
+    fn words<'a>(words: &[&'a str]) -> Vec<&'a OsStr> {
+        words.iter().copied().map(OsStr::new).collect()
+    }
+
+    #[test]
+    fn a_command_is_timed_whatever_its_status() {
+        let command = words(&["sh", "-c", "exit 3"]);
+        let sample = run(&command, Duration::from_secs(60)).expect("there is a shell");
+        assert_eq!(sample.used.status.code(), Some(3));
+        assert!(!sample.overdue);
+        assert!(sample.used.max_rss_kib > 0);
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_killed() {
+        let command = words(&["sleep", "60"]);
+        let sample = run(&command, Duration::from_millis(50)).expect("there is `sleep`");
+        assert!(sample.overdue);
+        assert_eq!(sample.to_json()["signal"], libc::SIGKILL);
+        assert!(sample.wall < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_not_there_is_a_failure_of_its_own() {
+        let missing = words(&["/nonexistent/program"]);
+        assert!(run(&missing, Duration::from_secs(1)).is_err());
+        assert!(run(&[], Duration::from_secs(1)).is_err());
+    }
+}

@@ -77,7 +77,7 @@ fn left(stand: &Stand<'_>) -> Result<Vec<String>> {
 fn states(stand: &Stand<'_>, one: &Contestant) -> Vec<PathBuf> {
     let entries = fs::read_dir(stand.state_root(one)).into_iter().flatten();
     let paths = entries.flatten().map(|entry| entry.path());
-    // Containers have ids that begin with their runtime's name; other entries are the runtime's own.
+    // Ids begin with the runtime's name; other entries are the runtime's own.
     let prefix = format!("{}-", one.name);
     let is_container = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

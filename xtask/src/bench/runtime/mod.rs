@@ -113,6 +113,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let machine = Machine::read()?;
     let programs = Programs::prepare(args.reeve.as_deref(), &args.also)?;
+    for name in &args.hangs_of {
+        if !programs.descriptions.iter().any(|one| one.name == *name) {
+            bail!("`--hangs-of {name}`: no such runtime takes part");
+        }
+    }
     let dir = scratch::dir("bench")?;
     let spec = programs.spec(dir.path())?;
     let parts = args.parts();
