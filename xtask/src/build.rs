@@ -82,9 +82,26 @@ pub(crate) fn guest_payload(guest: &Guest<'_>) -> Result<TempDir> {
     Ok(dir)
 }
 
+/// Builds the binary `name` of `package` as it is shipped, linked statically.
+pub(crate) fn release(package: &str, name: &str) -> Result<PathBuf> {
+    if package == "runtime" {
+        ebpf::build()?;
+    }
+    let cargo = static_cargo("build", "release");
+    let built = collect(cargo.args(["--package", package, "--bin", name]))?;
+    let program = built.into_iter().find(|built| built.name == name);
+    Ok(program
+        .with_context(|| format!("cargo built no `{name}`"))?
+        .path)
+}
+
 fn guest_cargo(command: &str) -> Cmd {
+    static_cargo(command, "guest")
+}
+
+fn static_cargo(command: &str, profile: &str) -> Cmd {
     Cmd::new("cargo")
-        .args([command, "--profile", "guest", "--target", TARGET])
+        .args([command, "--profile", profile, "--target", TARGET])
         // With `--target` the flags are for the programs only, not for build scripts.
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")

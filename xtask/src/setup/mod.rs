@@ -5,7 +5,7 @@
 //! Packages come through [`apt`], which leaves the machine's own sources alone; everything else is
 //! in the cache directory ([`paths::cache`]), which may be removed at any time.
 
-mod apt;
+pub(crate) mod apt;
 mod compiler;
 pub(crate) mod guest_root;
 pub(crate) mod kernels;

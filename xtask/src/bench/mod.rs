@@ -1,0 +1,59 @@
+//! `cargo xtask bench`: measurements.
+//!
+//! Never a test: a number depends on the machine, and on what else it does. What is compared is
+//! measured side by side in one run, in turn, and told as medians and ratios.
+//!
+//! Modules: [`runtime`] (the benchmark); [`stats`] (samples to medians), [`table`] (shows them),
+//! [`progress`], [`machine`] (where it was measured), [`elf`].
+
+mod elf;
+mod machine;
+mod progress;
+mod runtime;
+mod stats;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// Run a benchmark, or list them.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The benchmark to run; all are listed without it.
+    #[command(subcommand)]
+    name: Option<Name>,
+}
+
+#[derive(clap::Subcommand)]
+enum Name {
+    /// Measure `reeve` beside crun, runc and the least that a container costs.
+    Runtime(runtime::Args),
+    /// The half of `runtime` that measures; `runtime` starts it where nothing of it can stay.
+    #[command(hide = true)]
+    RuntimeEnclosed {
+        /// What to measure.
+        settings: PathBuf,
+    },
+}
+
+/// Name, and what is measured against what.
+const BENCHES: &[(&str, &str)] = &[(
+    "runtime",
+    "time, memory and system calls of reeve's commands, against crun, runc and a floor",
+)];
+
+/// Runs the task.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    match &args.name {
+        Some(Name::Runtime(args)) => runtime::run(args)?,
+        Some(Name::RuntimeEnclosed { settings }) => runtime::run_enclosed(settings)?,
+        None => {
+            for (name, measures) in BENCHES {
+                println!("{name:<12} {measures}");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
