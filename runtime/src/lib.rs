@@ -44,6 +44,7 @@ pub mod seccomp;
 pub mod spec;
 pub mod state;
 mod timings;
+mod user;
 
 #[allow(
     unsafe_code,

@@ -45,6 +45,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::spec::{CgroupPath, Resources};
+use crate::user;
 use controller::{Controller, Groups};
 
 /// The directories of one container, as remembered in its state.
@@ -318,7 +319,7 @@ impl Drop for Cgroups {
 /// not root. Limits that would need it are errors later.
 fn is_for_others(failure: &Failure) -> bool {
     let denied = [Errno::ACCESS, Errno::PERM, Errno::ROFS];
-    denied.into_iter().any(|errno| failure.is(errno)) && !rustix::process::geteuid().is_root()
+    denied.into_iter().any(|errno| failure.is(errno)) && user::is_rootless()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::log::Format;
 use crate::state::DEFAULT_ROOT;
+use crate::user;
 
 /// Options of every command, by the names that other runtimes give them.
 #[derive(Debug, clap::Args)]
@@ -56,7 +57,7 @@ impl Global {
     /// Absolute path of the directory of all state.
     pub fn root(&self) -> PathBuf {
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let root = rustix::process::geteuid().is_root();
+        let root = !user::is_rootless();
         let path = self.root.clone();
         let path = path.unwrap_or_else(|| default_root(root, runtime_dir));
         std::path::absolute(&path).unwrap_or(path)
@@ -70,7 +71,7 @@ impl Global {
     /// Whether a cgroup that cannot be made for lack of permission is done without.
     pub fn rootless(&self) -> bool {
         match self.rootless {
-            Rootless::Auto => !rustix::process::geteuid().is_root(),
+            Rootless::Auto => user::is_rootless(),
             Rootless::True => true,
             Rootless::False => false,
         }

@@ -18,6 +18,7 @@ use super::files::{open_dir, read, write};
 use crate::failure::{Called, Failure};
 use crate::spec::{Access, DeviceClass, DeviceRule};
 use crate::sys::bpf;
+use crate::user::in_user_namespace;
 
 /// Name of our programs, by which an update finds its predecessor.
 const PROGRAM: &str = "reeve_devices";
@@ -179,12 +180,6 @@ fn driver<'a>(drivers: &'a str, class: &str, major: u32) -> Option<&'a str> {
         let (number, name) = line.trim().split_once(' ')?;
         (number.parse() == Ok(major)).then_some(name)
     })
-}
-
-/// Whether this process is in a user namespace that is not the host's.
-pub(super) fn in_user_namespace() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
 }
 
 #[cfg(test)]

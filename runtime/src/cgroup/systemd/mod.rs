@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::devices::in_user_namespace;
 use crate::spec::{Resources, ScopePath};
+use crate::user;
 use bus::{Bus, Value};
 
 /// Why systemd did not do what it was asked.
@@ -78,7 +78,7 @@ impl Scope {
         Self {
             unit: Unit {
                 name: path.unit().to_owned(),
-                user: !rustix::process::geteuid().is_root() || in_user_namespace(),
+                user: user::is_rootless(),
             },
             slice: path.slice().to_owned(),
             more: Vec::new(),
