@@ -81,7 +81,7 @@ impl Enforcer {
             ..state
         })?;
         if let Err(error) = crate::install::write(&self.maps, id, tables) {
-            self.maps.remove_policy(id)?;
+            crate::install::erase(&self.maps, id, tables)?;
             return Err(error);
         }
         Ok(id)
@@ -195,8 +195,8 @@ impl Enforcer {
     ///
     /// # Errors
     /// A failed call.
-    pub fn remove(&self, policy: PolicyId) -> Result<(), Error> {
-        self.maps.remove_policy(policy)
+    pub fn remove(&self, policy: PolicyId, tables: &policy::Tables) -> Result<(), Error> {
+        crate::install::erase(&self.maps, policy, tables)
     }
 
     /// Unpins everything if no policy is loaded and no task has a label; answers whether it did.

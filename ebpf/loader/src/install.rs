@@ -1,8 +1,8 @@
-//! Writing a policy's tables into the maps under its number.
+//! Writing a policy's tables into the maps under its number, and removing them.
 
 use ebpf_common::PolicyId;
 use ebpf_common::abi::{CapabilityKey, DeviceKey, InodeKey, MountKey, SuperKey};
-use policy::{Inode, Tables};
+use policy::{Device, Inode, Tables};
 
 use crate::Error;
 use crate::maps::Maps;
@@ -13,57 +13,96 @@ use crate::maps::Maps;
 /// # Errors
 /// A full map, or a failed call.
 pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), Error> {
-    let inode_key = |inode: &Inode| InodeKey {
-        policy,
-        dev: inode.dev,
-        ino: inode.ino,
-    };
+    let key = Keys(policy);
     for (inode, rule) in &tables.files {
-        maps.set("FILES", &inode_key(inode), rule)?;
+        maps.set("FILES", &key.inode(inode), rule)?;
     }
     for (inode, rule) in &tables.processes {
-        maps.set("PROCESSES", &inode_key(inode), rule)?;
+        maps.set("PROCESSES", &key.inode(inode), rule)?;
     }
     for (inode, rule) in &tables.modules {
-        maps.set("MODULES", &inode_key(inode), rule)?;
+        maps.set("MODULES", &key.inode(inode), rule)?;
     }
     for (dev, rule) in &tables.supers {
         maps.set("SUPERS", &SuperKey { policy, dev: *dev }, rule)?;
     }
     for (device, rule) in &tables.devices {
-        let policy::Device {
-            class,
-            major,
-            minor,
-        } = *device;
-        maps.set(
-            "DEVICES",
-            &DeviceKey {
-                policy,
-                class,
-                major,
-                minor,
-            },
-            rule,
-        )?;
+        maps.set("DEVICES", &key.device(device), rule)?;
     }
     for (fs_type, rule) in &tables.mounts {
-        maps.set(
-            "MOUNTS",
-            &MountKey {
-                fs_type: *fs_type,
-                policy,
-                reserved: 0,
-            },
-            rule,
-        )?;
+        maps.set("MOUNTS", &key.mount(*fs_type), rule)?;
     }
     for (capability, rule) in &tables.capabilities {
-        let key = CapabilityKey {
-            policy,
-            capability: *capability,
-        };
-        maps.set("CAPABILITIES", &key, rule)?;
+        maps.set("CAPABILITIES", &key.capability(*capability), rule)?;
     }
     maps.set("POLICIES", &policy, &tables.header)
+}
+
+/// Removes what [`write`] wrote, the header first: without it every decision is a refusal. Then
+/// what the kernel side and the start added.
+///
+/// The keys are those of the tables. Looking for them instead would mean to walk every bucket of
+/// every map, which takes longer than the rest of a container's end.
+///
+/// # Errors
+/// A failed call.
+pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), Error> {
+    maps.delete("POLICIES", &policy)?;
+    let key = Keys(policy);
+    for (name, inodes) in [
+        ("FILES", tables.files.keys().collect::<Vec<_>>()),
+        ("PROCESSES", tables.processes.keys().collect()),
+        ("MODULES", tables.modules.keys().collect()),
+    ] {
+        for inode in inodes {
+            maps.delete(name, &key.inode(inode))?;
+        }
+    }
+    for device in tables.devices.keys() {
+        maps.delete("DEVICES", &key.device(device))?;
+    }
+    for fs_type in tables.mounts.keys() {
+        maps.delete("MOUNTS", &key.mount(*fs_type))?;
+    }
+    for capability in tables.capabilities.keys() {
+        maps.delete("CAPABILITIES", &key.capability(*capability))?;
+    }
+    maps.remove_found(policy)
+}
+
+/// Keys of a policy's entries.
+struct Keys(PolicyId);
+
+impl Keys {
+    fn inode(&self, inode: &Inode) -> InodeKey {
+        InodeKey {
+            policy: self.0,
+            dev: inode.dev,
+            ino: inode.ino,
+        }
+    }
+
+    fn device(&self, device: &Device) -> DeviceKey {
+        DeviceKey {
+            policy: self.0,
+            class: device.class,
+            major: device.major,
+            minor: device.minor,
+        }
+    }
+
+    fn mount(&self, fs_type: u64) -> MountKey {
+        MountKey {
+            fs_type,
+            policy: self.0,
+            reserved: 0,
+        }
+    }
+
+    fn capability(&self, capability: u32) -> CapabilityKey {
+        CapabilityKey {
+            policy: self.0,
+            capability,
+        }
+    }
 }

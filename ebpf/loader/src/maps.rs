@@ -68,18 +68,15 @@ impl Maps {
             .map_err(|error| Error::system(format!("bpf(BPF_MAP_GET_NEXT_KEY, {name})"), error))
     }
 
-    /// Removes the elements whose key `of_policy` picks.
-    pub(crate) fn remove_where<K: Plain>(
-        &self,
-        name: &str,
-        of_policy: impl Fn(&K) -> bool,
-    ) -> Result<(), Error> {
-        for key in self.keys::<K>(name)?.iter().filter(|key| of_policy(key)) {
-            sys::delete(self.fd(name), key).map_err(|error| {
-                Error::system(format!("bpf(BPF_MAP_DELETE_ELEM, {name})"), error)
-            })?;
+    /// Removes an element; one that is not there is as good.
+    pub(crate) fn delete<K: Plain>(&self, name: &str, key: &K) -> Result<(), Error> {
+        match sys::delete(self.fd(name), key) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::system(
+                format!("bpf(BPF_MAP_DELETE_ELEM, {name})"),
+                error,
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Labels the thread-group leader behind a pidfd.
@@ -104,27 +101,23 @@ impl Maps {
         self.set("STATE", &0u32, &state)
     }
 
-    /// Removes everything that belongs to a policy. The header goes first: without it every
-    /// decision is a refusal.
-    pub(crate) fn remove_policy(&self, policy: PolicyId) -> Result<(), Error> {
-        use ebpf_common::abi::{CapabilityKey, DeviceKey, InodeKey, MountKey};
-        self.remove_where::<PolicyId>("POLICIES", |key| *key == policy)?;
-        for name in ["FILES", "PROCESSES", "MODULES"] {
-            self.remove_where::<InodeKey>(name, |key| key.policy == policy)?;
+    /// Removes the entries of a policy that are known by looking only: its super blocks, which the
+    /// kernel side adds to, and its cgroup.
+    pub(crate) fn remove_found(&self, policy: PolicyId) -> Result<(), Error> {
+        for key in self.keys::<SuperKey>("SUPERS")? {
+            if key.policy == policy {
+                self.delete("SUPERS", &key)?;
+            }
         }
-        self.remove_where::<DeviceKey>("DEVICES", |key| key.policy == policy)?;
-        self.remove_where::<MountKey>("MOUNTS", |key| key.policy == policy)?;
-        self.remove_where::<CapabilityKey>("CAPABILITIES", |key| key.policy == policy)?;
-        self.remove_where::<SuperKey>("SUPERS", |key| key.policy == policy)?;
         for address in self.keys::<u64>("SUPER_OWNERS")? {
             let owner: Option<SuperKey> = self.get("SUPER_OWNERS", &address)?;
             if owner.is_some_and(|key| key.policy == policy) {
-                self.remove_where::<u64>("SUPER_OWNERS", |key| *key == address)?;
+                self.delete("SUPER_OWNERS", &address)?;
             }
         }
         for group in self.keys::<u64>("CGROUPS")? {
             if self.get("CGROUPS", &group)? == Some(policy) {
-                self.remove_where::<u64>("CGROUPS", |key| *key == group)?;
+                self.delete("CGROUPS", &group)?;
             }
         }
         Ok(())

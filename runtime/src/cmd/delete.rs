@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
         // Numbers start again with each load: an old state may hold one that is another's by now.
         let number = PolicyId(policy.id);
         if audit::owner(root, number).is_none_or(|owner| owner == args.id.as_str()) {
-            withdraw(root, &enforcer, number);
+            withdraw(root, &enforcer, number, &policy.compiled.tables);
         }
         enforcer.unload_if_unused()?;
     }

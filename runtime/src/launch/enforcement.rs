@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ebpf_common::PolicyId;
 use ebpf_loader::{Enforcer, PolicyAttached};
-use policy::{Compiled, Policy};
+use policy::{Compiled, Policy, Tables};
 
 use super::Error;
 use super::own::own_objects;
@@ -134,7 +134,7 @@ fn refuse_root_around(state: &Path, rootfs: &Path) -> Result<(), Error> {
 impl Drop for Enforcement {
     fn drop(&mut self) {
         if let Some(id) = self.installed.filter(|_| !self.keep) {
-            withdraw(&self.root, &self.enforcer.0, id);
+            withdraw(&self.root, &self.enforcer.0, id, &self.compiled.tables);
         }
     }
 }
@@ -151,7 +151,7 @@ impl Drop for Loaded {
 }
 
 /// Takes a policy away after its last process: what it refused is read while its names are known.
-pub(crate) fn withdraw(root: &Path, enforcer: &Enforcer, id: PolicyId) {
+pub(crate) fn withdraw(root: &Path, enforcer: &Enforcer, id: PolicyId, tables: &Tables) {
     // A process that is left keeps its policy, and with it the programs stay.
     if let Err(error) = enforcer.kill_labelled(id) {
         tracing::error!(%error, policy = id.0, "the policy stays in force");
@@ -160,7 +160,7 @@ pub(crate) fn withdraw(root: &Path, enforcer: &Enforcer, id: PolicyId) {
     if let Err(error) = audit::drain(root) {
         tracing::warn!(%error, "refusals were not written to the audit log");
     }
-    if let Err(error) = enforcer.remove(id) {
+    if let Err(error) = enforcer.remove(id, tables) {
         tracing::warn!(%error, policy = id.0, "tables of the policy are left over");
     }
     if let Err(error) = audit::unregister(root, id) {
