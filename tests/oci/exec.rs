@@ -181,7 +181,7 @@ fn a_process_from_a_file() {
                 "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
                 "inheritable": capabilities, "ambient": capabilities,
             },
-            "rlimits": [{ "type": "RLIMIT_FSIZE", "soft": 64, "hard": 65 }],
+            "rlimits": [{ "type": "RLIMIT_MSGQUEUE", "soft": 64, "hard": 65 }],
             "noNewPrivileges": true,
         });
         bundle.file("process.json", &process.to_string());
@@ -204,7 +204,7 @@ fn a_process_from_a_file() {
         assert_eq!(seen.capabilities("CapEff"), 1);
         assert_eq!(seen.capabilities("CapAmb"), 1);
         assert_eq!(
-            seen.limit("Max file size"),
+            seen.limit("Max msgqueue size"),
             ("64".to_owned(), "65".to_owned())
         );
         assert_eq!(seen.status("NoNewPrivs"), "1");

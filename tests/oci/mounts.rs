@@ -297,7 +297,6 @@ fn owner(bundle: &Bundle) -> Value {
 fn a_mount_with_mapped_owners() {
     covers(&["mounts[].uidMappings", "mounts[].gidMappings"])
         .known("runc", "1.1.5 knows no mapped mounts")
-        .known("crun", "1.8 maps with the option only")
         .run(|| assert_eq!(owner(&mapped(&["bind"], true)), 1000));
 }
 
@@ -312,7 +311,6 @@ fn a_mount_with_mapped_owners_by_option() {
 fn a_recursive_mount_with_mapped_owners() {
     covers(&["mounts[].options: ridmap"])
         .known("runc", "1.1.5 knows no mapped mounts")
-        .known("crun", "1.8 has no such option")
         .run(|| assert_eq!(owner(&mapped(&["rbind", "ridmap"], true)), 1000));
 }
 

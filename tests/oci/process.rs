@@ -186,7 +186,9 @@ fn the_mask_of_new_files_by_itself() {
 fn limits_of_a_process() {
     covers(&["process.rlimits[].type", "process.rlimits[].soft", "process.rlimits[].hard"]).run(
         || {
-            let limit = |kind: &str, soft: u64, hard: u64| json!({ "type": format!("RLIMIT_{kind}"), "soft": soft, "hard": hard });
+            let limit = |kind: &str, soft: u64, hard: u64| {
+            json!({ "type": format!("RLIMIT_{kind}"), "soft": soft, "hard": hard })
+        };
             // All of them, none above what an ordinary machine gives.
             let limits = json!([
                 limit("AS", 1 << 40, 1 << 41),

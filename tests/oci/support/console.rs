@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::command::LIMIT;
+use super::command::{LIMIT, Started, wait_until};
 
 /// A socket that waits for one descriptor.
 #[derive(Debug)]
@@ -33,6 +33,20 @@ impl Receiver {
     pub(crate) fn at(path: impl AsRef<Path>) -> Self {
         let listener = UnixListener::bind(path).expect("listen");
         Self { listener }
+    }
+
+    /// As [`Receiver::receive`], from a command that ends without a connection if it fails.
+    pub(crate) fn receive_from(&self, started: &mut Started) -> (Vec<u8>, OwnedFd) {
+        self.listener.set_nonblocking(true).expect("fcntl");
+        let stream = wait_until("a connection", || match self.listener.accept() {
+            Ok((stream, _)) => Some(stream),
+            Err(_) => match started.child.try_wait().expect("wait for the command") {
+                Some(status) => panic!("it ended without a connection: {status}"),
+                None => None,
+            },
+        });
+        stream.set_nonblocking(false).expect("fcntl");
+        receive_from(&stream)
     }
 
     /// Waits for a connection, a message and the descriptor with it.

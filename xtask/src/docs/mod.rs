@@ -1,5 +1,6 @@
 //! `cargo xtask docs`: reference pages that are made from code.
 
+mod conformance;
 mod hooks;
 
 use std::fs;
@@ -26,10 +27,16 @@ struct Page {
 }
 
 /// Every page.
-const PAGES: &[Page] = &[Page {
-    path: "docs/reference/hooks.md",
-    text: hooks::page,
-}];
+const PAGES: &[Page] = &[
+    Page {
+        path: "docs/reference/hooks.md",
+        text: hooks::page,
+    },
+    Page {
+        path: "docs/reference/conformance.md",
+        text: conformance::page,
+    },
+];
 
 /// Runs the task.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {

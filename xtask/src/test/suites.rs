@@ -1,6 +1,7 @@
 //! The suites that run on real kernels.
 
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -9,9 +10,12 @@ use anyhow::{Result, bail};
 use guest_init::Outcome;
 use tempfile::TempDir;
 
+use super::oci;
 use super::step::{Done, Failed, Step, Steps, results};
 use crate::build::{self, Guest};
+use crate::cmd::Cmd;
 use crate::setup::kernels::{self, Kernel};
+use crate::setup::{self, Need, peers};
 use crate::vm::{self, Ending, Machine, Show, Verdict};
 
 /// An integration test of `reeve-tests` that needs a machine to itself.
@@ -24,31 +28,65 @@ struct Suite {
     limit_seconds: u64,
     /// Tests that it may leave out; each says why in its `ignore` attribute.
     may_ignore: &'static [&'static str],
+    /// The only kernel to run it on: one for which the tests do not differ from other kernels.
+    only: Option<&'static str>,
+    /// The runtime of Debian that it runs with, rather than `reeve`.
+    peer: Option<&'static str>,
+    /// Tests at a time: more than one where they do not disturb each other.
+    threads: u8,
 }
 
-/// Every one runs on every kernel, in this order.
+/// What most suites are like.
+const SUITE: Suite = Suite {
+    name: "",
+    append: "",
+    limit_seconds: 1200,
+    may_ignore: &[],
+    only: None,
+    peer: None,
+    threads: 1,
+};
+
+/// The conformance suite: of interest here for the one thing that few hosts have, version 2 of
+/// control groups alone.
+const OCI: Suite = Suite {
+    name: oci::NAME,
+    only: Some("6.12"),
+    threads: 2,
+    ..SUITE
+};
+
+/// In this order on each kernel.
 const SUITES: &[Suite] = &[
     Suite {
         name: "enforce",
-        append: "",
-        limit_seconds: 1200,
-        may_ignore: &[],
+        ..SUITE
     },
     Suite {
         name: "lifecycle",
-        append: "",
-        limit_seconds: 1200,
-        may_ignore: &[],
+        ..SUITE
+    },
+    OCI,
+    Suite {
+        peer: Some("crun"),
+        ..OCI
+    },
+    Suite {
+        peer: Some("runc"),
+        ..OCI
     },
     Suite {
         name: "no_lsm",
         append: "lsm=landlock,lockdown,yama,apparmor",
         limit_seconds: 300,
-        may_ignore: &[],
+        ..SUITE
     },
 ];
 
 const MEMORY_MIB: u32 = 2048;
+
+/// Where the other runtimes are in a machine.
+const PEERS: &str = "/payload/peers";
 
 /// Machines at a time; each takes [`MEMORY_MIB`].
 const MOST_MACHINES: usize = 4;
@@ -86,9 +124,16 @@ pub(crate) fn run(steps: &mut Steps, wanted: &Wanted<'_>) {
             kernels
                 .iter()
                 .rev()
+                .filter(|kernel| suite.is_for(kernel))
                 .map(move |kernel| Run { suite, kernel })
         })
         .collect();
+    if runs.is_empty() {
+        steps.run("suites", || {
+            let kernel = wanted.kernel;
+            bail!("the suite runs on another kernel than {kernel}")
+        });
+    }
     let perform = |run: &Run<'_>| {
         let output = || run.perform(&payload, wanted.runner);
         Step::perform(&run.name(), || output().map(Done::Ran))
@@ -126,7 +171,8 @@ fn side_by_side(runs: &[Run<'_>], perform: impl Fn(&Run<'_>) -> Step + Sync) -> 
 
 /// Names of the test targets.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    SUITES.iter().map(|suite| suite.name)
+    let own = SUITES.iter().filter(|suite| suite.peer.is_none());
+    own.map(|suite| suite.name)
 }
 
 fn suites(wanted: &Wanted<'_>) -> Result<Vec<&'static Suite>> {
@@ -141,11 +187,19 @@ fn suites(wanted: &Wanted<'_>) -> Result<Vec<&'static Suite>> {
 
 /// Builds the suites with what they drive.
 fn payload(wanted: &Wanted<'_>) -> Result<TempDir> {
-    let tests: Vec<&str> = suites(wanted)?.iter().map(|suite| suite.name).collect();
-    build::guest_payload(&Guest {
+    let suites = suites(wanted)?;
+    let own = suites.iter().filter(|suite| suite.peer.is_none());
+    let tests: Vec<&str> = own.map(|suite| suite.name).collect();
+    let payload = build::guest_payload(&Guest {
         bins: &["reeve", "probe"],
         tests: &tests,
-    })
+    })?;
+    if suites.iter().any(|suite| suite.peer.is_some()) {
+        setup::ensure(&[Need::Peers])?;
+        let copy = Cmd::new("cp").arg("--archive").arg(peers::dir()?);
+        copy.arg(payload.path().join("peers")).run()?;
+    }
+    Ok(payload)
 }
 
 /// One suite on one kernel.
@@ -156,21 +210,27 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn name(&self) -> String {
-        format!("{} on {}", self.suite.name, self.kernel.version())
+        let with = self.suite.peer.map(|name| format!(" with {name}"));
+        let (name, kernel) = (self.suite.name, self.kernel.version());
+        format!("{name}{} on {kernel}", with.unwrap_or_default())
     }
 
     /// Runs the suite in a machine of its own; what it printed, if all of it passed.
     fn perform(&self, payload: &TempDir, runner: &[String]) -> Result<String> {
         let program = format!("/payload/bin/{}", self.suite.name);
-        let fixed = [program, "--test-threads=1".to_owned()];
+        let fixed = [program, format!("--test-threads={}", self.suite.threads)];
         let argv = fixed.into_iter().chain(runner.iter().cloned()).collect();
+        let mut job = vm::batch(argv, self.suite.limit_seconds);
+        if let Some(peer) = self.suite.peer {
+            job.env.extend(oci::environment(peer, Path::new(PEERS)));
+        }
         let verdict = Machine {
             name: self.suite.name.to_owned(),
             kernel: self.kernel.clone(),
             append: self.suite.append.to_owned(),
             memory_mib: MEMORY_MIB,
             payload: Some(payload.path().to_owned()),
-            job: vm::batch(argv, self.suite.limit_seconds),
+            job,
             show: Show::Named(self.name()),
         }
         .run()?;
@@ -187,6 +247,11 @@ impl Run<'_> {
 }
 
 impl Suite {
+    /// Whether it runs on this kernel.
+    fn is_for(&self, kernel: &Kernel) -> bool {
+        self.only.is_none_or(|version| version == kernel.version())
+    }
+
     /// What is wrong with a run, if anything.
     fn complaint(&self, verdict: &Verdict) -> Option<String> {
         let output = &verdict.output;
@@ -198,8 +263,10 @@ impl Suite {
             if results(output).is_empty() {
                 return Some("the suite gave no result".to_owned());
             }
-            let ignored = self.unlisted_ignore(output)?;
-            return Some(format!("`{ignored}` is ignored and not listed"));
+            if let Some(ignored) = self.unlisted_ignore(output) {
+                return Some(format!("`{ignored}` is ignored and not listed"));
+            }
+            return oci::unlisted_skip(output);
         }
         let during = output.lines().rev().find_map(unfinished);
         let during = during.map_or(String::new(), |test| format!(" during `{test}`"));
