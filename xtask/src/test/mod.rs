@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that is checked, on the host and in machines.
 //!
-//! Three parts, in the order of how soon they fail: [`lint`], the tests on this machine ([`host`] and
-//! [`oci`]), and the suites on real kernels ([`suites`]). A failed step does not stop the others; the
-//! summary at the end has one line a step and repeats what the test runners themselves said.
+//! Three parts, in the order of how soon they fail: [`lint`], the tests on this machine ([`host`]
+//! and [`oci`]), and the suites on real kernels ([`suites`]). A failed step does not stop the
+//! others; the summary at the end has one line a step and repeats what the test runners said.
 
 mod host;
 mod lint;

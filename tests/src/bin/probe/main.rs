@@ -2,7 +2,7 @@
 //! it, as `ACTION ok` or `ACTION errno=13 EACCES openat`; the exit code is the errno.
 //!
 //! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION
-//! …` takes them from its arguments. Linked statically: it can be all that a container's root holds.
+//! …` takes them from its arguments. Linked statically: it can be all that a root holds.
 //!
 //! Reading order: [`act`] the table of actions, then one module a topic; [`wrap`] actions that try
 //! another action from somewhere else (a child, another namespace); [`sys`] the calls themselves.
