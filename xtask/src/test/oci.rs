@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
@@ -19,6 +19,9 @@ use crate::setup::{self, Need, peers};
 
 /// The test target.
 pub(crate) const NAME: &str = "oci";
+
+/// The control group that the tests make theirs in (`tests/oci/support/bundle.rs`).
+const CGROUP: &str = "reeve-oci";
 
 /// Tests that are left out where something is missing, with what. What is missing everywhere has
 /// no other test; `docs/reference/conformance.md` says so.
@@ -159,6 +162,7 @@ fn natively(payload: &TempDir, peer: Option<&str>, runner: &[String]) -> Result<
             .fold(command, |command, (name, value)| command.env(name, value));
     }
     let (output, succeeded) = command.tee()?;
+    remove_cgroups();
     if !succeeded {
         return Err(Failed {
             what: "the suite failed".to_owned(),
@@ -173,6 +177,25 @@ fn natively(payload: &TempDir, peer: Option<&str>, runner: &[String]) -> Result<
         return Err(Failed { what, output }.into());
     }
     Ok(output)
+}
+
+/// Removes the groups that the tests had theirs in, in every hierarchy. One that is in use stays.
+fn remove_cgroups() {
+    let mut tops = vec![PathBuf::from("/sys/fs/cgroup")];
+    let hierarchies = fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten();
+    tops.extend(hierarchies.map(|entry| entry.path()));
+    for top in tops {
+        for name in [CGROUP.to_owned(), format!("{CGROUP}/relative")]
+            .iter()
+            .rev()
+        {
+            // Where the tests had none, and where another run has some: nothing to remove.
+            let _left = fs::remove_dir(top.join(name));
+        }
+    }
 }
 
 /// A script that runs its arguments. For `crun`, which refuses to start where a version 2 tree with
