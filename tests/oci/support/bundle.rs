@@ -333,7 +333,10 @@ pub(crate) fn exists(path: impl AsRef<Path>) -> bool {
 }
 
 fn default_config(id: &str) -> Value {
-    let mount = |at: &str, kind: &str, options: &[&str]| json!({ "destination": at, "type": kind, "source": kind, "options": options });
+    let mount = |at: &str, kind: &str, options: &[&str]| {
+        let (at, source) = (json!(at), json!(kind));
+        json!({ "destination": at, "type": source, "source": source, "options": options })
+    };
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
     let safe = ["nosuid", "noexec", "nodev"];
