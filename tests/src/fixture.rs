@@ -3,14 +3,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
 use crate::error::Context as _;
 
-/// Where fixtures and bundles are made: `/srv`, or a temporary directory for who may not write
-/// there.
+/// Where fixtures and bundles are made: what `REEVE_TEST_DIR` names, `/srv`, or a temporary
+/// directory for who may not write there.
 pub fn base() -> PathBuf {
+    static BASE: OnceLock<PathBuf> = OnceLock::new();
+    BASE.get_or_init(find_base).clone()
+}
+
+fn find_base() -> PathBuf {
+    if let Some(directory) = std::env::var_os("REEVE_TEST_DIR") {
+        return PathBuf::from(directory);
+    }
     let probe = Path::new("/srv").join(format!(".reeve-test-{}", std::process::id()));
     let writable = fs::create_dir(&probe)
         .and_then(|()| fs::remove_dir(&probe))

@@ -13,6 +13,7 @@
 //! - [`container`]: `reeve run`, as a running container that takes actions or as one run to its end
 //! - [`audit`]: what `reeve audit` says
 //! - [`host`]: processes, mounts, devices and leftovers of the machine itself
+//! - [`oci`]: the conformance suite, which drives any runtime
 //! - [`fixture`]: directories on the host for a test to try its hands at
 
 pub mod audit;
@@ -21,6 +22,7 @@ pub mod container;
 pub mod error;
 pub mod fixture;
 pub mod host;
+pub mod oci;
 pub mod outcome;
 pub mod policy_text;
 pub mod rootfs;

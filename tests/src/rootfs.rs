@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::Context as _;
 use crate::{Error, fixture, tools};
@@ -53,6 +53,9 @@ fn needs_libraries() -> Result<bool, Error> {
 /// The one copy of each program, made when it is first asked for.
 fn programs() -> Result<Vec<PathBuf>, Error> {
     static COPIES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    // Two threads must not both write what the first may be executing.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(copies) = COPIES.get() {
         return Ok(copies.clone());
     }

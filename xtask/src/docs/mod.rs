@@ -1,6 +1,7 @@
 //! `cargo xtask docs`: reference pages that are made from code.
 
 mod command_line;
+mod conformance;
 mod hooks;
 
 use std::fs;
@@ -39,6 +40,10 @@ const PAGES: &[Page] = &[
     Page {
         path: "docs/reference/cli.md",
         text: command_line::page,
+    },
+    Page {
+        path: "docs/reference/conformance.md",
+        text: conformance::page,
     },
 ];
 

@@ -11,6 +11,7 @@ pub(crate) mod guest_root;
 pub(crate) mod kernels;
 mod need;
 mod packages;
+pub(crate) mod peers;
 mod tools;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::kernels::SOURCES;
-use super::{compiler, guest_root, packages, tools};
+use super::{compiler, guest_root, packages, peers, tools};
 
 /// Something that building or testing needs. In the order of installation: each comes after its
 /// prerequisites.
@@ -19,6 +19,8 @@ pub(crate) enum Need {
     Linker,
     /// `cargo-deny`.
     Deny,
+    /// Other runtimes, to check the conformance suite with.
+    Peers,
     /// Programs that make disk images.
     ImageTools,
     /// The emulator.
@@ -38,6 +40,7 @@ impl Need {
             Need::Compiler,
             Need::Linker,
             Need::Deny,
+            Need::Peers,
             Need::ImageTools,
             Need::Qemu,
         ];
@@ -62,7 +65,9 @@ impl Need {
 
     fn prerequisites(self) -> Vec<Need> {
         match self {
-            Need::BuildTools | Need::Llvm | Need::ImageTools | Need::Qemu => Vec::new(),
+            Need::BuildTools | Need::Llvm | Need::Peers | Need::ImageTools | Need::Qemu => {
+                Vec::new()
+            }
             Need::Compiler | Need::Linker => vec![Need::BuildTools, Need::Llvm],
             Need::Deny => vec![Need::BuildTools],
             Need::Kernel(_) => vec![Need::ImageTools],
@@ -78,6 +83,7 @@ impl Need {
             Need::Compiler => "ebpf compiler".to_owned(),
             Need::Linker => "bpf-linker".to_owned(),
             Need::Deny => "cargo-deny".to_owned(),
+            Need::Peers => "runc and crun".to_owned(),
             Need::ImageTools => "image tools".to_owned(),
             Need::Qemu => "qemu".to_owned(),
             Need::Kernel(index) => format!("kernel {}", SOURCES[index].name),
@@ -93,6 +99,7 @@ impl Need {
             Need::Compiler => "compiles the eBPF programs",
             Need::Linker => "links the eBPF programs",
             Need::Deny => "checks licences and sources of dependencies",
+            Need::Peers => "check the conformance suite",
             Need::ImageTools => "make disk images for test machines",
             Need::Qemu => "runs test machines",
             Need::Kernel(index) => SOURCES[index].purpose,
@@ -109,6 +116,7 @@ impl Need {
             Need::Compiler => Ok(compiler::Compiler::find()?.map(|found| found.to_string())),
             Need::Linker => tools::BPF_LINKER.find(),
             Need::Deny => tools::CARGO_DENY.find(),
+            Need::Peers => peers::find(),
             Need::ImageTools => Ok(ok(packages::IMAGE_TOOLS.found())),
             Need::Qemu => packages::find_qemu(),
             Need::Kernel(index) => Ok(SOURCES[index]
@@ -126,6 +134,7 @@ impl Need {
             Need::Compiler => compiler::install(),
             Need::Linker => tools::BPF_LINKER.install(),
             Need::Deny => tools::CARGO_DENY.install(),
+            Need::Peers => peers::install(),
             Need::ImageTools => packages::IMAGE_TOOLS.install(),
             Need::Qemu => packages::install_qemu(),
             Need::Kernel(index) => SOURCES[index].install(),

@@ -1,11 +1,12 @@
 //! `cargo xtask test`: everything that is checked, on the host and in machines.
 //!
-//! Three parts, in the order of how soon they fail: [`lint`], the host's own tests ([`host`]), and
-//! the suites on real kernels ([`suites`]). A failed step does not stop the others; the summary at
-//! the end has one line a step and repeats what the test runners themselves said.
+//! Three parts, in the order of how soon they fail: [`lint`], the tests on this machine ([`host`]
+//! and [`oci`]), and the suites on real kernels ([`suites`]). A failed step does not stop the
+//! others; the summary at the end has one line a step and repeats what the test runners said.
 
 mod host;
 mod lint;
+mod oci;
 mod step;
 mod suites;
 
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// Tests that run on this machine.
     #[arg(long)]
     host: bool,
+    /// The conformance suite on this machine.
+    #[arg(long)]
+    conformance: bool,
     /// Suites that run in machines.
     #[arg(long)]
     vm: bool,
@@ -41,7 +45,8 @@ pub(crate) struct Args {
 
 /// Runs the task.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let everything = !(args.lint || args.host || args.vm || args.suite.is_some());
+    let some = args.lint || args.host || args.conformance || args.vm || args.suite.is_some();
+    let everything = !some;
     let mut steps = Steps::start();
     // The loader embeds the object, so nothing else compiles without it.
     steps.run("ebpf", || ebpf::build().map(drop));
@@ -50,6 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if args.host || everything {
         host::run(&mut steps);
+    }
+    if args.conformance || everything {
+        oci::run(&mut steps, &args.runner);
     }
     if args.vm || args.suite.is_some() || everything {
         let wanted = suites::Wanted {

@@ -1,6 +1,7 @@
 //! The suites that run on real kernels.
 
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -9,9 +10,12 @@ use anyhow::{Result, bail};
 use guest_init::Outcome;
 use tempfile::TempDir;
 
+use super::oci;
 use super::step::{Done, Failed, Step, Steps, results};
 use crate::build::{self, Guest};
+use crate::cmd::Cmd;
 use crate::setup::kernels::{self, Kernel};
+use crate::setup::{self, Need, peers};
 use crate::vm::{self, Ending, Machine, Show, Verdict};
 
 /// An integration test of `reeve-tests` that needs a machine to itself.
@@ -20,44 +24,69 @@ struct Suite {
     name: &'static str,
     /// Added to the kernel's command line.
     append: &'static str,
-    /// Version of the only kernel that it is run on; all of them if there is none.
-    only_kernel: Option<&'static str>,
     /// Seconds it may take under emulation.
     limit_seconds: u64,
     /// Tests that it may leave out; each says why in its `ignore` attribute.
     may_ignore: &'static [&'static str],
+    /// The only kernel to run it on: one for which the tests do not differ from other kernels.
+    only: Option<&'static str>,
+    /// The runtime of Debian that it runs with, rather than `reeve`.
+    peer: Option<&'static str>,
+    /// Tests at a time: more than one where they do not disturb each other.
+    threads: u8,
 }
+
+/// What most suites are like.
+const SUITE: Suite = Suite {
+    name: "",
+    append: "",
+    limit_seconds: 1200,
+    may_ignore: &[],
+    only: None,
+    peer: None,
+    threads: 1,
+};
+
+/// The conformance suite: of interest here for the one thing that few hosts have, version 2 of
+/// control groups alone.
+const OCI: Suite = Suite {
+    name: oci::NAME,
+    only: Some("6.12"),
+    threads: 2,
+    ..SUITE
+};
 
 /// In the order in which they are started: the longest first.
 const SUITES: &[Suite] = &[
     Suite {
         name: "enforce",
-        append: "",
-        only_kernel: None,
-        limit_seconds: 1200,
-        may_ignore: &[],
+        ..SUITE
     },
     Suite {
         name: "lifecycle",
-        append: "",
-        only_kernel: None,
-        limit_seconds: 1200,
-        may_ignore: &[],
+        ..SUITE
+    },
+    OCI,
+    Suite {
+        peer: Some("crun"),
+        ..OCI
+    },
+    Suite {
+        peer: Some("runc"),
+        ..OCI
     },
     // About command lines and formats, which are the same on every kernel.
     Suite {
         name: "engines",
-        append: "",
-        only_kernel: Some("6.12"),
+        only: Some("6.12"),
         limit_seconds: 900,
-        may_ignore: &[],
+        ..SUITE
     },
     Suite {
         name: "no_lsm",
         append: "lsm=landlock,lockdown,yama,apparmor",
-        only_kernel: None,
         limit_seconds: 300,
-        may_ignore: &[],
+        ..SUITE
     },
 ];
 
@@ -65,6 +94,9 @@ const SUITES: &[Suite] = &[
 const PASSED_ON: &[&str] = &["REEVE_TEST_RUNTIME"];
 
 const MEMORY_MIB: u32 = 2048;
+
+/// Where the other runtimes are in a machine.
+const PEERS: &str = "/payload/peers";
 
 /// Machines at a time; each takes [`MEMORY_MIB`].
 const MOST_MACHINES: usize = 4;
@@ -128,11 +160,17 @@ fn side_by_side(runs: &[Run], perform: impl Fn(&Run) -> Step + Sync) -> Vec<Step
 
 /// Names of the test targets.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    SUITES.iter().map(|suite| suite.name)
+    let own = SUITES.iter().filter(|suite| suite.peer.is_none());
+    own.map(|suite| suite.name)
 }
 
+/// Those that are wanted. What other runtimes do in a machine is of interest to who changes the
+/// suite, and takes long: it must be asked for by the suite's name. They are run here in any case.
 fn suites(wanted: &Wanted<'_>) -> Result<Vec<&'static Suite>> {
-    let is_wanted = |suite: &&Suite| wanted.suite.is_none_or(|name| name == suite.name);
+    let is_wanted = |suite: &&Suite| match wanted.suite {
+        Some(name) => name == suite.name,
+        None => suite.peer.is_none(),
+    };
     let found: Vec<&Suite> = SUITES.iter().filter(is_wanted).collect();
     if found.is_empty() {
         let names = names().collect::<Vec<_>>().join(", ");
@@ -159,11 +197,19 @@ fn runs(wanted: &Wanted<'_>) -> Result<Vec<Run>> {
 
 /// Builds the suites with what they drive.
 fn payload(wanted: &Wanted<'_>) -> Result<TempDir> {
-    let tests: Vec<&str> = suites(wanted)?.iter().map(|suite| suite.name).collect();
-    build::guest_payload(&Guest {
+    let suites = suites(wanted)?;
+    let own = suites.iter().filter(|suite| suite.peer.is_none());
+    let tests: Vec<&str> = own.map(|suite| suite.name).collect();
+    let payload = build::guest_payload(&Guest {
         bins: &["reeve", "probe"],
         tests: &tests,
-    })
+    })?;
+    if suites.iter().any(|suite| suite.peer.is_some()) {
+        setup::ensure(&[Need::Peers])?;
+        let copy = Cmd::new("cp").arg("--archive").arg(peers::dir()?);
+        copy.arg(payload.path().join("peers")).run()?;
+    }
+    Ok(payload)
 }
 
 /// One suite on one kernel.
@@ -174,19 +220,24 @@ struct Run {
 
 impl Run {
     fn name(&self) -> String {
-        format!("{} on {}", self.suite.name, self.kernel.version())
+        let with = self.suite.peer.map(|name| format!(" with {name}"));
+        let (name, kernel) = (self.suite.name, self.kernel.version());
+        format!("{name}{} on {kernel}", with.unwrap_or_default())
     }
 
     /// Runs the suite in a machine of its own; what it printed, if all of it passed.
     fn perform(&self, payload: &TempDir, runner: &[String]) -> Result<String> {
         let program = format!("/payload/bin/{}", self.suite.name);
-        let fixed = [program, "--test-threads=1".to_owned()];
+        let fixed = [program, format!("--test-threads={}", self.suite.threads)];
         let argv = fixed.into_iter().chain(runner.iter().cloned()).collect();
         let mut job = vm::batch(argv, self.suite.limit_seconds);
         for name in PASSED_ON {
             let value = std::env::var(name).ok();
             job.env
                 .extend(value.map(|value| ((*name).to_owned(), value)));
+        }
+        if let Some(peer) = self.suite.peer {
+            job.env.extend(oci::environment(peer, Path::new(PEERS)));
         }
         let verdict = Machine {
             name: self.suite.name.to_owned(),
@@ -211,10 +262,9 @@ impl Run {
 }
 
 impl Suite {
-    /// Whether it is to be run on this kernel.
+    /// Whether it runs on this kernel.
     fn is_for(&self, kernel: &Kernel) -> bool {
-        self.only_kernel
-            .is_none_or(|version| version == kernel.version())
+        self.only.is_none_or(|version| version == kernel.version())
     }
 
     /// What is wrong with a run, if anything.
@@ -228,8 +278,10 @@ impl Suite {
             if results(output).is_empty() {
                 return Some("the suite gave no result".to_owned());
             }
-            let ignored = self.unlisted_ignore(output)?;
-            return Some(format!("`{ignored}` is ignored and not listed"));
+            if let Some(ignored) = self.unlisted_ignore(output) {
+                return Some(format!("`{ignored}` is ignored and not listed"));
+            }
+            return oci::unlisted_skip(output);
         }
         let during = output.lines().rev().find_map(unfinished);
         let during = during.map_or(String::new(), |test| format!(" during `{test}`"));

@@ -6,8 +6,8 @@ use std::io;
 use reeve_tests::outcome::Outcome;
 
 use crate::{
-    attributes, bpf, capabilities, compat, files, kernel, limits, mapping, mounts, names, owner,
-    processes, uring, wrap,
+    attributes, bpf, capabilities, compat, entry, files, kernel, limits, mapping, mounts, names,
+    owner, processes, see, uring, wrap,
 };
 
 /// Why an action did not succeed.
@@ -76,6 +76,8 @@ const TABLES: &[&[Action]] = &[
     kernel::ACTIONS,
     bpf::ACTIONS,
     uring::ACTIONS,
+    entry::ACTIONS,
+    see::ACTIONS,
     wrap::ACTIONS,
 ];
 

@@ -2,18 +2,17 @@
 //! it, as `ACTION ok` or `ACTION errno=13 EACCES openat`; the exit code is the errno.
 //!
 //! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION
-//! …` takes them from its arguments: one process, one line of output each. Linked statically, so
-//! that it can be all that a container's root holds, and its entry process.
+//! …` takes them from its arguments. Linked statically: it can be all that a root holds.
 //!
 //! Reading order: [`act`] the table of actions, then one module a topic; [`wrap`] actions that try
-//! another action from somewhere else (a child, another namespace, another cgroup); [`sys`] the
-//! calls themselves.
+//! another action from somewhere else (a child, another namespace); [`sys`] the calls themselves.
 
 mod act;
 mod attributes;
 mod bpf;
 mod capabilities;
 mod compat;
+mod entry;
 mod files;
 mod kernel;
 mod limits;
@@ -23,6 +22,7 @@ mod names;
 mod owner;
 mod processes;
 mod script;
+mod see;
 mod sys;
 mod uring;
 mod wrap;
