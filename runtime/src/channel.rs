@@ -291,13 +291,16 @@ fn receive(socket: &OwnedFd) -> Result<(Vec<u8>, Option<OwnedFd>), Errno> {
     let mut bytes = vec![0; MESSAGE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = retry_on_intr(|| {
-        let mut buffers = [IoSliceMut::new(&mut bytes)];
-        recvmsg(socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC)
-    });
-    let received = match received {
-        // The other side closed with an unread message in flight: the same as the end.
-        Err(Errno::CONNRESET) => 0,
+    let mut receive = || {
+        retry_on_intr(|| {
+            let mut buffers = [IoSliceMut::new(&mut bytes)];
+            recvmsg(socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC)
+        })
+    };
+    let received = match receive() {
+        // The other side closed without having read everything, which is told first and once. What
+        // it said before, why it failed above all, comes after that.
+        Err(Errno::CONNRESET) => receive()?.bytes,
         other => other?.bytes,
     };
     bytes.truncate(received);
@@ -362,6 +365,17 @@ mod tests {
                 .unwrap_err()
                 .is(Errno::CONNREFUSED)
         );
+    }
+
+    #[test]
+    fn the_last_words_are_heard_though_ours_were_not() {
+        let (parent, child) = pair().unwrap();
+        parent.enrolled().unwrap();
+        child.report("one", Cause::Hook("why".to_owned()));
+        drop(child);
+        let message = parent.receive().unwrap();
+        assert!(matches!(message, Some(Message::Failed(_))), "{message:?}");
+        assert!(parent.receive().unwrap().is_none());
     }
 
     #[test]

@@ -73,22 +73,28 @@ fn every_process_is_in() {
 /// Whether the container makes progress: a frozen one answers no signal.
 #[test]
 fn frozen_and_thawed() {
-    covers(&["pause", "resume"]).run(|| {
-        let bundle = Bundle::waiting();
-        let output = bundle.launch();
-        bundle.call("pause", &[], &[]).succeeded();
-        assert_eq!(bundle.status(), "paused");
-        let frozen = shows(
-            ("freezer", "freezer.state", "FROZEN"),
-            ("cgroup.freeze", "1"),
-        );
-        check(&bundle, &frozen);
-        bundle.call("kill", &[], &["TERM"]).succeeded();
-        assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 1);
-        bundle.call("resume", &[], &[]).succeeded();
-        assert!(command::lines(&output, 2).contains("until ok 15"));
-        bundle.wait_for("stopped");
-    });
+    covers(&["pause", "resume"])
+        .known_on(
+            Cgroups::Version1,
+            "reeve",
+            "freezes the group of version 2 if there is one: it can be killed",
+        )
+        .run(|| {
+            let bundle = Bundle::waiting();
+            let output = bundle.launch();
+            bundle.call("pause", &[], &[]).succeeded();
+            assert_eq!(bundle.status(), "paused");
+            let frozen = shows(
+                ("freezer", "freezer.state", "FROZEN"),
+                ("cgroup.freeze", "1"),
+            );
+            check(&bundle, &frozen);
+            bundle.call("kill", &[], &["TERM"]).succeeded();
+            assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 1);
+            bundle.call("resume", &[], &[]).succeeded();
+            assert!(command::lines(&output, 2).contains("until ok 15"));
+            bundle.wait_for("stopped");
+        });
 }
 
 #[test]

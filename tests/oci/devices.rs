@@ -222,6 +222,11 @@ fn a_refusal_within_what_is_allowed() {
             "crun",
             "version 1 cannot express it, and 1.8 lets the device through",
         )
+        .known_on(
+            Cgroups::Version1,
+            "reeve",
+            "version 1 cannot express it, and the error says so",
+        )
         .run(|| {
             let rules = [
                 rule(true, "c", 1, -1, "rwm"),

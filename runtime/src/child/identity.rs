@@ -3,9 +3,8 @@
 //! Set with rustix rather than the `caps` crate: that one answers errors as text without the errno,
 //! and changes one set a call where the kernel takes three at once.
 
-use rustix::fs::{Gid, Mode, Uid};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
-use rustix::process::umask;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
     configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
@@ -18,12 +17,7 @@ use crate::spec::{Capabilities, CapabilityNames, UserIds};
 /// Becomes the user of the entry process with its capabilities. The bounding set shrinks first,
 /// while the capability to do so is there; the sets are written last, since a change of user ids
 /// empties them.
-pub(super) fn assume(
-    user: &UserIds,
-    capabilities: &Capabilities,
-    inherited_umask: Mode,
-) -> Result<(), Failure> {
-    umask(user.umask.map_or(inherited_umask, Mode::from_raw_mode));
+pub(super) fn assume(user: &UserIds, capabilities: &Capabilities) -> Result<(), Failure> {
     bound(capabilities.bounding)?;
     set_keep_capabilities(true).called(|| "prctl(PR_SET_KEEPCAPS, 1)")?;
     let groups: Vec<_> = user

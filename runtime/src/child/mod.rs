@@ -194,10 +194,10 @@ impl Child<'_> {
             Step::BecomeRoot => namespace::become_root(),
             Step::NewCgroupNamespace => namespace::new_cgroup(),
             Step::StopPropagation(propagation) => self.mounts.stop_propagation(*propagation),
-            Step::MountRootfs => {
+            Step::MountRootfs { at_its_path } => {
                 let missing = || Failure::new("open(root file system)", Errno::BADF);
                 let (path, identity) = self.given.rootfs.ok_or_else(missing)?;
-                self.root = Some(self.mounts.rootfs(path, identity)?);
+                self.root = Some(self.mounts.rootfs(path, identity, *at_its_path)?);
                 Ok(())
             }
             Step::OpenProcfs => self.procfs().map(|_| ()),
@@ -274,8 +274,10 @@ impl Child<'_> {
             Step::Personality(personality) => attributes::personality(*personality),
             Step::AppArmor(profile) => attributes::apparmor(self.procfs()?, profile),
             Step::SeLinux(label) => attributes::selinux(self.procfs()?, label),
-            Step::Identity { user, capabilities } => {
-                identity::assume(user, capabilities, self.umask)
+            Step::Identity { user, capabilities } => identity::assume(user, capabilities),
+            Step::Umask(mask) => {
+                umask(mask.map_or(self.umask, Mode::from_raw_mode));
+                Ok(())
             }
             Step::NoNewPrivileges => {
                 set_no_new_privs(true).called(|| "prctl(PR_SET_NO_NEW_PRIVS, 1)")

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use rustix::io::Errno;
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::failure::{Called, Failure};
@@ -29,6 +30,16 @@ pub(super) fn others_of(pid: i32) -> Result<ThreadNameSpaceType, Failure> {
         }
     }
     Ok(others)
+}
+
+/// The number of a process in the pid namespace that it is in.
+pub(super) fn innermost_pid(pid: i32) -> Result<i32, Failure> {
+    let path = format!("/proc/{pid}/status");
+    let call = || format!("read(\"{path}\": NSpid)");
+    let status = fs::read_to_string(&path).called(call)?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let number = numbers.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok());
+    number.ok_or_else(|| Failure::new(call(), Errno::NODATA))
 }
 
 /// Whether a process is in another pid namespace.

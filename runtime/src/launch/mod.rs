@@ -340,8 +340,7 @@ impl Confined {
         if !waits {
             let pid = Some(process.pid().as_raw_nonzero().get());
             let state = hook_state(&plan, "running", pid);
-            let place = outside(&plan);
-            hooks::run_and_warn("poststart", &plan.hooks.poststart, &state, place);
+            hooks::run_all("poststart", &plan.hooks.poststart, &state, outside(&plan))?;
         }
         Ok(Running {
             plan,
@@ -415,6 +414,8 @@ fn run_hooks(plan: &LaunchPlan, process: &ChildProcess) -> Result<(), Error> {
         directory: &plan.rootfs,
         namespaces: Some((process.pidfd(), join::others_of(pid)?)),
     };
+    // As it is seen there.
+    let state = hook_state(plan, "creating", Some(join::innermost_pid(pid)?));
     hooks::run_all("createContainer", &hooks.create_container, &state, place)?;
     Ok(())
 }

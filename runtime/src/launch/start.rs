@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::conversation::{listen, tell_agent};
 use super::{Confinement, Error, NoPolicyAsked};
+use crate::cgroup;
 use crate::channel::{Message, ParentEnd};
 use crate::hooks::{self, HookState, Place};
 use crate::spec::ContainerId;
@@ -61,13 +62,13 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
         directory: &state.bundle,
         namespaces: None,
     };
-    hooks::run_and_warn(
-        "poststart",
-        &spec.hooks.poststart,
-        &about(Status::Running.word()),
-        place,
-    );
-    Ok(())
+    let running = about(Status::Running.word());
+    let done = hooks::run_all("poststart", &spec.hooks.poststart, &running, place);
+    if done.is_err() {
+        // The container is to end; what is left of it is for `reeve delete`.
+        cgroup::kill_all(&state.cgroups)?;
+    }
+    Ok(done?)
 }
 
 /// Makes sure that a process that was put under its policy earlier still is, and that the policy is

@@ -107,7 +107,10 @@ impl fmt::Display for Step {
             Self::RootPropagation(propagation) => {
                 write!(f, "root file system {}", PropagationWord(propagation))
             }
-            Self::MountRootfs => f.write_str("mount the root file system"),
+            Self::MountRootfs { at_its_path: false } => f.write_str("mount the root file system"),
+            Self::MountRootfs { at_its_path: true } => {
+                f.write_str("mount the root file system at its path")
+            }
             Self::Mount(mount) => write_mount(mount, f),
             Self::MountCgroups { mount, hierarchies } => {
                 let names = hierarchies.iter().map(|one| match one.name.as_str() {
@@ -171,9 +174,6 @@ impl Step {
                 for gid in &user.additional_gids {
                     write!(f, " +{gid}")?;
                 }
-                if let Some(umask) = user.umask {
-                    write!(f, ", umask {umask:03o}")?;
-                }
                 for (name, set) in [
                     ("bounding", capabilities.bounding),
                     ("permitted", capabilities.permitted),
@@ -205,6 +205,8 @@ impl Step {
             }
             Self::SeLinux(label) => write!(f, "SELinux label {}", label.to_string_lossy()),
             Self::Seccomp(filter) => write!(f, "seccomp filter, {filter}"),
+            Self::Umask(Some(mask)) => write!(f, "umask {mask:03o}"),
+            Self::Umask(None) => f.write_str("umask of the caller"),
             Self::NoNewPrivileges => f.write_str("no new privileges"),
             Self::CloseDescriptors(first) => {
                 write!(f, "close descriptors from {first} on, on exec")

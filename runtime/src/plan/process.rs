@@ -22,10 +22,14 @@ pub(super) fn before_start(process: &Process, steps: &mut Vec<Step>) {
 
 /// What makes a process of the runtime one of the container: that of `spec`.
 ///
-/// Without `no_new_privs` only a privileged process may install a filter, so the rest of the set-up
-/// runs under it. With it the filter comes last: it needs to allow no more than `execve`.
+/// Without `no_new_privs` only a privileged process may install a filter, so giving up privileges
+/// is done under it, and nothing else. With it the filter comes last: it needs to allow no more than
+/// `execve`.
 pub(super) fn become_it(spec: &Spec, options: &Options, steps: &mut Vec<Step>) {
     let process = &spec.process;
+    steps.push(Step::CloseDescriptors(options.first_closed()));
+    steps.push(Step::ResetSignals);
+    steps.push(Step::Umask(process.user.umask));
     attributes(spec, steps);
     if !process.no_new_privileges {
         steps.extend(filter(spec));
@@ -37,8 +41,6 @@ pub(super) fn become_it(spec: &Spec, options: &Options, steps: &mut Vec<Step>) {
     if process.no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }
-    steps.push(Step::CloseDescriptors(options.first_closed()));
-    steps.push(Step::ResetSignals);
     if process.no_new_privileges {
         steps.extend(filter(spec));
     }

@@ -34,7 +34,11 @@ pub enum Step {
     /// Keeps the mounts below from reaching the host.
     StopPropagation(Propagation),
     /// Makes the root file system a mount of its own and opens it.
-    MountRootfs,
+    MountRootfs {
+        /// Whether it comes to lie at its own path, where hooks look for it, rather than over the
+        /// root of the namespace.
+        at_its_path: bool,
+    },
     /// A file system or a part of the host's tree.
     Mount(Mount),
     /// The container's cgroups.
@@ -130,7 +134,9 @@ pub enum Step {
     AppArmor(#[serde(serialize_with = "as_text")] CString),
     /// SELinux context from the next `execve` on.
     SeLinux(#[serde(serialize_with = "as_text")] CString),
-    /// Groups, ids, umask and the five capability sets.
+    /// File mode creation mask; that of the caller if the configuration gives none.
+    Umask(Option<u32>),
+    /// Groups, ids and the five capability sets.
     Identity {
         /// User and groups.
         user: UserIds,

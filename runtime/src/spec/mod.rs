@@ -127,6 +127,14 @@ pub enum Error {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// Lists in lists in lists.
+    #[error("`{path}`, line {line}: nested deeper than {}", parse::DEPTH_MAX)]
+    TooDeep {
+        /// Which.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
     /// A key has a value that cannot be carried out.
     #[error("config.json: `{key}`")]
     Invalid {
@@ -171,6 +179,12 @@ pub enum Problem {
     /// More of them than the kernel takes.
     #[error("more than {0}")]
     TooMany(usize),
+    /// A key without a name.
+    #[error("a key is empty")]
+    EmptyName,
+    /// A version of the specification that this runtime does not know.
+    #[error("`{0}` is no version 1 of the specification")]
+    Version(String),
     /// The same thing twice.
     #[error("`{0}` is given twice")]
     Twice(String),
@@ -320,6 +334,9 @@ impl Spec {
     /// Parses and checks the text of `path`; `bundle` is absolute.
     pub fn parse(text: &[u8], path: &Path, bundle: &Path) -> Result<Self, Error> {
         let path = path.to_owned();
+        if let Some(line) = parse::too_deep(text) {
+            return Err(Error::TooDeep { path, line });
+        }
         let raw: RawSpec =
             parse::parse(text, "/process").map_err(|source| Error::Parse { path, source })?;
         Self::check(&raw, bundle)
@@ -372,6 +389,15 @@ impl Spec {
         labels.apply(&mut mounts);
         let personality = linux.personality().as_ref().map(Personality::check);
         let memory_policy = linux.memory_policy().as_ref().map(MemoryPolicy::check);
+        check_version(raw.version())?;
+        if raw
+            .annotations()
+            .iter()
+            .flatten()
+            .any(|(key, _)| key.is_empty())
+        {
+            return Err(Error::invalid("annotations", Problem::EmptyName));
+        }
         Ok(Self {
             oci_version: raw.version().clone(),
             annotations: raw.annotations().iter().flatten().map(own).collect(),
@@ -398,6 +424,24 @@ impl Spec {
             memory_policy: memory_policy.transpose()?,
             namespaces,
         })
+    }
+}
+
+/// The specification promises that 1.x stays compatible, and says nothing of other versions.
+fn check_version(version: &str) -> Result<(), Error> {
+    let mut numbers = version.split(['.', '-', '+']);
+    let known = numbers.next() == Some("1")
+        && (0..2).all(|_| {
+            numbers
+                .next()
+                .is_some_and(|part| part.parse::<u32>().is_ok())
+        });
+    match known {
+        true => Ok(()),
+        false => {
+            let problem = Problem::Version(version.to_owned());
+            Err(Error::invalid("ociVersion", problem))
+        }
     }
 }
 

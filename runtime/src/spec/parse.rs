@@ -41,11 +41,45 @@ pub(crate) fn parse<T: DeserializeOwned>(
     }
 }
 
+/// Most lists and objects that may lie in each other. The parser stops at this depth where it
+/// builds something, and passes over unknown keys at any.
+pub(crate) const DEPTH_MAX: usize = 128;
+
+/// The line, counted from 1, on which a text gets deeper than [`DEPTH_MAX`], if it does.
+pub(crate) fn too_deep(text: &[u8]) -> Option<usize> {
+    let (mut depth, mut line, mut in_string) = (0usize, 1, false);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\n' => line += 1,
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Some(line);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use oci_spec::runtime::{LinuxSchedulerFlag, Process};
 
     use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_strings() {
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(too_deep(nested(DEPTH_MAX).as_bytes()), None);
+        let text = format!("{{\n \"a\": {}}}", nested(DEPTH_MAX));
+        assert_eq!(too_deep(text.as_bytes()), Some(2));
+        let text = format!(r#"["\\\"{}"]"#, "[".repeat(1000));
+        assert_eq!(too_deep(text.as_bytes()), None);
+    }
 
     #[test]
     fn every_scheduler_flag_of_the_specification_is_read() {

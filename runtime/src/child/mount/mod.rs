@@ -68,8 +68,18 @@ impl Mounts {
     }
 
     /// Makes the root file system a mount of its own.
-    pub(super) fn rootfs(&mut self, path: &Path, identity: (u64, u64)) -> Result<Root, Failure> {
-        root::rootfs(path, identity, self.outside.rootfs.take(), self.shared)
+    pub(super) fn rootfs(
+        &mut self,
+        path: &Path,
+        identity: (u64, u64),
+        at_its_path: bool,
+    ) -> Result<Root, Failure> {
+        let tree = root::tree(path, identity, self.outside.rootfs.take(), self.shared)?;
+        match at_its_path {
+            true => root::place_at_its_path(&tree, path, self.shared)?,
+            false => root::place_over_the_root(&tree)?,
+        }
+        Ok(Root::new(tree))
     }
 
     /// Carries out one entry of `mounts`.

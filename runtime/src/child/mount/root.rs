@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, fstat, statfs};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fstat, statfs, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount,
@@ -55,18 +55,15 @@ pub(in crate::child) fn propagate(propagation: Propagation) -> Result<(), Failur
     mount_change("/", flags).called(|| format!("mount(\"/\", {text})"))
 }
 
-/// Makes the root file system a mount of its own. It must still be the directory that the policy
-/// was compiled for.
-///
-/// It comes to lie over the root of this namespace, where no look-up from that root ever goes, so
-/// that it does not matter on which mount of the host its directory is. `outside` is a copy of the
-/// tree that a process of the host made, for a user who cannot reach the directory.
-pub(in crate::child) fn rootfs(
+/// The root file system as a mount of its own, placed nowhere yet. It must still be the directory
+/// that the policy was compiled for. `outside` is a copy of the tree that a process of the host
+/// made, for a user who cannot reach the directory.
+pub(super) fn tree(
     path: &Path,
     identity: (u64, u64),
     outside: Option<OwnedFd>,
     shared: bool,
-) -> Result<Root, Failure> {
+) -> Result<OwnedFd, Failure> {
     let tree = match (clone_path(path, true, true), outside) {
         (Err(failure), Some(tree)) if failure.is(Errno::ACCESS) => tree,
         (tree, _) => tree?,
@@ -82,9 +79,43 @@ pub(in crate::child) fn rootfs(
     // `pivot_root` refuses a root that mounts propagate from. With `shared`, what lies in it is the
     // host's too, and nothing that is mounted there may reach the host.
     set_propagation(&tree, libc::MS_PRIVATE, shared)?;
-    move_mount(&tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .called(|| "move_mount(root, \"/\")")?;
-    Ok(Root::new(tree))
+    Ok(tree)
+}
+
+/// Places the tree over the root of this namespace, where no look-up from that root ever goes, so
+/// that it does not matter on which mount of the host its directory is.
+pub(super) fn place_over_the_root(tree: &OwnedFd) -> Result<(), Failure> {
+    move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .called(|| "move_mount(root, \"/\")")
+}
+
+/// Places the tree where its directory is, for hooks: they enter this namespace and look for the
+/// container's mounts there. With `shared` the mount that the directory is on is made private
+/// first, or the host would get the container's root mounted there as well.
+pub(super) fn place_at_its_path(tree: &OwnedFd, path: &Path, shared: bool) -> Result<(), Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty())
+        .called(|| format!("open(\"{}\", O_PATH)", path.display()))?;
+    if shared {
+        let point = mount_point(&dir)?;
+        mount_change(&point, MountPropagationFlags::PRIVATE)
+            .called(|| format!("mount(\"{}\", MS_PRIVATE)", point.display()))?;
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, "", &dir, "", flags)
+        .called(|| format!("move_mount(root, \"{}\")", path.display()))
+}
+
+/// Where the mount is that a directory is on.
+fn mount_point(dir: &OwnedFd) -> Result<PathBuf, Failure> {
+    // `stx_mnt_id`, bit 0x1000, since Linux 5.8.
+    let mask = StatxFlags::from_bits_retain(0x1000);
+    let found = statx(dir, "", AtFlags::EMPTY_PATH, mask).called(|| "statx(root)")?;
+    let mut mounts = mountinfo::mounts()?.into_iter();
+    let mount = mounts.find(|mount| mount.id == found.stx_mnt_id);
+    let mount =
+        mount.ok_or_else(|| Failure::new("statx(root), on no known mount", Errno::NODEV))?;
+    Ok(mount.point)
 }
 
 pub(in crate::child) fn readonly_root(root: &Root) -> Result<(), Failure> {
@@ -109,7 +140,6 @@ pub(in crate::child) fn pivot(root: &Root) -> Result<(), Failure> {
 /// The root without `pivot_root`, for a host whose own root is a ramfs (`--no-pivot`). The host's
 /// mounts stay below the new root, out of sight but there; so those that would give power to who
 /// got at them, or that allow a user namespace to mount one of its own, go first.
-#[allow(dead_code, reason = "for `--no-pivot`")]
 pub(in crate::child) fn move_root(root: &Root) -> Result<(), Failure> {
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", flags).called(|| "mount(\"/\", MS_PRIVATE|MS_REC)")?;
