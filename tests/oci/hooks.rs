@@ -254,7 +254,8 @@ fn without_an_environment_it_is_empty() {
             let log = bundle.at("log");
             let args = json!(["probe", "record", log, "label"]);
             let hook = json!({ "path": host_probe(), "args": args });
-            bundle.add("hooks.createRuntime", hook).run().succeeded();
+            let bundle = bundle.add("hooks.createRuntime", hook);
+            bundle.run().succeeded();
             assert_eq!(notes(&log)[0]["env"], json!([]));
         });
 }
