@@ -23,8 +23,8 @@ pub(super) fn before_start(process: &Process, steps: &mut Vec<Step>) {
 /// What makes a process of the runtime one of the container: that of `spec`.
 ///
 /// Without `no_new_privs` only a privileged process may install a filter, so giving up privileges
-/// is done under it, and nothing else. With it the filter comes last: it needs to allow no more than
-/// `execve`.
+/// is done under it, and nothing else. With it the filter comes last: it needs to allow no more
+/// than `execve`.
 pub(super) fn become_it(spec: &Spec, options: &Options, steps: &mut Vec<Step>) {
     let process = &spec.process;
     steps.push(Step::CloseDescriptors(options.first_closed()));
