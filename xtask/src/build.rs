@@ -16,6 +16,13 @@ use crate::{ebpf, paths, scratch};
 /// Target of the programs that run in machines.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// Linked statically.
+const STATIC: &str = "-C target-feature=+crt-static";
+
+/// As it is shipped: with relocations that take little room, since each page of them is read, and
+/// counted to the process, before `main`.
+const SHIPPED: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
+
 /// A line of `cargo --message-format=json`, as far as it matters here.
 #[derive(Deserialize)]
 struct Message {
@@ -87,7 +94,7 @@ pub(crate) fn release(package: &str, name: &str) -> Result<PathBuf> {
     if package == "runtime" {
         ebpf::build()?;
     }
-    let cargo = static_cargo("build", "release");
+    let cargo = static_cargo("build", "release", SHIPPED);
     let built = collect(cargo.args(["--package", package, "--bin", name]))?;
     let program = built.into_iter().find(|built| built.name == name);
     Ok(program
@@ -96,14 +103,14 @@ pub(crate) fn release(package: &str, name: &str) -> Result<PathBuf> {
 }
 
 fn guest_cargo(command: &str) -> Cmd {
-    static_cargo(command, "guest")
+    static_cargo(command, "guest", STATIC)
 }
 
-fn static_cargo(command: &str, profile: &str) -> Cmd {
+fn static_cargo(command: &str, profile: &str, flags: &str) -> Cmd {
     Cmd::new("cargo")
         .args([command, "--profile", profile, "--target", TARGET])
         // With `--target` the flags are for the programs only, not for build scripts.
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("RUSTFLAGS", flags)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
 }
 

@@ -194,10 +194,10 @@ impl Child<'_> {
             Step::BecomeRoot => namespace::become_root(),
             Step::NewCgroupNamespace => namespace::new_cgroup(),
             Step::StopPropagation(propagation) => self.mounts.stop_propagation(*propagation),
-            Step::MountRootfs { at_its_path } => {
+            Step::MountRootfs => {
                 let missing = || Failure::new("open(root file system)", Errno::BADF);
                 let (path, identity) = self.given.rootfs.ok_or_else(missing)?;
-                self.root = Some(self.mounts.rootfs(path, identity, *at_its_path)?);
+                self.root = Some(self.mounts.rootfs(path, identity)?);
                 Ok(())
             }
             Step::OpenProcfs => self.procfs().map(|_| ()),

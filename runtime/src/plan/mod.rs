@@ -244,9 +244,7 @@ fn steps(id: &ContainerId, spec: &Spec, host: &Host, cgroup: &CgroupPath) -> Vec
     let process = &spec.process;
     let mut steps = enter(&spec.namespaces);
     steps.push(Step::StopPropagation(spec.propagation));
-    steps.push(Step::MountRootfs {
-        at_its_path: spec.hooks.before_pivot(),
-    });
+    steps.push(Step::MountRootfs);
     filesystem::mounts(spec, &host.cgroups, cgroup, &mut steps);
     insert_cgroups(spec, &host.cgroups, &mut steps);
     filesystem::devices(spec, &mut steps);

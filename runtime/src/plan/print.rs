@@ -107,10 +107,7 @@ impl fmt::Display for Step {
             Self::RootPropagation(propagation) => {
                 write!(f, "root file system {}", PropagationWord(propagation))
             }
-            Self::MountRootfs { at_its_path: false } => f.write_str("mount the root file system"),
-            Self::MountRootfs { at_its_path: true } => {
-                f.write_str("mount the root file system at its path")
-            }
+            Self::MountRootfs => f.write_str("mount the root file system"),
             Self::Mount(mount) => write_mount(mount, f),
             Self::MountCgroups { mount, hierarchies } => {
                 let names = hierarchies.iter().map(|one| match one.name.as_str() {

@@ -34,11 +34,7 @@ pub enum Step {
     /// Keeps the mounts below from reaching the host.
     StopPropagation(Propagation),
     /// Makes the root file system a mount of its own and opens it.
-    MountRootfs {
-        /// Whether it comes to lie at its own path, where hooks look for it, rather than over the
-        /// root of the namespace.
-        at_its_path: bool,
-    },
+    MountRootfs,
     /// A file system or a part of the host's tree.
     Mount(Mount),
     /// The container's cgroups.

@@ -68,17 +68,9 @@ impl Mounts {
     }
 
     /// Makes the root file system a mount of its own.
-    pub(super) fn rootfs(
-        &mut self,
-        path: &Path,
-        identity: (u64, u64),
-        at_its_path: bool,
-    ) -> Result<Root, Failure> {
+    pub(super) fn rootfs(&mut self, path: &Path, identity: (u64, u64)) -> Result<Root, Failure> {
         let tree = root::tree(path, identity, self.outside.rootfs.take(), self.shared)?;
-        match at_its_path {
-            true => root::place_at_its_path(&tree, path, self.shared)?,
-            false => root::place_over_the_root(&tree)?,
-        }
+        root::place(&tree, path, self.shared)?;
         Ok(Root::new(tree))
     }
 

@@ -82,20 +82,22 @@ pub(super) fn tree(
     Ok(tree)
 }
 
-/// Places the tree over the root of this namespace, where no look-up from that root ever goes, so
-/// that it does not matter on which mount of the host its directory is.
-pub(super) fn place_over_the_root(tree: &OwnedFd) -> Result<(), Failure> {
-    move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .called(|| "move_mount(root, \"/\")")
-}
-
-/// Places the tree where its directory is, for hooks: they enter this namespace and look for the
-/// container's mounts there. With `shared` the mount that the directory is on is made private
-/// first, or the host would get the container's root mounted there as well.
-pub(super) fn place_at_its_path(tree: &OwnedFd, path: &Path, shared: bool) -> Result<(), Failure> {
+/// Places the tree where its directory is: hooks that enter this namespace look for the container's
+/// mounts there, and a bind of `/` must be one of the host's. With `shared` the mount that the
+/// directory is on is made private first, or the host would get the container's root mounted there
+/// as well.
+///
+/// A user who cannot reach the directory gets it over the root of the namespace, where no look-up
+/// from that root ever goes.
+pub(super) fn place(tree: &OwnedFd, path: &Path, shared: bool) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(path, flags, Mode::empty())
-        .called(|| format!("open(\"{}\", O_PATH)", path.display()))?;
+    let dir = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            return move_mount(tree, "", CWD, "/", flags).called(|| "move_mount(root, \"/\")");
+        }
+        dir => dir.called(|| format!("open(\"{}\", O_PATH)", path.display()))?,
+    };
     if shared {
         let point = mount_point(&dir)?;
         mount_change(&point, MountPropagationFlags::PRIVATE)
