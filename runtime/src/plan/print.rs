@@ -207,7 +207,7 @@ impl Step {
             Self::Seccomp(filter) => write!(f, "seccomp filter, {filter}"),
             Self::NoNewPrivileges => f.write_str("no new privileges"),
             Self::CloseDescriptors(first) => {
-                write!(f, "close descriptors from {first} on, on exec")
+                write!(f, "close descriptors from {first} on")
             }
             Self::SessionKeyring(name) => write!(f, "session keyring {name}"),
             Self::FindProgram => f.write_str("find the program"),

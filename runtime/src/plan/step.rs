@@ -139,7 +139,7 @@ pub enum Step {
     },
     /// `PR_SET_NO_NEW_PRIVS`.
     NoNewPrivileges,
-    /// Every descriptor from this one on is closed by the next `execve`.
+    /// Closes every descriptor from this one on, but the one that failures are told by.
     CloseDescriptors(u32),
     /// Default action for every signal, none blocked.
     ResetSignals,

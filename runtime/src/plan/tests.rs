@@ -127,7 +127,7 @@ fn nothing_of_the_host_is_in_reach_after_the_pivot_and_no_privilege_is_needed_af
             let free = matches!(
                 step,
                 Step::NoNewPrivileges
-                    | Step::CloseDescriptors(_)
+                    | Step::StartHook(_)
                     | Step::ResetSignals
                     | Step::Seccomp(_)
                     | Step::Execute
