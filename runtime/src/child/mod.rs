@@ -210,7 +210,7 @@ impl Child<'_> {
         };
         let place = hooks::Place {
             directory: Path::new("/"),
-            namespaces: None,
+            container: None,
         };
         let hook = std::slice::from_ref(hook);
         hooks::run_all("startContainer", hook, &state, place).map_err(StepError::Hook)
@@ -226,7 +226,11 @@ impl Child<'_> {
             Step::MountRootfs => {
                 let missing = || Failure::new("open(root file system)", Errno::BADF);
                 let (path, identity) = self.given.rootfs.ok_or_else(missing)?;
-                self.root = Some(self.mounts.rootfs(path, identity)?);
+                let steps = self.task.steps;
+                // Without a pivot, what lies in sight is taken away.
+                let at_path =
+                    steps.contains(&Step::RuntimeHooks) && steps.contains(&Step::PivotRoot);
+                self.root = Some(self.mounts.rootfs(path, identity, at_path)?);
                 Ok(())
             }
             Step::OpenProcfs => self.procfs().map(|_| ()),

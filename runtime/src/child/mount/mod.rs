@@ -67,9 +67,15 @@ impl Mounts {
         root::stop_propagation(propagation)
     }
 
-    /// Makes the root file system a mount of its own.
-    pub(super) fn rootfs(&mut self, path: &Path, identity: (u64, u64)) -> Result<Root, Failure> {
-        root::rootfs(path, identity, self.outside.rootfs.take(), self.shared)
+    /// Makes the root file system a mount of its own; with `at_path` where hooks look for it.
+    pub(super) fn rootfs(
+        &mut self,
+        path: &Path,
+        identity: (u64, u64),
+        at_path: bool,
+    ) -> Result<Root, Failure> {
+        let outside = self.outside.rootfs.take();
+        root::rootfs(path, identity, outside, self.shared, at_path)
     }
 
     /// Carries out one entry of `mounts`.

@@ -59,13 +59,16 @@ pub(in crate::child) fn propagate(propagation: Propagation) -> Result<(), Failur
 /// was compiled for.
 ///
 /// It comes to lie over the root of this namespace, where no look-up from that root ever goes, so
-/// that it does not matter on which mount of the host its directory is. `outside` is a copy of the
-/// tree that a process of the host made, for a user who cannot reach the directory.
+/// that it does not matter on which mount of the host its directory is. With `at_path` it lies over
+/// its directory, where hooks look for it, unless that may not be reached or is shared with the
+/// host. `outside` is a copy of the tree that a process of the host made, for a user who cannot
+/// reach the directory.
 pub(in crate::child) fn rootfs(
     path: &Path,
     identity: (u64, u64),
     outside: Option<OwnedFd>,
     shared: bool,
+    at_path: bool,
 ) -> Result<Root, Failure> {
     let tree = match (clone_path(path, true, true), outside) {
         (Err(failure), Some(tree)) if failure.is(Errno::ACCESS) => tree,
@@ -82,8 +85,17 @@ pub(in crate::child) fn rootfs(
     // `pivot_root` refuses a root that mounts propagate from. With `shared`, what lies in it is the
     // host's too, and nothing that is mounted there may reach the host.
     set_propagation(&tree, libc::MS_PRIVATE, shared)?;
-    move_mount(&tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .called(|| "move_mount(root, \"/\")")?;
+    let place = |at: &Path| {
+        move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .called(|| format!("move_mount(root, \"{}\")", at.display()))
+    };
+    match at_path && !shared {
+        true => match place(path) {
+            Err(failure) if failure.is(Errno::ACCESS) => place(Path::new("/"))?,
+            placed => placed?,
+        },
+        false => place(Path::new("/"))?,
+    }
     Ok(Root::new(tree))
 }
 
