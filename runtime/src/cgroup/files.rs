@@ -23,8 +23,9 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// Reads a file; `None` if there is none, or its group has just been removed.
 pub(super) fn read(path: &Path) -> Result<Option<String>, Failure> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    match fs::read(path) {
+        // Names of processes are in some, and need not be text.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error).called(|| format!("read(\"{}\")", path.display())),
     }
