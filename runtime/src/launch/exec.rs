@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use ebpf_common::PolicyId;
 use ebpf_loader::Enforcer;
+use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
@@ -193,7 +194,13 @@ fn group(request: &ExecRequest) -> Result<Option<File>, Failure> {
         return Ok(None);
     };
     let below = request.cgroup.as_deref().unwrap_or(Path::new(""));
-    let dir = dir.join(below.strip_prefix("/").unwrap_or(below));
+    let below = below.strip_prefix("/").unwrap_or(below);
+    if below.components().any(|part| part == Component::ParentDir) {
+        // Neither the container's limits nor its end would find the process there.
+        let call = format!("open(\"{}\"), not below the container's", below.display());
+        return Err(Failure::new(call, Errno::XDEV));
+    }
+    let dir = dir.join(below);
     let open = || format!("open(\"{}\", O_DIRECTORY)", dir.display());
     File::open(&dir).called(open).map(Some)
 }
