@@ -27,7 +27,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Rlimit as RawRlimit, setrlimit, setsid, umask};
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces, set_no_new_privs};
+use rustix::thread::set_no_new_privs;
 use tracing::subscriber::NoSubscriber;
 
 use crate::channel::{Cause, ChildEnd, StartSocket};
@@ -68,8 +68,6 @@ pub(crate) struct Given<'a> {
     pub(crate) outside: Outside,
     /// Where it waits for `reeve start`.
     pub(crate) start: Option<StartSocket>,
-    /// The process whose namespaces it enters, and which of them.
-    pub(crate) container: Option<(BorrowedFd<'a>, ThreadNameSpaceType)>,
     /// The container's state for its hooks.
     pub(crate) state: Option<HookState<'a>>,
 }
@@ -86,7 +84,10 @@ pub(crate) fn run(task: Task<'_>, channel: ChildEnd, mut given: Given<'_>) -> ! 
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // What the log's file was may be another one soon.
         let _silence = tracing::subscriber::set_default(NoSubscriber::new());
-        if let Err(error) = let_go(task, &channel, &given) {
+        let mut kept = vec![channel.as_fd()];
+        kept.extend(given.outside.descriptors());
+        kept.extend(given.start.as_ref().map(AsFd::as_fd));
+        if let Err(error) = let_go(task, &kept) {
             channel.report("close descriptors", Cause::Call(error));
             return;
         }
@@ -117,17 +118,13 @@ pub(crate) fn run(task: Task<'_>, channel: ChildEnd, mut given: Given<'_>) -> ! 
 
 /// Closes what of the parent's descriptors this process has no use for: directories of the host and
 /// maps of the kernel side above all, since this one may wait for long where others could look into
-/// it.
-fn let_go(task: Task<'_>, channel: &ChildEnd, given: &Given<'_>) -> Result<(), Failure> {
-    let mut kept = vec![channel.as_fd()];
-    kept.extend(given.outside.descriptors());
-    kept.extend(given.start.as_ref().map(AsFd::as_fd));
-    kept.extend(given.container.map(|(pidfd, _)| pidfd));
+/// it. What the entry process is to get stays, and `kept`.
+pub(crate) fn let_go(task: Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<(), Failure> {
     let first = task.steps.iter().find_map(|step| match step {
         Step::CloseDescriptors(first) => Some(*first),
         _ => None,
     });
-    close_all_but(first.unwrap_or(FIRST), &kept)
+    close_all_but(first.unwrap_or(FIRST), kept)
 }
 
 /// The first descriptor after the standard streams.
@@ -268,11 +265,8 @@ impl Child<'_> {
         }
     }
 
+    /// The namespaces were entered before this process was born.
     fn enter_container(&mut self) -> Result<(), Failure> {
-        let missing = || Failure::new("setns(container)", Errno::BADF);
-        let (pidfd, kinds) = self.given.container.ok_or_else(missing)?;
-        move_into_thread_name_spaces(pidfd, kinds)
-            .called(|| format!("setns(first process, {kinds:?})"))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", flags, Mode::empty()).called(|| "open(\"/\", O_PATH)")?;
         self.root = Some(Root::new(root));
@@ -326,7 +320,7 @@ impl Child<'_> {
     fn close_descriptors(&mut self, first: u32) -> Result<(), Failure> {
         self.mounts = Mounts::default();
         (self.root, self.console, self.procfs) = (None, None, None);
-        (self.given.start, self.given.container) = (None, None);
+        self.given.start = None;
         close_all_but(first, &[self.channel.as_fd()])
     }
 

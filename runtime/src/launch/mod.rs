@@ -227,7 +227,6 @@ impl Prepared {
             rootfs: Some((&plan.rootfs, child::identity_of(&plan.rootfs)?)),
             outside: Outside::open(&plan)?,
             start,
-            container: None,
             state: Some(hook_state(&plan, "created", None)),
         };
         let task = child::Task {

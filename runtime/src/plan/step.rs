@@ -23,7 +23,7 @@ pub enum Step {
         /// File on the host.
         path: PathBuf,
     },
-    /// `setns` to the namespaces of a running container.
+    /// Opens the root of the running container, whose namespaces it was born into.
     EnterContainer,
     /// User and group 0 of the container's user namespace.
     BecomeRoot,
