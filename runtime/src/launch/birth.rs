@@ -64,10 +64,14 @@ fn through_intermediate(
         Cloned::Child => {
             let made = join_all(birth)
                 .and_then(|()| ForChildren::all(birth))
-                .and_then(|guards| Ok((clone(birth, sys::CLONE_PARENT, None)?, guards)));
+                .and_then(|guards| {
+                    // This process ends, and need not find back.
+                    std::mem::forget(guards);
+                    clone(birth, sys::CLONE_PARENT, None)
+                });
             match made {
-                Ok((Cloned::Child, _)) => be(child, child_end),
-                Ok((Cloned::Parent { pid, pidfd }, _)) => tell(&child_end, Ok((pid, pidfd))),
+                Ok(Cloned::Child) => be(child, child_end),
+                Ok(Cloned::Parent { pid, pidfd }) => tell(&child_end, Ok((pid, pidfd))),
                 Err(failure) => tell(&child_end, Err(failure)),
             }
         }

@@ -40,6 +40,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
 
 use crate::cgroup::{self, CgroupDirs, Cgroups, Layout};
@@ -234,6 +235,7 @@ impl Prepared {
             exec: &plan.exec,
         };
         let (channel, child_end) = channel::pair()?;
+        hide_from_others(&plan)?;
         let group = held.cgroups.v2();
         let process = birth::first_process(&plan.birth, group, &channel, child_end, |child_end| {
             child::run(task, child_end, given)
@@ -380,6 +382,21 @@ impl Running {
         hooks::run_and_warn("poststop", &plan.hooks.poststop, &state, outside(&plan));
         Ok(exit)
     }
+}
+
+/// Keeps processes of other containers in the same pid namespace from looking into the first
+/// process, which has the host's root for a while and, in a user namespace that is shared with
+/// them, no privilege that they have not (CVE-2016-9962).
+fn hide_from_others(plan: &LaunchPlan) -> Result<(), Failure> {
+    let birth = &plan.birth;
+    let alone = birth.new_namespaces.contains(&NamespaceKind::Pid);
+    // Who is not root could not write the mappings of such a process; in a user namespace of its
+    // own it is out of reach anyhow.
+    let maps = !birth.uid_mappings.is_empty() && !rustix::process::geteuid().is_root();
+    if alone || maps {
+        return Ok(());
+    }
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).called(|| "prctl(PR_SET_DUMPABLE, 0)")
 }
 
 /// Moves network devices into the namespace that the process is in or will join.
