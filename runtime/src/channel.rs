@@ -165,6 +165,18 @@ impl AsFd for ParentEnd {
     }
 }
 
+impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for StartSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// Where a process that was created waits for its start.
 #[derive(Debug)]
 pub(crate) struct StartSocket(OwnedFd);

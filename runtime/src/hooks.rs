@@ -47,8 +47,19 @@ pub(crate) struct HookState<'a> {
 pub(crate) struct Place<'a> {
     /// Its working directory, as this process sees it.
     pub(crate) directory: &'a Path,
-    /// The process whose namespaces it enters, and which of them.
-    pub(crate) namespaces: Option<(BorrowedFd<'a>, ThreadNameSpaceType)>,
+    /// What it enters first.
+    pub(crate) container: Option<Entered<'a>>,
+}
+
+/// A container that a hook enters while its root is still that of the host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entered<'a> {
+    /// Its first process.
+    pub(crate) process: BorrowedFd<'a>,
+    /// The namespaces of that process that are not the hook's anyway.
+    pub(crate) kinds: ThreadNameSpaceType,
+    /// The root of that process.
+    pub(crate) root: BorrowedFd<'a>,
 }
 
 /// Why a hook counts as failed.
@@ -166,8 +177,17 @@ fn become_hook(hook: &Hook, place: Place<'_>, input: &OwnedFd, output: &OwnedFd)
 }
 
 fn enter(place: Place<'_>, input: &OwnedFd, output: &OwnedFd) -> Result<(), Failure> {
-    if let Some((pidfd, kinds)) = place.namespaces {
-        move_into_thread_name_spaces(pidfd, kinds).called(|| "setns(first process)")?;
+    if let Some(container) = place.container {
+        let Entered {
+            process,
+            kinds,
+            root,
+        } = container;
+        move_into_thread_name_spaces(process, kinds).called(|| "setns(first process)")?;
+        // Entering leads to whatever is mounted over the namespace's root, which may be the
+        // container's, and with it the container's programs.
+        rustix::process::fchdir(root).called(|| "fchdir(root of the first process)")?;
+        rustix::process::chroot(".").called(|| "chroot(root of the first process)")?;
     }
     rustix::process::chdir(place.directory)
         .called(|| format!("chdir(\"{}\")", place.directory.display()))?;
@@ -175,7 +195,8 @@ fn enter(place: Place<'_>, input: &OwnedFd, output: &OwnedFd) -> Result<(), Fail
     rustix::stdio::dup2_stdout(output).called(|| "dup2(output, 1)")?;
     rustix::stdio::dup2_stderr(output).called(|| "dup2(output, 2)")?;
     sys::reset_signals().called(|| "sigprocmask(SIG_SETMASK, [])")?;
-    sys::close_range_cloexec(3).called(|| "close_range(3, ~0, CLOEXEC)")
+    // Now, not when it executes: the name of a hook of the container's is the container's to make.
+    sys::close_all_but(3, &[]).called(|| "close_range(3, ~0)")
 }
 
 fn ends_within(process: &ChildProcess, seconds: u64) -> Result<bool, Failure> {

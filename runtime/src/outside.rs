@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -54,6 +54,12 @@ impl Outside {
             }
         }
         Ok(outside)
+    }
+
+    /// All of them.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let mounts = self.trees.values().chain(self.namespaces.values());
+        self.rootfs.iter().chain(mounts).map(AsFd::as_fd)
     }
 
     fn open_mount<'p>(
@@ -189,7 +195,6 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        use std::os::fd::AsFd;
         // A child that was not waited for cannot be another process.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         let id = WaitId::PidFd(self.pidfd.as_fd());

@@ -11,12 +11,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{CgroupDirs, is_frozen};
-use crate::failure::Failure;
+use crate::failure::{Called, Failure};
 use crate::rdt::Groups;
 use crate::spec::{self, ContainerId, Spec};
 
@@ -28,6 +29,12 @@ const FILE: &str = "state.json";
 
 /// Name of the copy of `config.json` in a container's directory.
 const CONFIG: &str = "config.json";
+
+/// How long a killed process may take to end.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
 
 /// Where state lies unless `--root` says otherwise.
 pub const DEFAULT_ROOT: &str = "/run/reeve";
@@ -90,6 +97,32 @@ impl ProcessName {
     /// Whether it still runs.
     pub fn runs(self) -> bool {
         self.stat().is_some()
+    }
+
+    /// Kills it and waits until it has ended.
+    ///
+    /// # Errors
+    /// It does not end within [`PATIENCE`].
+    pub fn kill(self) -> Result<(), Failure> {
+        let Some(pidfd) = self.open()? else {
+            return Ok(());
+        };
+        match pidfd_send_signal(&pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => {
+                let call = format!("pidfd_send_signal(pidfd of {}, KILL)", self.pid);
+                return Err(Failure::new(call, errno));
+            }
+        }
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        let ended = retry_on_intr(|| poll(&mut fds, Some(&PATIENCE)));
+        match ended.called(|| format!("poll(pidfd of {})", self.pid))? {
+            0 => {
+                let call = format!("kill({}, SIGKILL)", self.pid);
+                Err(Failure::new(call, Errno::TIMEDOUT))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A descriptor for it; `None` if it has ended. What is done through it can never reach another
@@ -410,8 +443,10 @@ const FORKED_ONLY: u64 = 0x40;
 
 impl Stat {
     fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is a name that may hold anything, parentheses and spaces too.
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is a name that may hold anything: parentheses and spaces, and bytes that
+        // are no text. A process must not end for us because it calls itself so.
+        let stat = String::from_utf8_lossy(&stat);
         let (_, fields) = stat.rsplit_once(") ")?;
         let mut fields = fields.split(' ');
         if matches!(fields.next()?, "Z" | "X") {
@@ -480,6 +515,21 @@ mod tests {
         assert_eq!(State::list(root.path()).unwrap().len(), 1);
         drop(dir);
         assert!(State::list(root.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_process_runs_whatever_it_calls_itself() {
+        let (waits, alive) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            rustix::thread::set_name(c"\xff) Z (").unwrap();
+            tell.send(rustix::thread::gettid()).unwrap();
+            let _ = alive.recv();
+        });
+        let number = told.recv().unwrap().as_raw_nonzero().get();
+        assert!(ProcessName::of(number).is_some());
+        drop(waits);
+        thread.join().unwrap();
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn limits_change_by_options() {
                 "--memory",
                 "67108864",
                 "--cpu-share",
-                "512",
+                "262144",
                 "--pids-limit",
                 "33",
             ];
@@ -141,7 +141,7 @@ fn limits_change_by_options() {
             check(&bundle, &shows(memory, ("memory.max", "67108864")));
             check(
                 &bundle,
-                &shows(("cpu", "cpu.shares", "512"), ("cpu.weight", "20")),
+                &shows(("cpu", "cpu.shares", "262144"), ("cpu.weight", "10000")),
             );
             check(
                 &bundle,

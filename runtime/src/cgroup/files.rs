@@ -1,11 +1,14 @@
 //! Files and directories of a cgroup file system.
 
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::failure::{Called, Failure};
@@ -23,8 +26,9 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// Reads a file; `None` if there is none, or its group has just been removed.
 pub(super) fn read(path: &Path) -> Result<Option<String>, Failure> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    match fs::read(path) {
+        // Names of processes are in some, and need not be text.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error).called(|| format!("read(\"{}\")", path.display())),
     }
@@ -64,27 +68,90 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The groups directly below one; empty if it is gone.
+/// Goes through a group and those below it: `visit` gets each before what is below it, `leave` each
+/// but the first after that, as a name in its parent.
+///
+/// A container may nest its groups deeper than a path can be long, or a process have descriptors,
+/// or a stack. So this holds one descriptor and goes up by `..`: groups do not move.
 ///
 /// # Errors
-/// The directory cannot be read, so that nothing is known of them.
-pub(super) fn groups_below(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let call = || format!("readdir(\"{}\")", dir.display());
-    let entries = match fs::read_dir(dir) {
-        Err(error) if is_gone(&error) => return Ok(Vec::new()),
-        entries => entries.called(call)?,
+/// Those of the two, and a directory that cannot be read, so that nothing is known of what is below
+/// it. A group that is gone is none.
+pub(super) fn walk(
+    top: &Path,
+    mut visit: impl FnMut(BorrowedFd<'_>) -> Result<(), Failure>,
+    mut leave: impl FnMut(BorrowedFd<'_>, &CStr) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let call = |call: &str| format!("{call} below \"{}\"", top.display());
+    let open = |at: BorrowedFd<'_>, name: &CStr| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(at, name, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+            opened => opened.map(Some).called(|| call("openat(group)")),
+        }
     };
-    let mut groups = Vec::new();
-    for entry in entries {
-        let entry = match entry {
-            Err(error) if is_gone(&error) => continue,
-            entry => entry.called(call)?,
-        };
-        if entry.file_type().called(call)?.is_dir() {
-            groups.push(entry.path());
+    let mut here = match File::open(top) {
+        Err(error) if is_gone(&error) => return Ok(()),
+        opened => OwnedFd::from(opened.called(|| format!("open(\"{}\")", top.display()))?),
+    };
+    visit(here.as_fd())?;
+    let mut levels = vec![(
+        c"".to_owned(),
+        groups_in(here.as_fd()).called(|| call("readdir"))?,
+    )];
+    while let Some((_, names)) = levels.last_mut() {
+        if let Some(name) = names.pop() {
+            if let Some(below) = open(here.as_fd(), &name)? {
+                here = below;
+                visit(here.as_fd())?;
+                let names = groups_in(here.as_fd()).called(|| call("readdir"))?;
+                levels.push((name, names));
+            }
+            continue;
+        }
+        let left = levels.pop().filter(|_| !levels.is_empty());
+        if let Some((name, _)) = left {
+            here = open(here.as_fd(), c"..")?
+                .ok_or_else(|| Failure::new(call("openat(group, \"..\")"), Errno::NOENT))?;
+            leave(here.as_fd(), &name)?;
         }
     }
-    Ok(groups)
+    Ok(())
+}
+
+/// Names of the groups directly in one; none if it is gone.
+fn groups_in(dir: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
+    let gone = |errno| [Errno::NOENT, Errno::NODEV].contains(&errno);
+    let entries = match Dir::read_from(dir) {
+        Err(errno) if gone(errno) => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = match entry {
+            Err(errno) if gone(errno) => continue,
+            entry => entry?,
+        };
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Reads a file of an open group, as [`read`] does.
+pub(super) fn read_in(dir: BorrowedFd<'_>, name: &str) -> Result<Option<String>, Failure> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut bytes = Vec::new();
+    let text = openat(dir, name, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| File::from(file).read_to_end(&mut bytes));
+    match text {
+        Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error).called(|| format!("read(group, \"{name}\")")),
+    }
 }
 
 /// Removes a group and those below it. The kernel may call a group busy for a moment after its last
@@ -96,15 +163,57 @@ pub(super) fn remove_tree(dir: &Path) -> Result<(), Failure> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries < 200 => {
                 tries += 1;
-                let below = groups_below(dir)?;
-                for group in &below {
-                    remove_tree(group)?;
-                }
-                if below.is_empty() {
+                let (mut found, mut busy) = (false, false);
+                let remove = |parent: BorrowedFd<'_>, name: &CStr| {
+                    found = true;
+                    match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                        Ok(()) | Err(Errno::NOENT) => Ok(()),
+                        Err(Errno::BUSY) => {
+                            busy = true;
+                            Ok(())
+                        }
+                        Err(errno) => {
+                            let call = format!("rmdir({name:?}) below \"{}\"", dir.display());
+                            Err(Failure::new(call, errno))
+                        }
+                    }
+                };
+                walk(dir, |_| Ok(()), remove)?;
+                if busy || !found {
                     sleep(Duration::from_millis(5));
                 }
             }
             result => return result.called(|| format!("rmdir(\"{}\")", dir.display())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_may_be_nested_deeper_than_a_path_is_long() {
+        let top = tempfile::tempdir().unwrap();
+        let mut here = OwnedFd::from(File::open(top.path()).unwrap());
+        let name = c"a-name-of-fifty-bytes-or-so-makes-paths-long-soon-";
+        for _ in 0..200 {
+            rustix::fs::mkdirat(&here, name, Mode::RWXU).unwrap();
+            here = openat(&here, name, OFlags::RDONLY, Mode::empty()).unwrap();
+        }
+        rustix::fs::mkdirat(&here, c"another", Mode::RWXU).unwrap();
+        let (mut visited, mut left) = (0, 0);
+        let visit = |_: BorrowedFd<'_>| {
+            visited += 1;
+            Ok(())
+        };
+        let remove = |parent: BorrowedFd<'_>, name: &CStr| {
+            left += 1;
+            unlinkat(parent, name, AtFlags::REMOVEDIR).called(|| "unlinkat()")
+        };
+        walk(top.path(), visit, remove).unwrap();
+        assert_eq!((visited, left), (202, 201));
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 0);
+        walk(&top.path().join("none"), |_| Ok(()), |_, _| Ok(())).unwrap();
     }
 }

@@ -39,7 +39,9 @@ impl Layout {
                 hierarchies: vec![Hierarchy::version_2(MOUNT_POINT.into())],
             };
         }
-        Self::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+        // Any user's mount point may be called what is no text, and must not hide the rest.
+        let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+        Self::parse(&String::from_utf8_lossy(&mounts))
     }
 
     /// From the text of `/proc/self/mountinfo`.

@@ -2,8 +2,7 @@
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::files::{groups_below, is_gone, read, write};
+use super::files::{read, read_in, walk, write};
 use super::{CgroupDirs, freeze};
-use crate::failure::{Called, Failure};
+use crate::failure::Failure;
 
 /// How long processes may take to die. One that does not is stuck in the kernel.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -143,7 +142,13 @@ struct Members {
 impl Members {
     fn of(dir: &Path) -> Result<Self, Failure> {
         let mut found = Self::default();
-        found.add_tree(dir)?;
+        let add = |group: BorrowedFd<'_>| {
+            found.add(group).map_err(|failure| Failure {
+                call: format!("{} in or below \"{}\"", failure.call, dir.display()),
+                ..failure
+            })
+        };
+        walk(dir, add, |_, _| Ok(()))?;
         Ok(found)
     }
 
@@ -151,29 +156,17 @@ impl Members {
         self.pids.is_empty() && self.unnamed == 0
     }
 
-    fn add_tree(&mut self, dir: &Path) -> Result<(), Failure> {
-        self.add(dir)?;
-        for below in groups_below(dir)? {
-            self.add_tree(&below)?;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, dir: &Path) -> Result<(), Failure> {
-        let path = dir.join("cgroup.procs");
-        match fs::read_to_string(&path) {
-            Ok(text) => self.add_lines(&text),
-            Err(error) if is_gone(&error) => {}
+    fn add(&mut self, group: BorrowedFd<'_>) -> Result<(), Failure> {
+        match read_in(group, "cgroup.procs") {
+            Ok(text) => self.add_lines(&text.unwrap_or_default()),
             // A threaded group lists its processes in the group above that is none.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => {
-                let threads = read(&dir.join("cgroup.threads"))?.unwrap_or_default();
+            Err(failure) if failure.is(Errno::OPNOTSUPP) => {
+                let threads = read_in(group, "cgroup.threads")?.unwrap_or_default();
                 for thread in threads.lines() {
                     self.add_lines(&process_of(thread)?.unwrap_or_default());
                 }
             }
-            Err(error) => {
-                return Err(error).called(|| format!("read(\"{}\")", path.display()));
-            }
+            Err(failure) => return Err(failure),
         }
         Ok(())
     }
@@ -207,6 +200,8 @@ fn process_of(thread: &str) -> Result<Option<String>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! Attributes and labels of the entry process.
 //!
 //! A label is written just before the privileges go. It takes effect with the next `execve`, and a
-//! process inherits it, so nothing of the set-up that executes anything may come after it. The
+//! process inherits it, so that after it only programs of the container may be executed. The
 //! procfs that it goes through is opened before the pivot: in a user namespace of its own, a
 //! process may mount one only where one can be seen already, and a container need not have any.
 

@@ -27,7 +27,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Rlimit as RawRlimit, setrlimit, setsid, umask};
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces, set_no_new_privs};
+use rustix::thread::set_no_new_privs;
+use tracing::subscriber::NoSubscriber;
 
 use crate::channel::{Cause, ChildEnd, StartSocket};
 use crate::failure::{Called, Failure};
@@ -67,8 +68,6 @@ pub(crate) struct Given<'a> {
     pub(crate) outside: Outside,
     /// Where it waits for `reeve start`.
     pub(crate) start: Option<StartSocket>,
-    /// The process whose namespaces it enters, and which of them.
-    pub(crate) container: Option<(BorrowedFd<'a>, ThreadNameSpaceType)>,
     /// The container's state for its hooks.
     pub(crate) state: Option<HookState<'a>>,
 }
@@ -83,6 +82,15 @@ pub(crate) fn identity_of(path: &Path) -> Result<(u64, u64), Failure> {
 pub(crate) fn run(task: Task<'_>, channel: ChildEnd, mut given: Given<'_>) -> ! {
     // A panic must not unwind into the caller: its guards are those of the parent.
     let _ = catch_unwind(AssertUnwindSafe(|| {
+        // What the log's file was may be another one soon.
+        let _silence = tracing::subscriber::set_default(NoSubscriber::new());
+        let mut kept = vec![channel.as_fd()];
+        kept.extend(given.outside.descriptors());
+        kept.extend(given.start.as_ref().map(AsFd::as_fd));
+        if let Err(error) = let_go(task, &kept) {
+            channel.report("close descriptors", Cause::Call(error));
+            return;
+        }
         if !channel.wait() {
             return;
         }
@@ -106,6 +114,24 @@ pub(crate) fn run(task: Task<'_>, channel: ChildEnd, mut given: Given<'_>) -> ! 
         }
     }));
     sys::exit_now(FAILED)
+}
+
+/// Closes what of the parent's descriptors this process has no use for: directories of the host and
+/// maps of the kernel side above all, since this one may wait for long where others could look into
+/// it. What the entry process is to get stays, and `kept`.
+pub(crate) fn let_go(task: Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+    let first = task.steps.iter().find_map(|step| match step {
+        Step::CloseDescriptors(first) => Some(*first),
+        _ => None,
+    });
+    close_all_but(first.unwrap_or(FIRST), kept)
+}
+
+/// The first descriptor after the standard streams.
+const FIRST: u32 = 3;
+
+fn close_all_but(first: u32, kept: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+    sys::close_all_but(first, kept).called(|| format!("close_range({first}, ~0)"))
 }
 
 /// Why a step failed.
@@ -181,7 +207,7 @@ impl Child<'_> {
         };
         let place = hooks::Place {
             directory: Path::new("/"),
-            namespaces: None,
+            container: None,
         };
         let hook = std::slice::from_ref(hook);
         hooks::run_all("startContainer", hook, &state, place).map_err(StepError::Hook)
@@ -197,7 +223,9 @@ impl Child<'_> {
             Step::MountRootfs => {
                 let missing = || Failure::new("open(root file system)", Errno::BADF);
                 let (path, identity) = self.given.rootfs.ok_or_else(missing)?;
-                self.root = Some(self.mounts.rootfs(path, identity)?);
+                // Without a pivot, what lies in sight is taken away.
+                let at_path = self.task.steps.contains(&Step::PivotRoot);
+                self.root = Some(self.mounts.rootfs(path, identity, at_path)?);
                 Ok(())
             }
             Step::OpenProcfs => self.procfs().map(|_| ()),
@@ -235,11 +263,8 @@ impl Child<'_> {
         }
     }
 
+    /// The namespaces were entered before this process was born.
     fn enter_container(&mut self) -> Result<(), Failure> {
-        let missing = || Failure::new("setns(container)", Errno::BADF);
-        let (pidfd, kinds) = self.given.container.ok_or_else(missing)?;
-        move_into_thread_name_spaces(pidfd, kinds)
-            .called(|| format!("setns(first process, {kinds:?})"))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", flags, Mode::empty()).called(|| "open(\"/\", O_PATH)")?;
         self.root = Some(Root::new(root));
@@ -282,12 +307,21 @@ impl Child<'_> {
             Step::NoNewPrivileges => {
                 set_no_new_privs(true).called(|| "prctl(PR_SET_NO_NEW_PRIVS, 1)")
             }
-            Step::CloseDescriptors(first) => sys::close_range_cloexec(*first)
-                .called(|| format!("close_range({first}, ~0, CLOEXEC)")),
+            Step::CloseDescriptors(first) => self.close_descriptors(*first),
             Step::ResetSignals => sys::reset_signals().called(|| "sigprocmask(SIG_SETMASK, [])"),
             Step::Seccomp(filter) => self.install(filter),
             _ => Err(execute::execute(self.task.exec, self.home.take())),
         }
+    }
+
+    /// Closes everything but the channel. Close-on-exec would be too late: the names of the program
+    /// and of its interpreter are looked up before, and might lead through `/proc/self/fd` to
+    /// whatever is open (CVE-2024-21626).
+    fn close_descriptors(&mut self, first: u32) -> Result<(), Failure> {
+        self.mounts = Mounts::default();
+        (self.root, self.console, self.procfs) = (None, None, None);
+        self.given.start = None;
+        close_all_but(first, &[self.channel.as_fd()])
     }
 
     /// Puts this process under a filter. What notifications come from goes to the parent before

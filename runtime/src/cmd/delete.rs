@@ -43,6 +43,10 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     let hooks = poststop_hooks(&state, root);
     // Processes first, and the policy only after the last of them.
     state.cgroups.destroy()?;
+    if let Some(process) = state.process {
+        // It need not be in any group, as where there are none.
+        process.kill()?;
+    }
     if let Some(groups) = &state.rdt {
         groups.remove()?;
     }
@@ -68,7 +72,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     };
     let place = Place {
         directory: &state.bundle,
-        namespaces: None,
+        container: None,
     };
     hooks::run_and_warn("poststop", &hooks, &about, place);
     Ok(ExitCode::SUCCESS)

@@ -68,6 +68,13 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, super::Error> {
         // Processes may be left when the first one has ended, and none is no error: engines clean
         // up with this.
         signal_all(&state.cgroups, args.signal).map_err(Error::Call)?;
+        if state.cgroups.all().next().is_none() {
+            // Without groups the first process is all that is known of them.
+            match signal_first(&state, args.signal) {
+                Ok(()) | Err(Error::NotRunning(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     } else {
         signal_first(&state, args.signal)?;
     }
@@ -98,7 +105,8 @@ fn signal_first(state: &State, signal: Signal) -> Result<(), Error> {
 /// Whether a process is the first of its pid namespace: then the kernel ends all others with it.
 /// In a namespace of others' they would be left behind.
 fn is_init(pid: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     numbers.and_then(|numbers| numbers.split_whitespace().last()) == Some("1")
 }

@@ -6,12 +6,14 @@
 //! and makes the other; the first process is a child of this process all the same.
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::conversation::step_failed;
 use super::{ChildProcess, Error};
 use crate::channel::{Cause, ChildEnd, Message, ParentEnd};
 use crate::child::join;
@@ -62,35 +64,47 @@ fn through_intermediate(
         Cloned::Child => {
             let made = join_all(birth)
                 .and_then(|()| ForChildren::all(birth))
-                .and_then(|guards| Ok((clone(birth, sys::CLONE_PARENT, None)?, guards)));
-            let told = match made {
-                Ok((Cloned::Child, _)) => be(child, child_end),
-                Ok((Cloned::Parent { pid, pidfd }, _)) => {
-                    child_end.send_born(pid.as_raw_nonzero().get(), pidfd.as_fd())
-                }
-                Err(failure) => {
-                    child_end.report("join namespaces", Cause::Call(failure));
-                    Ok(())
-                }
-            };
-            sys::exit_now(i32::from(told.is_err()))
+                .and_then(|guards| {
+                    // This process ends, and need not find back.
+                    std::mem::forget(guards);
+                    clone(birth, sys::CLONE_PARENT, None)
+                });
+            match made {
+                Ok(Cloned::Child) => be(child, child_end),
+                Ok(Cloned::Parent { pid, pidfd }) => tell(&child_end, Ok((pid, pidfd))),
+                Err(failure) => tell(&child_end, Err(failure)),
+            }
         }
         Cloned::Parent { pid, pidfd } => ChildProcess::new(pid, pidfd),
     };
     drop(child_end);
+    born(parent_end, &mut intermediate)
+}
+
+/// Tells of the process that this intermediate one made, or why it did not, and ends.
+pub(super) fn tell(child_end: &ChildEnd, made: Result<(Pid, OwnedFd), Failure>) -> ! {
+    let told = match made {
+        Ok((pid, pidfd)) => child_end.send_born(pid.as_raw_nonzero().get(), pidfd.as_fd()),
+        Err(failure) => {
+            child_end.report("join namespaces", Cause::Call(failure));
+            Ok(())
+        }
+    };
+    sys::exit_now(i32::from(told.is_err()))
+}
+
+/// The process that an intermediate one made, when that has ended.
+pub(super) fn born(
+    parent_end: &ParentEnd,
+    intermediate: &mut ChildProcess,
+) -> Result<ChildProcess, Error> {
     let born = match parent_end.receive()? {
         Some(Message::Born(pid, pidfd)) => {
-            let pid = rustix::process::Pid::from_raw(pid);
+            let pid = Pid::from_raw(pid);
             let pid = pid.ok_or_else(|| Failure::new("recvmsg(pid)", Errno::BADMSG))?;
             Ok(ChildProcess::new(pid, pidfd))
         }
-        Some(Message::Failed(failed)) => match failed.cause {
-            Cause::Call(source) => Err(Error::Step {
-                step: failed.step,
-                source,
-            }),
-            Cause::Hook(said) => Err(Error::StartHook(said)),
-        },
+        Some(Message::Failed(failed)) => Err(step_failed(failed)),
         _ => Err(Failure::new("recvmsg(pid)", Errno::PIPE).into()),
     };
     intermediate.wait()?;

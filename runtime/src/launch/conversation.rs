@@ -48,7 +48,7 @@ pub(super) fn listen(
     Ok(heard)
 }
 
-fn step_failed(failed: StepFailed) -> Error {
+pub(super) fn step_failed(failed: StepFailed) -> Error {
     let step = failed.step;
     match failed.cause {
         Cause::Call(source) => Error::Step { step, source },

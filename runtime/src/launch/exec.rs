@@ -3,20 +3,23 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use ebpf_common::PolicyId;
 use ebpf_loader::Enforcer;
+use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 
-use super::birth::ForChildren;
 use super::conversation::{listen, tell_agent};
 use super::mappings::write_proc;
 use super::{
-    ChildProcess, Confinement, ConsoleSocket, Error, Exit, NoPolicyAsked, join, supervise, terminal,
+    ChildProcess, Confinement, ConsoleSocket, Error, Exit, NoPolicyAsked, birth, join, supervise,
+    terminal,
 };
-use crate::channel::{self, ParentEnd};
+use crate::channel::{self, ChildEnd, ParentEnd};
 use crate::child;
 use crate::failure::{Called, Failure};
 use crate::hooks::HookState;
@@ -83,32 +86,27 @@ impl Joined {
         let kinds = enter_user_namespace_first(pidfd.as_fd(), kinds)?;
         let given = child::Given {
             size: terminal::initial_size(request.plan.terminal),
-            container: Some((pidfd.as_fd(), kinds)),
             ..child::Given::default()
         };
         let task = child::Task {
             steps: &request.plan.steps,
             exec: &request.plan.exec,
         };
-        let (channel, child_end) = channel::pair()?;
-        let for_the_clone = match join::other_pid_namespace(first.pid)? {
-            true => Some(ForChildren::pid_of_process(pidfd.as_fd())?),
-            false => None,
+        let entrance = Entrance {
+            first: pidfd.as_fd(),
+            kinds,
+            pid: join::other_pid_namespace(first.pid)?,
         };
         if let Some(processors) = &request.plan.first_affinity {
             child::attributes::set_affinity(processors)?;
         }
-        let cloned = sys::clone3(0, group.as_ref().map(AsFd::as_fd))
-            .called(|| "clone3(CLONE_PIDFD|CLONE_INTO_CGROUP)")?;
-        let process = match cloned {
-            Cloned::Child => {
-                drop(channel);
-                child::run(task, child_end, given)
-            }
-            Cloned::Parent { pid, pidfd } => ChildProcess::new(pid, pidfd),
-        };
-        drop((for_the_clone, child_end));
-        let confinement = confine(&request, &process, pidfd.as_fd(), enforcer)?;
+        let (mut intermediate, channel) = entrance.begin(task, given, group)?;
+        enroll(&request, &intermediate)?;
+        let confine =
+            |process: BorrowedFd<'_>| confine(&request, process, pidfd.as_fd(), enforcer.as_ref());
+        channel.go(confine(intermediate.pidfd())?)?;
+        let process = birth::born(&channel, &mut intermediate)?;
+        let confinement = confine(process.pidfd())?;
         Ok(Self {
             state: request.state,
             agent: request.plan.seccomp_listener,
@@ -162,22 +160,84 @@ impl Executing {
     }
 }
 
-/// Puts the process into the container's groups and under its policy.
-fn confine(
-    request: &ExecRequest,
-    process: &ChildProcess,
-    first: BorrowedFd<'_>,
-    enforcer: Option<Enforcer>,
-) -> Result<Confinement, Error> {
+/// The way into a container.
+#[derive(Debug, Clone, Copy)]
+struct Entrance<'a> {
+    /// Its first process.
+    first: BorrowedFd<'a>,
+    /// The namespaces of that process that are not this one's.
+    kinds: ThreadNameSpaceType,
+    /// Whether its pid namespace is another, too.
+    pid: bool,
+}
+
+impl Entrance<'_> {
+    /// Begins with an intermediate process in `group`, which waits to be let go.
+    ///
+    /// A process in the container's pid namespace can be looked into by whoever in there has
+    /// `CAP_SYS_PTRACE`. So the one that comes into it has the container's root by then, and
+    /// nothing that belongs to the host.
+    fn begin(
+        self,
+        task: child::Task<'_>,
+        given: child::Given<'_>,
+        group: Option<File>,
+    ) -> Result<(ChildProcess, ParentEnd), Failure> {
+        let (channel, child_end) = channel::pair()?;
+        let cloned = sys::clone3(0, group.as_ref().map(AsFd::as_fd))
+            .called(|| "clone3(CLONE_PIDFD|CLONE_INTO_CGROUP)")?;
+        match cloned {
+            Cloned::Child => {
+                drop(channel);
+                match self.enter(task, &child_end) {
+                    Ok(Cloned::Child) => child::run(task, child_end, given),
+                    Ok(Cloned::Parent { pid, pidfd }) => birth::tell(&child_end, Ok((pid, pidfd))),
+                    Err(failure) => birth::tell(&child_end, Err(failure)),
+                }
+            }
+            Cloned::Parent { pid, pidfd } => Ok((ChildProcess::new(pid, pidfd), channel)),
+        }
+    }
+
+    /// Enters, and makes the process, a child of this one's parent.
+    fn enter(self, task: child::Task<'_>, channel: &ChildEnd) -> Result<Cloned, Failure> {
+        child::let_go(task, &[channel.as_fd(), self.first])?;
+        if !channel.wait() {
+            sys::exit_now(1);
+        }
+        if self.pid {
+            let kind = Some(LinkNameSpaceType::ProcessID);
+            move_into_link_name_space(self.first, kind)
+                .called(|| "setns(first process, CLONE_NEWPID)")?;
+        }
+        move_into_thread_name_spaces(self.first, self.kinds)
+            .called(|| format!("setns(first process, {:?})", self.kinds))?;
+        child::let_go(task, &[channel.as_fd()])?;
+        sys::clone3(sys::CLONE_PARENT, None).called(|| "clone3(CLONE_PARENT|CLONE_PIDFD)")
+    }
+}
+
+/// Puts the intermediate process into the container's groups; what it makes is in them, too.
+fn enroll(request: &ExecRequest, process: &ChildProcess) -> Result<(), Failure> {
     request.state.cgroups.enroll_v1(process.pid())?;
     if let Some(score) = request.plan.oom_score_adj {
         let pid = process.pid().as_raw_nonzero().get();
         write_proc(pid, "oom_score_adj", &score.to_string())?;
     }
+    Ok(())
+}
+
+/// Puts a process that waits under the container's policy.
+fn confine(
+    request: &ExecRequest,
+    process: BorrowedFd<'_>,
+    first: BorrowedFd<'_>,
+    enforcer: Option<&Enforcer>,
+) -> Result<Confinement, Error> {
     match (&request.state.policy, enforcer) {
         (Some(policy), Some(enforcer)) => {
             let policy = PolicyId(policy.id);
-            let attached = enforcer.attach_beside(policy, first, process.pidfd())?;
+            let attached = enforcer.attach_beside(policy, first, process)?;
             Ok(Confinement::Policy(attached))
         }
         _ => {
@@ -193,7 +253,13 @@ fn group(request: &ExecRequest) -> Result<Option<File>, Failure> {
         return Ok(None);
     };
     let below = request.cgroup.as_deref().unwrap_or(Path::new(""));
-    let dir = dir.join(below.strip_prefix("/").unwrap_or(below));
+    let below = below.strip_prefix("/").unwrap_or(below);
+    if below.components().any(|part| part == Component::ParentDir) {
+        // Neither the container's limits nor its end would find the process there.
+        let call = format!("open(\"{}\"), not below the container's", below.display());
+        return Err(Failure::new(call, Errno::XDEV));
+    }
+    let dir = dir.join(below);
     let open = || format!("open(\"{}\", O_DIRECTORY)", dir.display());
     File::open(&dir).called(open).map(Some)
 }

@@ -1,8 +1,10 @@
 //! The namespaces of a running container, as a process that comes into it sees them.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::ThreadNameSpaceType;
 
@@ -40,6 +42,13 @@ pub(super) fn innermost_pid(pid: i32) -> Result<i32, Failure> {
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     let number = numbers.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok());
     number.ok_or_else(|| Failure::new(call(), Errno::NODATA))
+}
+
+/// The root directory of a process.
+pub(super) fn root_of(pid: i32) -> Result<OwnedFd, Failure> {
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty()).called(|| format!("open(\"{path}\", O_PATH)"))
 }
 
 /// Whether a process is in another pid namespace.

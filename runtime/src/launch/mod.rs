@@ -40,13 +40,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
 
 use crate::cgroup::{self, CgroupDirs, Cgroups, Layout};
 use crate::channel::{self, ParentEnd, StartSocket};
 use crate::child;
 use crate::failure::{Called, Failure};
-use crate::hooks::{self, HookState, Place};
+use crate::hooks::{self, Entered, HookState, Place};
 use crate::lsm::Lsms;
 use crate::net_device;
 use crate::outside::Outside;
@@ -227,7 +228,6 @@ impl Prepared {
             rootfs: Some((&plan.rootfs, child::identity_of(&plan.rootfs)?)),
             outside: Outside::open(&plan)?,
             start,
-            container: None,
             state: Some(hook_state(&plan, "created", None)),
         };
         let task = child::Task {
@@ -235,6 +235,7 @@ impl Prepared {
             exec: &plan.exec,
         };
         let (channel, child_end) = channel::pair()?;
+        hide_from_others(&plan)?;
         let group = held.cgroups.v2();
         let process = birth::first_process(&plan.birth, group, &channel, child_end, |child_end| {
             child::run(task, child_end, given)
@@ -382,6 +383,21 @@ impl Running {
     }
 }
 
+/// Keeps processes of other containers in the same pid namespace from looking into the first
+/// process, which has the host's root for a while and, in a user namespace that is shared with
+/// them, no privilege that they have not (CVE-2016-9962).
+fn hide_from_others(plan: &LaunchPlan) -> Result<(), Failure> {
+    let birth = &plan.birth;
+    let alone = birth.new_namespaces.contains(&NamespaceKind::Pid);
+    // Who is not root could not write the mappings of such a process; in a user namespace of its
+    // own it is out of reach anyhow.
+    let maps = !birth.uid_mappings.is_empty() && !rustix::process::geteuid().is_root();
+    if alone || maps {
+        return Ok(());
+    }
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).called(|| "prctl(PR_SET_DUMPABLE, 0)")
+}
+
 /// Moves network devices into the namespace that the process is in or will join.
 fn give_devices(plan: &LaunchPlan, pid: i32) -> Result<(), Failure> {
     if plan.net_devices.is_empty() {
@@ -410,9 +426,15 @@ fn run_hooks(plan: &LaunchPlan, process: &ChildProcess) -> Result<(), Error> {
         true => Some(birth::ForChildren::pid_of_process(process.pidfd())?),
         false => None,
     };
+    let root = join::root_of(pid)?;
+    let entered = Entered {
+        process: process.pidfd(),
+        kinds: join::others_of(pid)?,
+        root: root.as_fd(),
+    };
     let place = Place {
         directory: &plan.rootfs,
-        namespaces: Some((process.pidfd(), join::others_of(pid)?)),
+        container: Some(entered),
     };
     // As it is seen there.
     let state = hook_state(plan, "creating", Some(join::innermost_pid(pid)?));
@@ -435,6 +457,6 @@ fn hook_state<'a>(plan: &'a LaunchPlan, status: &'static str, pid: Option<i32>) 
 fn outside(plan: &LaunchPlan) -> Place<'_> {
     Place {
         directory: &plan.bundle,
-        namespaces: None,
+        container: None,
     }
 }

@@ -60,7 +60,7 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
     listen(&channel, || Ok(()), notify)?;
     let place = Place {
         directory: &state.bundle,
-        namespaces: None,
+        container: None,
     };
     let running = about(Status::Running.word());
     let done = hooks::run_all("poststart", &spec.hooks.poststart, &running, place);

@@ -46,7 +46,7 @@ impl ExecPlan {
         let affinity = &process.exec_affinity;
         let last = affinity.after.clone();
         steps.extend(last.map(Step::CpuAffinity));
-        process::become_it(spec, options, &mut steps);
+        process::become_it(spec, options, &[], &mut steps);
         Self {
             steps,
             exec: Exec {

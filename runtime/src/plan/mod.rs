@@ -292,9 +292,7 @@ fn steps(id: &ContainerId, spec: &Spec, host: &Host, cgroup: &CgroupPath) -> Vec
     if host.options.await_start {
         steps.push(Step::AwaitStart);
     }
-    let hooks = spec.hooks.start_container.iter();
-    steps.extend(hooks.cloned().map(Step::StartHook));
-    process::become_it(spec, &host.options, &mut steps);
+    process::become_it(spec, &host.options, &spec.hooks.start_container, &mut steps);
     steps
 }
 

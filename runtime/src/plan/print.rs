@@ -206,7 +206,7 @@ impl Step {
             Self::Umask(None) => f.write_str("umask of the caller"),
             Self::NoNewPrivileges => f.write_str("no new privileges"),
             Self::CloseDescriptors(first) => {
-                write!(f, "close descriptors from {first} on, on exec")
+                write!(f, "close descriptors from {first} on")
             }
             Self::SessionKeyring(name) => write!(f, "session keyring {name}"),
             Self::FindProgram => f.write_str("find the program"),

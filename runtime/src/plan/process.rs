@@ -2,7 +2,7 @@
 //! exec`.
 
 use super::{Options, Step};
-use crate::spec::{Process, Spec};
+use crate::spec::{Hook, Process, Spec};
 
 /// A procfs for the labels. It must be opened where the visible one is still that of the host: see
 /// `child::attributes`.
@@ -25,12 +25,16 @@ pub(super) fn before_start(process: &Process, steps: &mut Vec<Step>) {
 /// Without `no_new_privs` only a privileged process may install a filter, so giving up privileges
 /// is done under it, and nothing else. With it the filter comes last: it needs to allow no more
 /// than `execve`.
-pub(super) fn become_it(spec: &Spec, options: &Options, steps: &mut Vec<Step>) {
+///
+/// `hooks` are programs of the container, so they get no more than its own process.
+pub(super) fn become_it(spec: &Spec, options: &Options, hooks: &[Hook], steps: &mut Vec<Step>) {
     let process = &spec.process;
-    steps.push(Step::CloseDescriptors(options.first_closed()));
-    steps.push(Step::ResetSignals);
     steps.push(Step::Umask(process.user.umask));
     attributes(spec, steps);
+    // Nothing of the runtime's is needed from here on, and a filter might keep it from being
+    // closed.
+    steps.push(Step::CloseDescriptors(options.first_closed()));
+    steps.push(Step::ResetSignals);
     if !process.no_new_privileges {
         steps.extend(filter(spec));
     }
@@ -41,13 +45,14 @@ pub(super) fn become_it(spec: &Spec, options: &Options, steps: &mut Vec<Step>) {
     if process.no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }
+    steps.extend(hooks.iter().cloned().map(Step::StartHook));
     if process.no_new_privileges {
         steps.extend(filter(spec));
     }
     steps.push(Step::Execute);
 }
 
-/// What needs privileges and must not hold for anything that is executed before the entry process.
+/// What needs privileges, and holds for programs of the container alone.
 fn attributes(spec: &Spec, steps: &mut Vec<Step>) {
     let process = &spec.process;
     steps.extend(process.scheduler.map(Step::Scheduler));

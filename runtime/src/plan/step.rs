@@ -23,7 +23,7 @@ pub enum Step {
         /// File on the host.
         path: PathBuf,
     },
-    /// `setns` to the namespaces of a running container.
+    /// Opens the root of the running container, whose namespaces it was born into.
     EnterContainer,
     /// User and group 0 of the container's user namespace.
     BecomeRoot,
@@ -141,7 +141,7 @@ pub enum Step {
     },
     /// `PR_SET_NO_NEW_PRIVS`.
     NoNewPrivileges,
-    /// Every descriptor from this one on is closed by the next `execve`.
+    /// Closes every descriptor from this one on, but the one that failures are told by.
     CloseDescriptors(u32),
     /// Default action for every signal, none blocked.
     ResetSignals,

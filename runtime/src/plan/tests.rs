@@ -126,7 +126,7 @@ fn nothing_of_the_host_is_in_reach_after_the_pivot_and_no_privilege_is_needed_af
         for step in &steps[identity + 1..] {
             let free = matches!(
                 step,
-                Step::NoNewPrivileges | Step::Seccomp(_) | Step::Execute
+                Step::NoNewPrivileges | Step::StartHook(_) | Step::Seccomp(_) | Step::Execute
             );
             assert!(free, "{step} comes after the privileges are gone");
         }

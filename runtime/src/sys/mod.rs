@@ -15,7 +15,7 @@ pub(crate) use attributes::{
 pub(crate) use mount::{MountAttr, mount_setattr};
 pub(crate) use pidfd::pidfd_send_signal;
 pub(crate) use process::{
-    CLONE_PARENT, Cloned, ExecImage, clone3, close_range_cloexec, exec_file, exit_now, is_open,
+    CLONE_PARENT, Cloned, ExecImage, clone3, close_all_but, exec_file, exit_now, is_open,
     join_session_keyring, unshare_cgroup_namespace, unshare_mount_namespace,
     unshare_time_namespace,
 };

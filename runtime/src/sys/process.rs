@@ -196,17 +196,27 @@ pub(crate) fn unshare_mount_namespace() -> Result<(), Errno> {
     check(libc::c_long::from(result)).map(|_| ())
 }
 
-/// Marks every descriptor from `first` on close-on-exec.
-pub(crate) fn close_range_cloexec(first: u32) -> Result<(), Errno> {
-    // SAFETY: the call takes three integers; with `CLOSE_RANGE_CLOEXEC` it closes nothing now.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
+/// Closes every descriptor from `first` on but `kept`.
+///
+/// For a process that goes on to execute or to end: whatever owns one of the others must neither
+/// use it nor be dropped any more.
+pub(crate) fn close_all_but(first: u32, kept: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let kept = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned());
+    let mut kept: Vec<u32> = kept.filter(|number| *number >= first).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for number in kept {
+        if from < number {
+            close_range(from, number - 1)?;
+        }
+        from = from.max(number.saturating_add(1));
+    }
+    close_range(from, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: the call takes three integers and touches no memory of the caller.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     check(result).map(|_| ())
 }
 

@@ -68,9 +68,17 @@ impl Mounts {
     }
 
     /// Makes the root file system a mount of its own.
-    pub(super) fn rootfs(&mut self, path: &Path, identity: (u64, u64)) -> Result<Root, Failure> {
+    pub(super) fn rootfs(
+        &mut self,
+        path: &Path,
+        identity: (u64, u64),
+        at_path: bool,
+    ) -> Result<Root, Failure> {
         let tree = root::tree(path, identity, self.outside.rootfs.take(), self.shared)?;
-        root::place(&tree, path, self.shared)?;
+        match at_path {
+            true => root::place(&tree, path, self.shared)?,
+            false => root::place_over_the_root(&tree)?,
+        }
         Ok(Root::new(tree))
     }
 

@@ -87,15 +87,11 @@ pub(super) fn tree(
 /// directory is on is made private first, or the host would get the container's root mounted there
 /// as well.
 ///
-/// A user who cannot reach the directory gets it over the root of the namespace, where no look-up
-/// from that root ever goes.
+/// A user who cannot reach the directory gets it over the root of the namespace.
 pub(super) fn place(tree: &OwnedFd, path: &Path, shared: bool) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = match rustix::fs::open(path, flags, Mode::empty()) {
-        Err(Errno::ACCESS) => {
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-            return move_mount(tree, "", CWD, "/", flags).called(|| "move_mount(root, \"/\")");
-        }
+        Err(Errno::ACCESS) => return place_over_the_root(tree),
         dir => dir.called(|| format!("open(\"{}\", O_PATH)", path.display()))?,
     };
     if shared {
@@ -106,6 +102,12 @@ pub(super) fn place(tree: &OwnedFd, path: &Path, shared: bool) -> Result<(), Fai
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, "", &dir, "", flags)
         .called(|| format!("move_mount(root, \"{}\")", path.display()))
+}
+
+/// Places the tree over the root of this namespace, where no look-up from that root ever goes.
+pub(super) fn place_over_the_root(tree: &OwnedFd) -> Result<(), Failure> {
+    move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .called(|| "move_mount(root, \"/\")")
 }
 
 /// Where the mount is that a directory is on.

@@ -461,8 +461,15 @@ fn change_root(scene: &Scene, enter: fn(&Root) -> Result<(), Failure>) -> OwnedF
     let path = scene.path("");
     let found = fs::metadata(&path).unwrap();
     let wrong = (found.dev(), found.ino() + 1);
-    assert!(mounts.rootfs(&path, wrong).unwrap_err().is(Errno::STALE));
-    let root = mounts.rootfs(&path, (found.dev(), found.ino())).unwrap();
+    assert!(
+        mounts
+            .rootfs(&path, wrong, false)
+            .unwrap_err()
+            .is(Errno::STALE)
+    );
+    let root = mounts
+        .rootfs(&path, (found.dev(), found.ino()), false)
+        .unwrap();
     mounts.mount(&root, &new("proc", "/proc")).unwrap();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old = rustix::fs::open("/", flags, Mode::empty()).unwrap();
