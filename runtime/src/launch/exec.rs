@@ -1,12 +1,12 @@
 //! `reeve exec`: one more process in a container that runs, by the same chain of types as its first
 //! process.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ebpf_common::PolicyId;
 use ebpf_loader::Enforcer;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::process::DumpableBehavior;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
@@ -187,15 +187,25 @@ fn confine(
     }
 }
 
-/// The version 2 group that the process is born into.
-fn group(request: &ExecRequest) -> Result<Option<File>, Failure> {
+/// The version 2 group that the process is born into: the container's, or one below it.
+fn group(request: &ExecRequest) -> Result<Option<OwnedFd>, Failure> {
     let Some(dir) = &request.state.cgroups.v2 else {
         return Ok(None);
     };
-    let below = request.cgroup.as_deref().unwrap_or(Path::new(""));
-    let dir = dir.join(below.strip_prefix("/").unwrap_or(below));
-    let open = || format!("open(\"{}\", O_DIRECTORY)", dir.display());
-    File::open(&dir).called(open).map(Some)
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own = rustix::fs::open(dir, flags, Mode::empty())
+        .called(|| format!("open(\"{}\", O_PATH|O_DIRECTORY)", dir.display()))?;
+    let Some(below) = &request.cgroup else {
+        return Ok(Some(own));
+    };
+    let below = below.strip_prefix("/").unwrap_or(below);
+    if below.as_os_str().is_empty() {
+        return Ok(Some(own));
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(&own, below, flags, Mode::empty(), resolve)
+        .called(|| format!("openat2(\"{}\", \"{}\")", dir.display(), below.display()))
+        .map(Some)
 }
 
 /// A user without privileges may enter the container's other namespaces only from within its user
