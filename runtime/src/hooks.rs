@@ -14,6 +14,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{chdir, chroot, fchdir};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use serde::Serialize;
 
@@ -47,8 +48,21 @@ pub(crate) struct HookState<'a> {
 pub(crate) struct Place<'a> {
     /// Its working directory, as this process sees it.
     pub(crate) directory: &'a Path,
-    /// The process whose namespaces it enters, and which of them.
-    pub(crate) namespaces: Option<(BorrowedFd<'a>, ThreadNameSpaceType)>,
+    /// The namespaces that it enters.
+    pub(crate) inside: Option<Inside<'a>>,
+}
+
+/// The namespaces of a first process that has not changed its root yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inside<'a> {
+    /// The process.
+    pub(crate) process: BorrowedFd<'a>,
+    /// Which of them.
+    pub(crate) kinds: ThreadNameSpaceType,
+    /// Its root, where the host's paths are still those of the host. Whoever enters the mount
+    /// namespace lands in what lies over that root: the container's, whose image would choose which
+    /// program is executed.
+    pub(crate) root: BorrowedFd<'a>,
 }
 
 /// Why a hook counts as failed.
@@ -166,11 +180,13 @@ fn become_hook(hook: &Hook, place: Place<'_>, input: &OwnedFd, output: &OwnedFd)
 }
 
 fn enter(place: Place<'_>, input: &OwnedFd, output: &OwnedFd) -> Result<(), Failure> {
-    if let Some((pidfd, kinds)) = place.namespaces {
-        move_into_thread_name_spaces(pidfd, kinds).called(|| "setns(first process)")?;
+    if let Some(inside) = place.inside {
+        move_into_thread_name_spaces(inside.process, inside.kinds)
+            .called(|| "setns(first process)")?;
+        fchdir(inside.root).called(|| "fchdir(root of the first process)")?;
+        chroot(".").called(|| "chroot(root of the first process)")?;
     }
-    rustix::process::chdir(place.directory)
-        .called(|| format!("chdir(\"{}\")", place.directory.display()))?;
+    chdir(place.directory).called(|| format!("chdir(\"{}\")", place.directory.display()))?;
     rustix::stdio::dup2_stdin(input).called(|| "dup2(state, 0)")?;
     rustix::stdio::dup2_stdout(output).called(|| "dup2(output, 1)")?;
     rustix::stdio::dup2_stderr(output).called(|| "dup2(output, 2)")?;

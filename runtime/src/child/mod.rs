@@ -181,7 +181,7 @@ impl Child<'_> {
         };
         let place = hooks::Place {
             directory: Path::new("/"),
-            namespaces: None,
+            inside: None,
         };
         let hook = std::slice::from_ref(hook);
         hooks::run_all("startContainer", hook, &state, place).map_err(StepError::Hook)

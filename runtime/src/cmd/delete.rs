@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Error> {
     };
     let place = Place {
         directory: &state.bundle,
-        namespaces: None,
+        inside: None,
     };
     hooks::run_and_warn("poststop", &hooks, &about, place);
     Ok(ExitCode::SUCCESS)

@@ -1,8 +1,10 @@
 //! The namespaces of a running container, as a process that comes into it sees them.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::failure::{Called, Failure};
@@ -34,6 +36,13 @@ pub(super) fn others_of(pid: i32) -> Result<ThreadNameSpaceType, Failure> {
 /// Whether a process is in another pid namespace.
 pub(super) fn other_pid_namespace(pid: i32) -> Result<bool, Failure> {
     differs(pid, "pid")
+}
+
+/// The root directory of a child of this process, which keeps its number until it is waited for.
+pub(super) fn root_of(pid: i32) -> Result<OwnedFd, Failure> {
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty()).called(|| format!("open(\"{path}\", O_PATH)"))
 }
 
 fn differs(pid: i32, name: &str) -> Result<bool, Failure> {

@@ -46,7 +46,7 @@ use crate::cgroup::{self, CgroupDirs, Cgroups, Layout};
 use crate::channel::{self, ParentEnd, StartSocket};
 use crate::child;
 use crate::failure::{Called, Failure};
-use crate::hooks::{self, HookState, Place};
+use crate::hooks::{self, HookState, Inside, Place};
 use crate::lsm::Lsms;
 use crate::net_device;
 use crate::outside::Outside;
@@ -411,9 +411,14 @@ fn run_hooks(plan: &LaunchPlan, process: &ChildProcess) -> Result<(), Error> {
         true => Some(birth::ForChildren::pid_of_process(process.pidfd())?),
         false => None,
     };
+    let root = join::root_of(pid)?;
     let place = Place {
         directory: &plan.rootfs,
-        namespaces: Some((process.pidfd(), join::others_of(pid)?)),
+        inside: Some(Inside {
+            process: process.pidfd(),
+            kinds: join::others_of(pid)?,
+            root: root.as_fd(),
+        }),
     };
     hooks::run_all("createContainer", &hooks.create_container, &state, place)?;
     Ok(())
@@ -434,6 +439,6 @@ fn hook_state<'a>(plan: &'a LaunchPlan, status: &'static str, pid: Option<i32>) 
 fn outside(plan: &LaunchPlan) -> Place<'_> {
     Place {
         directory: &plan.bundle,
-        namespaces: None,
+        inside: None,
     }
 }

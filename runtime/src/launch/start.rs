@@ -59,7 +59,7 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
     listen(&channel, || Ok(()), notify)?;
     let place = Place {
         directory: &state.bundle,
-        namespaces: None,
+        inside: None,
     };
     hooks::run_and_warn(
         "poststart",
