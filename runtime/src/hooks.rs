@@ -83,7 +83,7 @@ pub enum Error {
     #[error("it ended with {exit}{output}")]
     Failed {
         /// How.
-        exit: String,
+        exit: Exit,
         /// What it said.
         output: String,
     },
@@ -155,15 +155,13 @@ pub(crate) fn run(hook: &Hook, state: &HookState<'_>, place: Place<'_>) -> Resul
             output: said(output),
         });
     }
-    let exit = match process.wait()? {
-        Exit::Code(0) => return Ok(()),
-        Exit::Code(code) => format!("status {code}"),
-        Exit::Signal(signal) => format!("signal {signal}"),
-    };
-    Err(Error::Failed {
-        exit,
-        output: said(output),
-    })
+    match process.wait()? {
+        Exit::Code(0) => Ok(()),
+        exit => Err(Error::Failed {
+            exit,
+            output: said(output),
+        }),
+    }
 }
 
 /// In the new process. Does not return.

@@ -124,7 +124,7 @@ impl Joined {
     }
 
     /// Lets the process set itself up and execute; returns when its program runs.
-    pub fn release(self, console: Option<ConsoleSocket>) -> Result<Executing, Error> {
+    pub fn release(mut self, console: Option<ConsoleSocket>) -> Result<Executing, Error> {
         self.channel.go(self.confinement)?;
         let notify = |listener| {
             let state = HookState {
@@ -138,6 +138,9 @@ impl Joined {
             tell_agent(self.agent.as_ref(), &listener, &state)
         };
         let heard = listen(&self.channel, || Ok(()), notify)?;
+        if let Some(exit) = self.process.ended_early()? {
+            return Err(Error::EndedEarly(exit));
+        }
         let mut terminal = heard.terminal;
         if let (Some(console), Some(master)) = (console, &terminal) {
             console.send(master)?;
