@@ -48,8 +48,8 @@ impl ChildProcess {
         }
     }
 
-    /// How it has ended, if it has without ever executing a program: killed for want of memory, say,
-    /// when it could say nothing any more.
+    /// How it has ended, if it has without ever executing a program: killed for want of memory,
+    /// say, when it could say nothing any more.
     pub(crate) fn ended_early(&mut self) -> Result<Option<Exit>, Failure> {
         let mut ready = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let now = Timespec::default();
