@@ -14,6 +14,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::chdir;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use serde::Serialize;
 
@@ -80,7 +81,7 @@ pub enum Error {
     #[error("it ended with {exit}{output}")]
     Failed {
         /// How.
-        exit: String,
+        exit: Exit,
         /// What it said.
         output: String,
     },
@@ -152,15 +153,13 @@ pub(crate) fn run(hook: &Hook, state: &HookState<'_>, place: Place<'_>) -> Resul
             output: said(output),
         });
     }
-    let exit = match process.wait()? {
-        Exit::Code(0) => return Ok(()),
-        Exit::Code(code) => format!("status {code}"),
-        Exit::Signal(signal) => format!("signal {signal}"),
-    };
-    Err(Error::Failed {
-        exit,
-        output: said(output),
-    })
+    match process.wait()? {
+        Exit::Code(0) => Ok(()),
+        exit => Err(Error::Failed {
+            exit,
+            output: said(output),
+        }),
+    }
 }
 
 /// In the new process. Does not return.
@@ -189,8 +188,7 @@ fn enter(place: Place<'_>, input: &OwnedFd, output: &OwnedFd) -> Result<(), Fail
         rustix::process::fchdir(root).called(|| "fchdir(root of the first process)")?;
         rustix::process::chroot(".").called(|| "chroot(root of the first process)")?;
     }
-    rustix::process::chdir(place.directory)
-        .called(|| format!("chdir(\"{}\")", place.directory.display()))?;
+    chdir(place.directory).called(|| format!("chdir(\"{}\")", place.directory.display()))?;
     rustix::stdio::dup2_stdin(input).called(|| "dup2(state, 0)")?;
     rustix::stdio::dup2_stdout(output).called(|| "dup2(output, 1)")?;
     rustix::stdio::dup2_stderr(output).called(|| "dup2(output, 2)")?;

@@ -429,9 +429,11 @@ fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
     Ok(dir.into())
 }
 
-/// What `/proc/PID/stat` says of a process that is no zombie.
+/// What `/proc/PID/stat` says of a process.
 #[derive(Debug, Clone, Copy)]
 struct Stat {
+    /// Whether it is a zombie.
+    ended: bool,
     /// Time of its birth.
     start_ticks: u64,
     /// Whether it has executed a program since its birth.
@@ -443,22 +445,31 @@ const FORKED_ONLY: u64 = 0x40;
 
 impl Stat {
     fn of(pid: i32) -> Option<Self> {
+        Self::of_any(pid).filter(|stat| !stat.ended)
+    }
+
+    /// Of a zombie, too.
+    fn of_any(pid: i32) -> Option<Self> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         // The second field is a name that may hold anything: parentheses and spaces, and bytes that
         // are no text. A process must not end for us because it calls itself so.
         let stat = String::from_utf8_lossy(&stat);
         let (_, fields) = stat.rsplit_once(") ")?;
         let mut fields = fields.split(' ');
-        if matches!(fields.next()?, "Z" | "X") {
-            return None;
-        }
+        let ended = matches!(fields.next()?, "Z" | "X");
         // Fields 9 and 22 of all, counted from 1; the next one here is the fourth.
         let flags: u64 = fields.nth(5)?.parse().ok()?;
         Some(Self {
+            ended,
             start_ticks: fields.nth(12)?.parse().ok()?,
             executed: flags & FORKED_ONLY == 0,
         })
     }
+}
+
+/// Whether a process has executed a program since its birth; `None` if there is none.
+pub(crate) fn has_executed(pid: i32) -> Option<bool> {
+    Stat::of_any(pid).map(|stat| stat.executed)
 }
 
 /// Now, in milliseconds since 1970.

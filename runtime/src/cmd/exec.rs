@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(short, long, value_name = "UID[:GID]", value_parser = user)]
     user: Option<(u32, Option<u32>)>,
     /// More supplementary groups
-    #[arg(short = 'g', long, value_name = "GID")]
+    #[arg(short = 'g', long, value_name = "GID", value_parser = id)]
     additional_gids: Vec<u32>,
     /// Add a capability, such as CAP_NET_ADMIN
     #[arg(short, long, value_name = "NAME", value_parser = capability)]
@@ -183,17 +183,18 @@ fn strings(what: &'static str, words: Vec<String>) -> Result<Vec<CString>, Error
 
 /// `UID` or `UID:GID`, in plain decimal digits and nothing else.
 fn user(text: &str) -> Result<(u32, Option<u32>), String> {
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let value = digits.then(|| text.parse::<u32>().ok()).flatten();
-        // The last one means "unchanged" to the kernel.
-        let value = value.filter(|value| *value != u32::MAX);
-        value.ok_or_else(|| format!("`{text}` is not a numeric id"))
-    };
     match text.split_once(':') {
-        Some((uid, gid)) => Ok((number(uid)?, Some(number(gid)?))),
-        None => Ok((number(text)?, None)),
+        Some((uid, gid)) => Ok((id(uid)?, Some(id(gid)?))),
+        None => Ok((id(text)?, None)),
     }
+}
+
+fn id(text: &str) -> Result<u32, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let value = digits.then(|| text.parse::<u32>().ok()).flatten();
+    // The last one means "unchanged" to the kernel.
+    let value = value.filter(|value| *value != u32::MAX);
+    value.ok_or_else(|| format!("`{text}` is not a numeric id"))
 }
 
 fn capability(text: &str) -> Result<CapabilitySet, String> {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::conversation::step_failed;
@@ -30,6 +30,17 @@ pub(super) fn first_process(
     child_end: ChildEnd,
     child: impl FnOnce(ChildEnd),
 ) -> Result<ChildProcess, Error> {
+    let with_others = [NamespaceKind::User, NamespaceKind::Pid];
+    if birth
+        .joined
+        .iter()
+        .any(|(kind, _)| with_others.contains(kind))
+    {
+        // Those who are root there, or see it there, must not look into a process that has the
+        // host's root and descriptors still (as in CVE-2016-9962). Undone by its `execve`.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .called(|| "prctl(PR_SET_DUMPABLE, 0)")?;
+    }
     if birth.needs_intermediate() {
         return through_intermediate(birth, group, parent_end, child_end, child);
     }

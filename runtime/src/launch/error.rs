@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use policy::Diagnostics;
 use rustix::io::Errno;
 
+use super::Exit;
 use crate::failure::Failure;
 use crate::hooks::HookFailed;
 use crate::spec::ContainerId;
@@ -74,6 +75,9 @@ pub enum Error {
         /// How far it has come.
         status: Status,
     },
+    /// The process ended while it set itself up, without a word.
+    #[error("the process ended before its program was executed: {0}")]
+    EndedEarly(Exit),
     /// A step of the container's first process.
     #[error("the container could not be set up: {step}")]
     Step {
@@ -101,6 +105,9 @@ impl Error {
                 status: Status::Stopped,
                 id,
             } => Some(format!("remove it with `reeve delete {id}`")),
+            Self::EndedEarly(Exit::Signal(9)) => {
+                Some("a memory limit that is too low for the set-up would be a reason".to_owned())
+            }
             Self::Step { step, source } => step_help(step, source),
             _ => None,
         }

@@ -1,13 +1,12 @@
 //! `reeve exec`: one more process in a container that runs, by the same chain of types as its first
 //! process.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use ebpf_common::PolicyId;
 use ebpf_loader::Enforcer;
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::process::DumpableBehavior;
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
@@ -122,7 +121,7 @@ impl Joined {
     }
 
     /// Lets the process set itself up and execute; returns when its program runs.
-    pub fn release(self, console: Option<ConsoleSocket>) -> Result<Executing, Error> {
+    pub fn release(mut self, console: Option<ConsoleSocket>) -> Result<Executing, Error> {
         self.channel.go(self.confinement)?;
         let notify = |listener| {
             let state = HookState {
@@ -136,6 +135,9 @@ impl Joined {
             tell_agent(self.agent.as_ref(), &listener, &state)
         };
         let heard = listen(&self.channel, || Ok(()), notify)?;
+        if let Some(exit) = self.process.ended_early()? {
+            return Err(Error::EndedEarly(exit));
+        }
         let mut terminal = heard.terminal;
         if let (Some(console), Some(master)) = (console, &terminal) {
             console.send(master)?;
@@ -181,7 +183,7 @@ impl Entrance<'_> {
         self,
         task: child::Task<'_>,
         given: child::Given<'_>,
-        group: Option<File>,
+        group: Option<OwnedFd>,
     ) -> Result<(ChildProcess, ParentEnd), Failure> {
         let (channel, child_end) = channel::pair()?;
         let cloned = sys::clone3(0, group.as_ref().map(AsFd::as_fd))
@@ -247,21 +249,25 @@ fn confine(
     }
 }
 
-/// The version 2 group that the process is born into.
-fn group(request: &ExecRequest) -> Result<Option<File>, Failure> {
+/// The version 2 group that the process is born into: the container's, or one below it.
+fn group(request: &ExecRequest) -> Result<Option<OwnedFd>, Failure> {
     let Some(dir) = &request.state.cgroups.v2 else {
         return Ok(None);
     };
-    let below = request.cgroup.as_deref().unwrap_or(Path::new(""));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own = rustix::fs::open(dir, flags, Mode::empty())
+        .called(|| format!("open(\"{}\", O_PATH|O_DIRECTORY)", dir.display()))?;
+    let Some(below) = &request.cgroup else {
+        return Ok(Some(own));
+    };
     let below = below.strip_prefix("/").unwrap_or(below);
-    if below.components().any(|part| part == Component::ParentDir) {
-        // Neither the container's limits nor its end would find the process there.
-        let call = format!("open(\"{}\"), not below the container's", below.display());
-        return Err(Failure::new(call, Errno::XDEV));
+    if below.as_os_str().is_empty() {
+        return Ok(Some(own));
     }
-    let dir = dir.join(below);
-    let open = || format!("open(\"{}\", O_DIRECTORY)", dir.display());
-    File::open(&dir).called(open).map(Some)
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(&own, below, flags, Mode::empty(), resolve)
+        .called(|| format!("openat2(\"{}\", \"{}\")", dir.display(), below.display()))
+        .map(Some)
 }
 
 /// A user without privileges may enter the container's other namespaces only from within its user

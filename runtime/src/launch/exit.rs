@@ -1,5 +1,6 @@
 //! How an entry process ended.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use rustix::process::WaitIdStatus;
@@ -29,5 +30,14 @@ impl Exit {
             Self::Signal(signal) => 128 + signal,
         };
         ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "status {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
     }
 }

@@ -44,16 +44,16 @@ pub(super) fn innermost_pid(pid: i32) -> Result<i32, Failure> {
     number.ok_or_else(|| Failure::new(call(), Errno::NODATA))
 }
 
-/// The root directory of a process.
+/// Whether a process is in another pid namespace.
+pub(super) fn other_pid_namespace(pid: i32) -> Result<bool, Failure> {
+    differs(pid, "pid")
+}
+
+/// The root directory of a child of this process, which keeps its number until it is waited for.
 pub(super) fn root_of(pid: i32) -> Result<OwnedFd, Failure> {
     let path = format!("/proc/{pid}/root");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&path, flags, Mode::empty()).called(|| format!("open(\"{path}\", O_PATH)"))
-}
-
-/// Whether a process is in another pid namespace.
-pub(super) fn other_pid_namespace(pid: i32) -> Result<bool, Failure> {
-    differs(pid, "pid")
 }
 
 fn differs(pid: i32, name: &str) -> Result<bool, Failure> {

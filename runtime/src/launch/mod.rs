@@ -309,7 +309,7 @@ impl Confined {
             plan,
             confinement,
             channel,
-            process,
+            mut process,
         } = self;
         channel.go(confinement)?;
         if plan.steps.contains(&Step::AwaitCgroups) {
@@ -329,6 +329,9 @@ impl Confined {
             tell_agent(plan.seccomp_listener.as_ref(), &listener, &state)
         };
         let heard = listen(&channel, hooks, notify)?;
+        if let Some(exit) = process.ended_early()? {
+            return Err(Error::EndedEarly(exit));
+        }
         timings::mark("set up and executed");
         let Heard {
             mut terminal,

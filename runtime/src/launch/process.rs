@@ -3,11 +3,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::Exit;
 use crate::failure::{Called, Failure};
+use crate::state::has_executed;
 
 /// A child, killed and reaped when dropped. It is only ever addressed by its pidfd, so never
 /// another process that was given its number.
@@ -44,6 +46,20 @@ impl ChildProcess {
                 errno,
             )),
         }
+    }
+
+    /// How it has ended, if it has without ever executing a program: killed for want of memory,
+    /// say, when it could say nothing any more.
+    pub(crate) fn ended_early(&mut self) -> Result<Option<Exit>, Failure> {
+        let mut ready = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec::default();
+        let ended = retry_on_intr(|| poll(&mut ready, Some(&now))).called(|| "poll(pidfd)")?;
+        // Its number is its own until it is waited for.
+        let pid = self.pid.as_raw_nonzero().get();
+        if ended == 0 || has_executed(pid) != Some(false) {
+            return Ok(None);
+        }
+        self.wait().map(Some)
     }
 
     /// Waits for its end.

@@ -1,10 +1,12 @@
 //! Device nodes.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use serde::Serialize;
 
+use super::process::an_id;
 use super::{Error, Problem, rooted};
 
 /// Kind of a device node.
@@ -49,10 +51,11 @@ impl Device {
 /// The devices, each path once: what is listed again has the mode and owner of the later entry.
 pub(super) fn check(raw: &[LinuxDevice]) -> Result<Vec<Device>, Error> {
     let mut devices: Vec<(usize, Device)> = Vec::with_capacity(raw.len());
+    let mut places: HashMap<PathBuf, usize> = HashMap::new();
     for (at, raw) in raw.iter().enumerate() {
         let device = check_one(&format!("linux.devices[{at}]"), raw)?;
-        let mut earlier = devices.iter_mut();
-        match earlier.find(|(_, earlier)| earlier.path == device.path) {
+        let place = *places.entry(device.path.clone()).or_insert(devices.len());
+        match devices.get_mut(place) {
             None => devices.push((at, device)),
             Some((_, earlier)) if earlier.is_same(&device) => *earlier = device,
             Some((first, _)) => {
@@ -90,8 +93,8 @@ fn check_one(key: &str, raw: &LinuxDevice) -> Result<Device, Error> {
         minor: number("minor", raw.minor(), 20)?,
         // Engines pass `st_mode` with the bits of the file's type.
         mode: raw.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: raw.uid().unwrap_or(0),
-        gid: raw.gid().unwrap_or(0),
+        uid: an_id(&format!("{key}.uid"), raw.uid().unwrap_or(0))?,
+        gid: an_id(&format!("{key}.gid"), raw.gid().unwrap_or(0))?,
     })
 }
 

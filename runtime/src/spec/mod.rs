@@ -365,10 +365,14 @@ impl Spec {
         let root = raw.root().as_ref().ok_or_else(|| missing("root"))?;
         let linux = raw.linux().as_ref().ok_or_else(|| missing("linux"))?;
         let process = raw.process().as_ref().ok_or_else(|| missing("process"))?;
+        check_root(root.path())?;
         let namespaces = Namespaces::check(linux)?;
         let hostname = raw.hostname().clone().filter(|name| !name.is_empty());
         let domainname = raw.domainname().clone().filter(|name| !name.is_empty());
         for (key, value) in [("hostname", &hostname), ("domainname", &domainname)] {
+            if value.as_ref().is_some_and(|name| name.contains('\0')) {
+                return Err(Error::invalid(key, Problem::Nul));
+            }
             if value.is_some() && !namespaces.private(NamespaceKind::Uts) {
                 let problem = Problem::NeedsNamespace(NamespaceKind::Uts);
                 return Err(Error::invalid(key, problem));
@@ -443,6 +447,16 @@ fn check_version(version: &str) -> Result<(), Error> {
             Err(Error::invalid("ociVersion", problem))
         }
     }
+}
+
+/// An empty path would make the bundle the root, with its configuration in it.
+fn check_root(path: &Path) -> Result<(), Error> {
+    let problem = match path.as_os_str().as_encoded_bytes() {
+        [] => Problem::Missing,
+        path if path.contains(&0) => Problem::Nul,
+        _ => return Ok(()),
+    };
+    Err(Error::invalid("root.path", problem))
 }
 
 fn own((name, value): (&String, &String)) -> (String, String) {

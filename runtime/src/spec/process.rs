@@ -175,9 +175,9 @@ impl Process {
                 (cell(size.width()), cell(size.height()))
             }),
             user: UserIds {
-                uid: user.uid(),
-                gid: user.gid(),
-                additional_gids: user.additional_gids().clone().unwrap_or_default(),
+                uid: an_id("process.user.uid", user.uid())?,
+                gid: an_id("process.user.gid", user.gid())?,
+                additional_gids: groups(user.additional_gids().as_deref().unwrap_or_default())?,
                 umask: user.umask(),
             },
             capabilities: Capabilities::check(raw)?,
@@ -189,6 +189,21 @@ impl Process {
             exec_affinity: ExecAffinity::check(raw.exec_cpu_affinity().as_ref())?,
         })
     }
+}
+
+/// A user or group id. The highest number is none: to the kernel it means "unchanged", and so the
+/// id of the runtime.
+pub(super) fn an_id(key: &str, id: u32) -> Result<u32, Error> {
+    match id {
+        u32::MAX => Err(Error::invalid(key, Problem::OutOfRange(i64::from(id)))),
+        id => Ok(id),
+    }
+}
+
+fn groups(raw: &[u32]) -> Result<Vec<u32>, Error> {
+    let raw = raw.iter().enumerate();
+    raw.map(|(at, gid)| an_id(&format!("process.user.additionalGids[{at}]"), *gid))
+        .collect()
 }
 
 pub(super) fn strings(key: &str, from: &[String]) -> Result<Vec<CString>, Error> {

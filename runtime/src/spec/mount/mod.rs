@@ -8,6 +8,7 @@ mod tests;
 pub use idmap::{Idmap, IdmapFrom};
 pub use options::known_mount_options;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount as RawMount;
@@ -147,17 +148,29 @@ pub(super) fn check_all(
     namespaces: &Namespaces,
 ) -> Result<Vec<Mount>, Error> {
     let mut mounts: Vec<Mount> = Vec::with_capacity(raw.len());
+    // Where a file system lies on top that is the container's own.
+    let mut own: HashSet<PathBuf> = HashSet::new();
     for (number, raw) in raw.iter().enumerate() {
         let key = format!("mounts[{number}]");
         let mount = check(number, &key, raw, bundle, namespaces)?;
-        // The super block may be one that the host uses too, unless it was made for the container.
-        if let MountKind::Remount { options } = &mount.kind
-            && let [(name, _), ..] = options.as_slice()
-            && !is_own(&mounts, &mount.target)
-        {
-            let what = "a remount of what is not a new file system of this configuration";
-            let problem = Problem::FsOption(what, name.clone());
-            return Err(Error::invalid(format!("{key}.options"), problem));
+        match &mount.kind {
+            // The super block may be one that the host uses too, unless it was made for the
+            // container.
+            MountKind::Remount { options } => {
+                if let [(name, _), ..] = options.as_slice()
+                    && !own.contains(&mount.target)
+                {
+                    let what = "a remount of what is not a new file system of this configuration";
+                    let problem = Problem::FsOption(what, name.clone());
+                    return Err(Error::invalid(format!("{key}.options"), problem));
+                }
+            }
+            MountKind::New { fs_type, .. } if OWN_TYPES.contains(&fs_type.as_str()) => {
+                own.insert(mount.target.clone());
+            }
+            _ => {
+                own.remove(&mount.target);
+            }
         }
         mounts.push(mount);
     }
@@ -166,14 +179,6 @@ pub(super) fn check_all(
 
 /// Types whose super block is the container's alone whenever one is mounted.
 const OWN_TYPES: [&str; 3] = ["tmpfs", "ramfs", "devpts"];
-
-fn is_own(mounts: &[Mount], target: &Path) -> bool {
-    let mut mounts = mounts.iter().rev();
-    let top = mounts
-        .find(|mount| mount.target == target && !matches!(mount.kind, MountKind::Remount { .. }));
-    let kind = top.map(|mount| &mount.kind);
-    matches!(kind, Some(MountKind::New { fs_type, .. }) if OWN_TYPES.contains(&fs_type.as_str()))
-}
 
 fn check(
     number: usize,
