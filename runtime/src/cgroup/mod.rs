@@ -268,8 +268,8 @@ impl Cgroups {
         self.v2.as_ref().map(AsFd::as_fd)
     }
 
-    /// Has systemd make a scope around the first process, if the path is of its form; otherwise does
-    /// nothing. Afterwards [`Self::dirs`] says where the process is.
+    /// Has systemd make a scope around the first process, if the path is of its form; otherwise
+    /// does nothing. Afterwards [`Self::dirs`] says where the process is.
     ///
     /// # Errors
     /// A scope that systemd does not make. The process must not go on.

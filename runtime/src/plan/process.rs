@@ -29,7 +29,7 @@ pub(super) fn before_start(process: &Process, steps: &mut Vec<Step>) {
 pub(super) fn become_it(spec: &Spec, options: &Options, hooks: &[Hook], steps: &mut Vec<Step>) {
     let process = &spec.process;
     attributes(spec, steps);
-    // Nothing of the runtime's is needed from here on, and a filter might keep it from being closed.
+    // Nothing of the runtime's is needed any more, and a filter might keep it from being closed.
     steps.push(Step::CloseDescriptors(options.first_closed()));
     if !process.no_new_privileges {
         steps.extend(filter(spec));
