@@ -361,7 +361,8 @@ impl State {
         serde_json::from_slice(&text).map_err(malformed)
     }
 
-    /// Those of all containers, by id. Directories that belong to no container are passed over.
+    /// Those of all containers, by id. Directories that belong to no container are passed over; of
+    /// a state that cannot be read is warned, so that it does not hide the others.
     pub fn list(root: &Path) -> Result<Vec<Self>, Error> {
         let entries = match fs::read_dir(root) {
             Ok(entries) => entries,
@@ -377,7 +378,10 @@ impl State {
             match Self::load(root, &id) {
                 Ok(state) => states.push(state),
                 Err(Error::Unknown(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let error = crate::report::in_a_line(&error);
+                    tracing::warn!(container = %id, error, "a container is left out");
+                }
             }
         }
         states.sort_by(|one, other| one.id.cmp(&other.id));
@@ -557,5 +561,8 @@ mod tests {
         fs::write(root.path().join("a/state.json"), "{\"version\": 99}").unwrap();
         let error = State::load(root.path(), &id).unwrap_err();
         assert!(matches!(error, Error::Version { found: 99, .. }));
+        fs::create_dir(root.path().join("b")).unwrap();
+        fs::write(root.path().join("b/state.json"), old).unwrap();
+        assert_eq!(State::list(root.path()).unwrap().len(), 1);
     }
 }

@@ -20,12 +20,7 @@ use crate::spec::{Capabilities, CapabilityNames, UserIds};
 pub(super) fn assume(user: &UserIds, capabilities: &Capabilities) -> Result<(), Failure> {
     bound(capabilities.bounding)?;
     set_keep_capabilities(true).called(|| "prctl(PR_SET_KEEPCAPS, 1)")?;
-    let groups: Vec<_> = user
-        .additional_gids
-        .iter()
-        .map(|gid| Gid::from_raw(*gid))
-        .collect();
-    set_thread_groups(&groups).called(|| format!("setgroups({:?})", user.additional_gids))?;
+    set_groups(&user.additional_gids)?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     set_thread_res_gid(gid, gid, gid).called(|| format!("setresgid({})", user.gid))?;
     set_thread_res_uid(uid, uid, uid).called(|| format!("setresuid({})", user.uid))?;
@@ -45,6 +40,22 @@ pub(super) fn assume(user: &UserIds, capabilities: &Capabilities) -> Result<(), 
             .called(|| format!("prctl(PR_CAP_AMBIENT_RAISE, CAP_{name})"))?;
     }
     Ok(())
+}
+
+/// Gives up the caller's supplementary groups for those of the user. In a user namespace with
+/// `deny` in `setgroups` (user_namespaces(7)) nobody may, and who wants none keeps those that the
+/// kernel has let nobody give up; who lacks the capability does not.
+fn set_groups(gids: &[u32]) -> Result<(), Failure> {
+    let groups: Vec<_> = gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match set_thread_groups(&groups) {
+        Err(Errno::PERM) if groups.is_empty() && may_set_groups()? => Ok(()),
+        result => result.called(|| format!("setgroups({gids:?})")),
+    }
+}
+
+fn may_set_groups() -> Result<bool, Failure> {
+    let held = rustix::thread::capabilities(None).called(|| "capget()")?;
+    Ok(held.effective.contains(CapabilitySet::SETGID))
 }
 
 /// Drops every capability but those of `keep` from the bounding set, also those that are newer than

@@ -2,6 +2,7 @@
 //! waits under its policy.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{Error, Global};
@@ -181,6 +182,34 @@ pub(super) fn write_pid(path: &Path, pid: i32) -> Result<(), Error> {
             source,
         }
     };
-    fs::write(&next, pid.to_string()).map_err(error("write", &next))?;
+    // What is there may be a link of somebody who may write the directory, too: never followed.
+    match fs::remove_file(&next) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(error("unlink", &next)(source));
+        }
+        _ => {}
+    }
+    let file = fs::File::create_new(&next);
+    let mut file = file.map_err(error("open", &next))?;
+    file.write_all(pid.to_string().as_bytes())
+        .map_err(error("write", &next))?;
     fs::rename(&next, path).map_err(error("rename", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_beside_the_pid_file_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, other) = (dir.path().join("pid"), dir.path().join("other"));
+        fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join("pid.next")).unwrap();
+        write_pid(&file, 7).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "7");
+        write_pid(&file, 8).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "8");
+    }
 }

@@ -77,10 +77,6 @@ impl Joined {
         };
         let group = group(&request)?;
         let kinds = join::others_of(first.pid)?;
-        // A process of the container must not look into this one, which is about to be among them
-        // with all that it holds of the host (CVE-2016-9962).
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .called(|| "prctl(PR_SET_DUMPABLE, 0)")?;
         sys::block_all_signals().called(|| "sigprocmask(SIG_SETMASK, ~[])")?;
         let kinds = enter_user_namespace_first(pidfd.as_fd(), kinds)?;
         let given = child::Given {
@@ -178,7 +174,8 @@ impl Entrance<'_> {
     ///
     /// A process in the container's pid namespace can be looked into by whoever in there has
     /// `CAP_SYS_PTRACE`. So the one that comes into it has the container's root by then, and
-    /// nothing that belongs to the host.
+    /// nothing that belongs to the host; and to look into it takes that capability where the
+    /// runtime has it (CVE-2016-9962).
     fn begin(
         self,
         task: child::Task<'_>,
@@ -207,6 +204,9 @@ impl Entrance<'_> {
         if !channel.wait() {
             sys::exit_now(1);
         }
+        // Not before: files of such a process below /proc are root's, whoever its parent is.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .called(|| "prctl(PR_SET_DUMPABLE, 0)")?;
         if self.pid {
             let kind = Some(LinkNameSpaceType::ProcessID);
             move_into_link_name_space(self.first, kind)

@@ -31,8 +31,7 @@ pub(super) fn become_it(spec: &Spec, options: &Options, hooks: &[Hook], steps: &
     let process = &spec.process;
     steps.push(Step::Umask(process.user.umask));
     attributes(spec, steps);
-    // Nothing of the runtime's is needed from here on, and a filter might keep it from being
-    // closed.
+    // Nothing of the runtime's is needed any more, and a filter might keep it from being closed.
     steps.push(Step::CloseDescriptors(options.first_closed()));
     steps.push(Step::ResetSignals);
     if !process.no_new_privileges {

@@ -60,7 +60,7 @@ pub(crate) enum Cloned {
 /// The child is a copy of the caller, as after `fork`: it must be the only thread, which is
 /// checked, since locks that other threads held would stay locked in the child for ever.
 pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
-    if !BORN_ALONE.load(Ordering::Relaxed) && !single_threaded() {
+    if !BORN_ALONE.load(Ordering::Relaxed) && !single_threaded()? {
         return Err(Errno::INVAL);
     }
     let mut pidfd: libc::c_int = -1;
@@ -99,12 +99,14 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
     }
 }
 
-/// Whether this process has one thread; a procfs that cannot be read counts as "no".
-fn single_threaded() -> bool {
-    let mut status = String::new();
+/// Whether this process has one thread.
+fn single_threaded() -> Result<bool, Errno> {
+    let mut status = Vec::new();
     File::open("/proc/self/status")
-        .and_then(|mut file| file.read_to_string(&mut status))
-        .is_ok_and(|_| status.lines().any(|line| line == "Threads:\t1"))
+        .and_then(|mut file| file.read_to_end(&mut status))
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let mut lines = status.split(|byte| *byte == b'\n');
+    Ok(lines.any(|line| line == b"Threads:\t1"))
 }
 
 /// Arguments and environment, ready for `execve`.
