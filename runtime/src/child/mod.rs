@@ -223,10 +223,8 @@ impl Child<'_> {
             Step::MountRootfs => {
                 let missing = || Failure::new("open(root file system)", Errno::BADF);
                 let (path, identity) = self.given.rootfs.ok_or_else(missing)?;
-                let steps = self.task.steps;
                 // Without a pivot, what lies in sight is taken away.
-                let at_path =
-                    steps.contains(&Step::RuntimeHooks) && steps.contains(&Step::PivotRoot);
+                let at_path = self.task.steps.contains(&Step::PivotRoot);
                 self.root = Some(self.mounts.rootfs(path, identity, at_path)?);
                 Ok(())
             }

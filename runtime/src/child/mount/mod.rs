@@ -67,7 +67,7 @@ impl Mounts {
         root::stop_propagation(propagation)
     }
 
-    /// Makes the root file system a mount of its own; with `at_path` where hooks look for it.
+    /// Makes the root file system a mount of its own; with `at_path` over its own directory.
     pub(super) fn rootfs(
         &mut self,
         path: &Path,

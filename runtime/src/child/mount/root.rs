@@ -58,11 +58,11 @@ pub(in crate::child) fn propagate(propagation: Propagation) -> Result<(), Failur
 /// Makes the root file system a mount of its own. It must still be the directory that the policy
 /// was compiled for.
 ///
-/// It comes to lie over the root of this namespace, where no look-up from that root ever goes, so
-/// that it does not matter on which mount of the host its directory is. With `at_path` it lies over
-/// its directory, where hooks look for it, unless that may not be reached or is shared with the
-/// host. `outside` is a copy of the tree that a process of the host made, for a user who cannot
-/// reach the directory.
+/// With `at_path` it comes to lie over its directory, where hooks look for it. Otherwise, or where
+/// that may not be reached or is shared with the host, it lies over the root of this namespace,
+/// where no look-up from that root ever goes; but a recursive copy of that root has it on top.
+/// `outside` is a copy of the tree that a process of the host made, for a user who cannot reach the
+/// directory.
 pub(in crate::child) fn rootfs(
     path: &Path,
     identity: (u64, u64),
@@ -85,16 +85,20 @@ pub(in crate::child) fn rootfs(
     // `pivot_root` refuses a root that mounts propagate from. With `shared`, what lies in it is the
     // host's too, and nothing that is mounted there may reach the host.
     set_propagation(&tree, libc::MS_PRIVATE, shared)?;
-    let place = |at: &Path| {
-        move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .called(|| format!("move_mount(root, \"{}\")", at.display()))
+    let directory = match at_path && !shared {
+        true => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            match rustix::fs::open(path, flags, Mode::empty()) {
+                Err(Errno::ACCESS) => None,
+                opened => Some(opened.called(|| format!("open(\"{}\")", path.display()))?),
+            }
+        }
+        false => None,
     };
-    match at_path && !shared {
-        true => match place(path) {
-            Err(failure) if failure.is(Errno::ACCESS) => place(Path::new("/"))?,
-            placed => placed?,
-        },
-        false => place(Path::new("/"))?,
+    match directory {
+        Some(directory) => attach(&tree, &directory)?,
+        None => move_mount(&tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .called(|| "move_mount(root, \"/\")")?,
     }
     Ok(Root::new(tree))
 }
