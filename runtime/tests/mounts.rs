@@ -185,6 +185,29 @@ fn the_root_may_be_a_link_of_the_host_and_read_only() {
 }
 
 #[test]
+fn the_hosts_root_is_bound_and_not_the_containers() {
+    // In a user namespace the kernel does not let a mount be seen without those over it.
+    for (options, user) in [
+        (["rbind", "rslave"], false),
+        (["bind", "ro"], false),
+        (["rbind", "rslave"], true),
+    ] {
+        let Some(mut bundle) = Bundle::new() else {
+            return;
+        };
+        if user {
+            bundle.user_namespace();
+        }
+        bundle.mount(json!({
+            "destination": "/host", "source": "/", "type": "bind", "options": options,
+        }));
+        let file = bundle.path("config.json");
+        let inside = format!("test -e /host{} && echo the host", file.display());
+        assert_eq!(bundle.run(&inside), "the host\n", "{options:?} {user}");
+    }
+}
+
+#[test]
 fn every_propagation_of_the_root_and_nothing_leaks() {
     for (word, root, below) in [
         ("private", "", ""),

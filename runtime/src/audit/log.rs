@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ebpf_common::event::Event;
 use ebpf_loader::events::Events;
 use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
@@ -16,6 +17,12 @@ use super::{Error, registry};
 
 /// Size at which the log is set aside as `audit.jsonl.1`, in bytes.
 pub const LOG_BYTES_MAX: u64 = 16 << 20;
+
+/// Most events that are moved at once: more than the ring buffer, which is of one mebibyte, can
+/// hold.
+const EVENTS_MAX: usize = 1 << 14;
+
+const _: () = assert!(EVENTS_MAX * size_of::<Event>() > 1 << 20);
 
 /// Policy number of the loader's self-test.
 const SELF_TEST: u32 = u32::MAX;
@@ -42,7 +49,8 @@ pub fn drain(root: &Path) -> Result<usize, Error> {
     let mut known = HashMap::new();
     let mut lines = Vec::new();
     let mut count = 0;
-    while let Some(event) = events.next_event() {
+    // A container may be refused faster than this reads.
+    for event in std::iter::from_fn(|| events.next_event()).take(EVENTS_MAX) {
         if event.policy == SELF_TEST {
             continue;
         }

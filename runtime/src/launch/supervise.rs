@@ -30,6 +30,9 @@ enum Event {
     Exited,
 }
 
+/// Reads of a terminal after the end, of at most a page each: several times what a terminal holds.
+const LAST_READS: usize = 256;
+
 pub(super) fn until_exit(
     process: &mut ChildProcess,
     terminal: Option<OwnedFd>,
@@ -114,13 +117,15 @@ impl Supervisor {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        loop {
+        // A process that is left may write without end.
+        for _ in 0..LAST_READS {
             let mut fds = [PollFd::new(&relay.master, PollFlags::IN)];
             let ready = retry_on_intr(|| poll(&mut fds, Some(&at_once))).called(|| "poll()")?;
             if ready == 0 || !relay.output()? {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 }
 
