@@ -1,6 +1,7 @@
 //! The socket between `reeve` and the container's first process.
 //!
-//! To the process goes *go*, and *continue* after each of its pauses. From it come a terminal, a
+//! To the process goes *go*, with the cgroups that it is to join, and *continue* after each of its
+//! pauses. From it come a terminal, a
 //! pause for hooks, the word that it is ready and waits to be started, the listener of its seccomp
 //! filter, or the failure of a step. It closes on `execve`, so that the end of the stream without a
 //! failure means that the entry process runs. The end of the stream in the other direction means
@@ -21,15 +22,19 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::V1Groups;
 use crate::failure::{Called, Failure};
 use crate::launch::Confinement;
 
 /// Longest message in bytes; a failure with a longer text is cut.
 const MESSAGE_MAX: usize = 4096;
 
+/// Most descriptors in a message: a group in each hierarchy of version 1, of which Linux has a dozen
+/// and a user may name more.
+const FDS_MAX: usize = 64;
+
 const GO: u8 = b'g';
 const CONTINUE: u8 = b'c';
-const ENROLLED: u8 = b'e';
 const BORN: u8 = b'p';
 const TERMINAL: u8 = b't';
 const HOOKS: u8 = b'h';
@@ -99,23 +104,19 @@ pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd), Failure> {
 }
 
 impl ParentEnd {
-    /// Lets the process begin. The confinement is used up: there is no going twice, and no going
-    /// without.
-    pub(crate) fn go(&self, confinement: Confinement) -> Result<(), Failure> {
+    /// Lets the process begin, and gives it the groups that it is to join. The confinement is used
+    /// up: there is no going twice, and no going without.
+    pub(crate) fn go(&self, confinement: Confinement, groups: &V1Groups) -> Result<(), Failure> {
         match confinement {
             Confinement::Policy(_attached) => tracing::debug!("released under its policy"),
             Confinement::None(_not_asked) => tracing::debug!("released without a policy"),
         }
-        send(&self.0, &[GO], None).called(|| "sendmsg(first process, go)")
-    }
-
-    /// Says that the process is in all its cgroups.
-    pub(crate) fn enrolled(&self) -> Result<(), Failure> {
-        match send(&self.0, &[ENROLLED], None) {
-            // It has ended, and its last message says why.
-            Err(Errno::PIPE) => Ok(()),
-            result => result.called(|| "sendmsg(first process, enrolled)"),
-        }
+        let groups = groups.descriptors();
+        // How many, since those that do not fit the receiver's table are left out silently.
+        let count = u8::try_from(groups.len()).map_err(|_| Errno::MFILE);
+        count
+            .and_then(|count| send_all(&self.0, &[GO, count], &groups))
+            .called(|| format!("sendmsg(first process, go, {} cgroups)", groups.len()))
     }
 
     /// Ends a pause that it asked for.
@@ -125,12 +126,12 @@ impl ParentEnd {
 
     /// The next message, or `None` when the entry process runs or has died.
     pub(crate) fn receive(&self) -> Result<Option<Message>, Failure> {
-        let (bytes, fd) = receive(&self.0).called(|| "recvmsg(first process)")?;
+        let (bytes, mut fds) = receive(&self.0).called(|| "recvmsg(first process)")?;
         let malformed = || Failure::new("recvmsg(first process)", Errno::BADMSG);
         let Some((&kind, rest)) = bytes.split_first() else {
             return Ok(None);
         };
-        let message = match (kind, fd) {
+        let message = match (kind, fds.pop()) {
             (BORN, Some(fd)) => {
                 let pid = <[u8; 4]>::try_from(rest).map_err(|_| malformed())?;
                 Message::Born(i32::from_ne_bytes(pid), fd)
@@ -198,7 +199,7 @@ impl StartSocket {
             let flags = SocketFlags::CLOEXEC;
             let accepted = retry_on_intr(|| rustix::net::accept_with(&self.0, flags));
             let end = ChildEnd(accepted.called(|| format!("accept({SOCKET})"))?);
-            if end.wait() && end.say(BEGUN).is_ok() {
+            if end.wait().is_some() && end.say(BEGUN).is_ok() {
                 return Ok(end);
             }
         }
@@ -206,20 +207,17 @@ impl StartSocket {
 }
 
 impl ChildEnd {
-    /// Waits to be released; `false` if `reeve` is gone.
-    pub(crate) fn wait(&self) -> bool {
-        matches!(receive(&self.0), Ok((bytes, _)) if bytes == [GO])
+    /// Waits to be released; what it is to join then. `None` if `reeve` is gone.
+    pub(crate) fn wait(&self) -> Option<V1Groups> {
+        let (bytes, groups) = receive(&self.0).ok()?;
+        let complete = bytes == [GO, u8::try_from(groups.len()).ok()?];
+        complete.then(|| V1Groups::from(groups))
     }
 
     /// Has the runtime run its hooks, and waits for their end.
     pub(crate) fn pause_for_hooks(&self) -> Result<(), Failure> {
         self.say(HOOKS)?;
         self.hear(CONTINUE)
-    }
-
-    /// Waits until the process is in all its cgroups.
-    pub(crate) fn await_cgroups(&self) -> Result<(), Failure> {
-        self.hear(ENROLLED)
     }
 
     /// Waits for one word; anything else, the end of `reeve` above all, is an error.
@@ -289,19 +287,22 @@ fn address(dir: BorrowedFd<'_>) -> Result<SocketAddrUnix, Errno> {
 }
 
 fn send(socket: &OwnedFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send_all(socket, bytes, fd.as_slice())
+}
+
+fn send_all(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = fd.map(|fd| [fd]);
-    if let Some(fds) = &fds {
-        control.push(SendAncillaryMessage::ScmRights(fds));
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::MFILE);
     }
     let flags = SendFlags::NOSIGNAL;
     retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)).map(|_| ())
 }
 
-fn receive(socket: &OwnedFd) -> Result<(Vec<u8>, Option<OwnedFd>), Errno> {
+fn receive(socket: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
     let mut bytes = vec![0; MESSAGE_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut receive = || {
         retry_on_intr(|| {
@@ -316,13 +317,13 @@ fn receive(socket: &OwnedFd) -> Result<(Vec<u8>, Option<OwnedFd>), Errno> {
         other => other?.bytes,
     };
     bytes.truncate(received);
-    let mut fd = None;
+    let mut received = Vec::new();
     for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-            fd = fds.next();
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            received.extend(fds);
         }
     }
-    Ok((bytes, fd))
+    Ok((bytes, received))
 }
 
 #[cfg(test)]
@@ -364,7 +365,7 @@ mod tests {
         // One that dies before it spoke.
         drop(ParentEnd::connect(dir.as_fd()).unwrap());
         let start = ParentEnd::connect(dir.as_fd()).unwrap();
-        send(&start.0, &[GO], None).unwrap();
+        send(&start.0, &[GO, 0], None).unwrap();
         assert!(matches!(start.receive().unwrap(), Some(Message::Begun)));
         child
             .join()
@@ -382,12 +383,23 @@ mod tests {
     #[test]
     fn the_last_words_are_heard_though_ours_were_not() {
         let (parent, child) = pair().unwrap();
-        parent.enrolled().unwrap();
+        parent.proceed().unwrap();
         child.report("one", Cause::Hook("why".to_owned()));
         drop(child);
         let message = parent.receive().unwrap();
         assert!(matches!(message, Some(Message::Failed(_))), "{message:?}");
         assert!(parent.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_process_goes_with_all_its_groups_or_not_at_all() {
+        let (parent, child) = pair().unwrap();
+        let fds = [child.as_fd(), parent.as_fd()];
+        send_all(&parent.0, &[GO, 2], &fds).unwrap();
+        assert_eq!(child.wait().unwrap().descriptors().len(), 2);
+        // As when there is no room for the second descriptor.
+        send_all(&parent.0, &[GO, 2], &fds[..1]).unwrap();
+        assert!(child.wait().is_none());
     }
 
     #[test]
@@ -398,7 +410,7 @@ mod tests {
         let (parent, child) = pair().unwrap();
         drop(parent);
         assert!(
-            !child.wait(),
+            child.wait().is_none(),
             "a process whose reeve is gone must not begin"
         );
         child.report("none", Cause::Hook("nobody listens".to_owned()));

@@ -96,9 +96,8 @@ fn pid_of(child: &Child) -> Pid {
 fn enroll(cgroups: &mut Cgroups, child: &Child) {
     let pid = pid_of(child);
     cgroups.enter_scope(pid).unwrap();
-    cgroups.enroll_v1(pid).unwrap();
-    if let Some(v2) = &cgroups.dirs.v2 {
-        process::join(v2, pid).unwrap();
+    for dir in cgroups.dirs.all() {
+        process::join(dir, pid).unwrap();
     }
 }
 

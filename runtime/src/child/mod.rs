@@ -30,6 +30,7 @@ use rustix::process::{Rlimit as RawRlimit, setrlimit, setsid, umask};
 use rustix::thread::set_no_new_privs;
 use tracing::subscriber::NoSubscriber;
 
+use crate::cgroup::V1Groups;
 use crate::channel::{Cause, ChildEnd, StartSocket};
 use crate::failure::{Called, Failure};
 use crate::hooks::{self, HookFailed, HookState};
@@ -91,12 +92,13 @@ pub(crate) fn run(task: Task<'_>, channel: ChildEnd, mut given: Given<'_>) -> ! 
             channel.report("close descriptors", Cause::Call(error));
             return;
         }
-        if !channel.wait() {
+        let Some(groups) = channel.wait() else {
             return;
-        }
+        };
         let mut child = Child {
             task,
             channel,
+            groups,
             mounts: Mounts::new(std::mem::take(&mut given.outside)),
             given,
             // Modes are given in full; the entry process gets the inherited mask back.
@@ -158,6 +160,7 @@ impl From<StepError> for Cause {
 struct Child<'a> {
     task: Task<'a>,
     channel: ChildEnd,
+    groups: V1Groups,
     mounts: Mounts,
     given: Given<'a>,
     umask: Mode,
@@ -180,7 +183,7 @@ impl Child<'_> {
     fn step(&mut self, step: &Step) -> Result<(), StepError> {
         match step {
             Step::RuntimeHooks => self.channel.pause_for_hooks()?,
-            Step::AwaitCgroups => self.channel.await_cgroups()?,
+            Step::JoinCgroups => std::mem::take(&mut self.groups).join()?,
             Step::AwaitStart => self.await_start()?,
             Step::StartHook(hook) => self.run_hook(hook)?,
             _ => self.namespace_step(step)?,

@@ -18,6 +18,7 @@ use super::{
     ChildProcess, Confinement, ConsoleSocket, Error, Exit, NoPolicyAsked, birth, join, supervise,
     terminal,
 };
+use crate::cgroup::V1Groups;
 use crate::channel::{self, ChildEnd, ParentEnd};
 use crate::child;
 use crate::failure::{Called, Failure};
@@ -96,10 +97,14 @@ impl Joined {
             child::attributes::set_affinity(processors)?;
         }
         let (mut intermediate, channel) = entrance.begin(task, given, group)?;
-        enroll(&request, &intermediate)?;
+        if let Some(score) = request.plan.oom_score_adj {
+            let pid = intermediate.pid().as_raw_nonzero().get();
+            write_proc(pid, "oom_score_adj", &score.to_string())?;
+        }
+        let groups = request.state.cgroups.open_v1()?;
         let confine =
             |process: BorrowedFd<'_>| confine(&request, process, pidfd.as_fd(), enforcer.as_ref());
-        channel.go(confine(intermediate.pidfd())?)?;
+        channel.go(confine(intermediate.pidfd())?, &groups)?;
         let process = birth::born(&channel, &mut intermediate)?;
         let confinement = confine(process.pidfd())?;
         Ok(Self {
@@ -118,7 +123,7 @@ impl Joined {
 
     /// Lets the process set itself up and execute; returns when its program runs.
     pub fn release(mut self, console: Option<ConsoleSocket>) -> Result<Executing, Error> {
-        self.channel.go(self.confinement)?;
+        self.channel.go(self.confinement, &V1Groups::default())?;
         let notify = |listener| {
             let state = HookState {
                 oci_version: &self.state.oci_version,
@@ -201,9 +206,11 @@ impl Entrance<'_> {
     /// Enters, and makes the process, a child of this one's parent.
     fn enter(self, task: child::Task<'_>, channel: &ChildEnd) -> Result<Cloned, Failure> {
         child::let_go(task, &[channel.as_fd(), self.first])?;
-        if !channel.wait() {
+        let Some(groups) = channel.wait() else {
             sys::exit_now(1);
-        }
+        };
+        // The process that this one makes is in them, too.
+        groups.join()?;
         // Not before: files of such a process below /proc are root's, whoever its parent is.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .called(|| "prctl(PR_SET_DUMPABLE, 0)")?;
@@ -217,16 +224,6 @@ impl Entrance<'_> {
         child::let_go(task, &[channel.as_fd()])?;
         sys::clone3(sys::CLONE_PARENT, None).called(|| "clone3(CLONE_PARENT|CLONE_PIDFD)")
     }
-}
-
-/// Puts the intermediate process into the container's groups; what it makes is in them, too.
-fn enroll(request: &ExecRequest, process: &ChildProcess) -> Result<(), Failure> {
-    request.state.cgroups.enroll_v1(process.pid())?;
-    if let Some(score) = request.plan.oom_score_adj {
-        let pid = process.pid().as_raw_nonzero().get();
-        write_proc(pid, "oom_score_adj", &score.to_string())?;
-    }
-    Ok(())
 }
 
 /// Puts a process that waits under the container's policy.

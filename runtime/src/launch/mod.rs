@@ -311,17 +311,7 @@ impl Confined {
             channel,
             mut process,
         } = self;
-        channel.go(confinement)?;
-        if plan.steps.contains(&Step::AwaitCgroups) {
-            // Beside what the process does meanwhile: it comes no further than that step alone.
-            match held.cgroups.enroll_v1(process.pid()) {
-                // It has failed meanwhile, and says how.
-                Err(failure) if failure.is(Errno::SRCH) => {}
-                Err(failure) => return Err(failure.into()),
-                Ok(()) => channel.enrolled()?,
-            }
-            timings::mark("in its cgroups");
-        }
+        channel.go(confinement, &held.cgroups.dirs().open_v1()?)?;
         let hooks = || run_hooks(&plan, &process);
         let notify = |listener| {
             let pid = Some(process.pid().as_raw_nonzero().get());

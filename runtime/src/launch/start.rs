@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::conversation::{listen, tell_agent};
 use super::{Confinement, Error, NoPolicyAsked};
-use crate::cgroup;
+use crate::cgroup::{self, V1Groups};
 use crate::channel::{Message, ParentEnd};
 use crate::hooks::{self, HookState, Place};
 use crate::spec::ContainerId;
@@ -42,7 +42,7 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), Error> {
         Err(failure) if failure.is(Errno::CONNREFUSED) => return refuse(state.status()),
         channel => channel?,
     };
-    channel.go(confinement)?;
+    channel.go(confinement, &V1Groups::default())?;
     match channel.receive()? {
         Some(Message::Begun) => {}
         _ => return refuse(state.status()),

@@ -319,15 +319,15 @@ fn enter(namespaces: &Namespaces) -> Vec<Step> {
 }
 
 /// The process has to be in its groups before it makes a cgroup namespace, whose root they become,
-/// and the namespace be there before cgroups are mounted. Joining groups of version 1 takes longer
-/// than all the rest, because each is waited for in the kernel, so it is left until then.
+/// and the namespace be there before cgroups are mounted. Until then what it does is not charged to
+/// the groups of version 1: a container may be given less memory than its making takes.
 fn insert_cgroups(spec: &Spec, cgroups: &Layout, steps: &mut Vec<Step>) {
     let mounted = steps
         .iter()
         .position(|step| matches!(step, Step::MountCgroups { .. }));
     let mut at = mounted.unwrap_or(steps.len());
     if cgroups.hierarchies.iter().any(|hierarchy| !hierarchy.v2) {
-        steps.insert(at, Step::AwaitCgroups);
+        steps.insert(at, Step::JoinCgroups);
         at += 1;
     }
     if spec.namespaces.own(NamespaceKind::Cgroup) {

@@ -95,7 +95,7 @@ impl fmt::Display for Step {
             }
             Self::EnterContainer => f.write_str("enter the container's namespaces"),
             Self::BecomeRoot => f.write_str("become root of the user namespace"),
-            Self::AwaitCgroups => f.write_str("wait for the cgroups of version 1"),
+            Self::JoinCgroups => f.write_str("join the cgroups of version 1"),
             Self::NewCgroupNamespace => f.write_str("new cgroup namespace"),
             Self::StopPropagation(propagation) => f.write_str(match propagation.kind {
                 PropagationKind::Slave => "mounts stay in the container",

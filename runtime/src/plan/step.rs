@@ -27,8 +27,8 @@ pub enum Step {
     EnterContainer,
     /// User and group 0 of the container's user namespace.
     BecomeRoot,
-    /// Waits until `reeve` has put it into its groups of version 1.
-    AwaitCgroups,
+    /// Joins its groups of version 1.
+    JoinCgroups,
     /// A cgroup namespace whose root is the container's cgroup.
     NewCgroupNamespace,
     /// Keeps the mounts below from reaching the host.
