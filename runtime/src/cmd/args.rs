@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::log::{self, Format, Log};
-use super::{Cli, command};
+use super::{Cli, command, lean};
 
 /// Parses the command line; `Err` is the exit status of a `reeve` that has nothing more to do.
 pub(super) fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
@@ -21,17 +21,16 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
     } else {
         args
     };
-    let mut model = Cli::command();
-    let parsed = model.try_get_matches_from_mut(&args);
-    // Clearing its many strings away would take longer than many a command.
-    std::mem::forget(model);
-    let parsed = parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let matches = lean().try_get_matches_from(&args);
+    let parsed = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     parsed.map_err(|error| {
+        if error.kind() == ErrorKind::DisplayVersion {
+            // A version for a reader that has gone is no failure.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
         let mut command = command();
-        let again = match error.kind() {
-            ErrorKind::DisplayVersion => None,
-            _ => command.try_get_matches_from_mut(&args).err(),
-        };
+        let again = command.try_get_matches_from_mut(&args).err();
         explain(&again.unwrap_or(error), &mut command, &args)
     })
 }
@@ -39,8 +38,7 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
 /// Prints what was asked for (help, version), or what is wrong, where the caller looks for it.
 fn explain(error: &clap::Error, command: &mut Command, args: &[OsString]) -> ExitCode {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Help for a reader that has gone is no failure.
+        ErrorKind::DisplayHelp => {
             let _ = error.print();
             ExitCode::SUCCESS
         }
@@ -187,6 +185,15 @@ mod tests {
         ] {
             assert_eq!(translated(go), clap);
         }
+    }
+
+    #[test]
+    fn every_command_can_be_met() {
+        let whole = Cli::command();
+        let whole: Vec<_> = whole.get_subcommands().map(Command::get_name).collect();
+        let lean = lean();
+        let lean: Vec<_> = lean.get_subcommands().map(Command::get_name).collect();
+        assert_eq!(lean, whole);
     }
 
     #[test]

@@ -47,7 +47,9 @@ pub use log::Format;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+
+use crate::launch::seal;
 
 /// Newest version of the OCI runtime specification that is followed.
 pub const OCI_VERSION: &str = "1.2.0";
@@ -68,6 +70,12 @@ pub struct Cli {
     command: Command,
     #[command(flatten)]
     global: Global,
+    #[command(flatten)]
+    version: Version,
+}
+
+#[derive(Debug, clap::Args)]
+struct Version {
     /// Print the version
     #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
@@ -98,10 +106,61 @@ enum Command {
     Help(help::Args),
 }
 
+/// Defines the arguments of a command.
+type Define = fn(clap::Command) -> clap::Command;
+
+/// What is in [`Command`], by name.
+const COMMANDS: &[(&str, Define)] = &[
+    ("create", create::Args::augment_args),
+    ("start", start::Args::augment_args),
+    ("run", run::Args::augment_args),
+    ("exec", exec::Args::augment_args),
+    ("state", state::Args::augment_args),
+    ("list", list::Args::augment_args),
+    ("kill", kill::Args::augment_args),
+    ("ps", ps::Args::augment_args),
+    ("delete", delete::Args::augment_args),
+    ("checkpoint", checkpoint::Args::augment_args),
+    ("restore", restore::Args::augment_args),
+    ("spec", spec::Args::augment_args),
+    ("features", features::Args::augment_args),
+    ("pause", pause::Args::augment_args),
+    ("resume", resume::Args::augment_args),
+    ("update", update::Args::augment_args),
+    ("events", events::Args::augment_args),
+    ("doctor", doctor::Args::augment_args),
+    ("audit", audit::Args::augment_args),
+    ("policy", policy::Args::augment_args),
+    ("help", help::Args::augment_args),
+];
+
+/// The command line for a line that is right: what a command takes is defined when it is met, since
+/// to define it for all of them takes longer than many of them do.
+fn lean() -> clap::Command {
+    let root = clap::Command::new("reeve").version(version());
+    let root = Version::augment_args(Global::augment_args(root));
+    let commands = COMMANDS
+        .iter()
+        .map(|(name, define)| clap::Command::new(*name).defer(*define));
+    root.disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .subcommands(commands)
+}
+
+/// The commands that execute a program of the container's.
+const SEALED: &[&str] = &["create", "exec", "run"];
+
 /// Runs the command that the process was started with; errors are told, and only their exit status
 /// is left.
 pub fn main() -> ExitCode {
-    let cli = match args::parse(std::env::args_os().collect()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    if args.iter().any(|arg| SEALED.iter().any(|name| arg == name)) {
+        // Now rather than when the command does it: what comes before would be done twice. Where it
+        // is the name of something else no harm is done, and a failure is told of then.
+        let _ = seal();
+    }
+    let cli = match args::parse(args) {
         Ok(cli) => cli,
         Err(code) => return code,
     };

@@ -39,7 +39,6 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
 
@@ -51,7 +50,7 @@ use crate::hooks::{self, Entered, HookState, Place};
 use crate::lsm::Lsms;
 use crate::net_device;
 use crate::outside::Outside;
-use crate::plan::{LaunchPlan, Step};
+use crate::plan::LaunchPlan;
 use crate::rdt;
 use crate::spec::{NamespaceKind, Spec};
 use crate::state::{self, ProcessName, State, StateDir};
