@@ -3,6 +3,7 @@
 //! `ebpf_common::decide` together.
 
 mod agree;
+mod sockets;
 mod tree;
 
 use ebpf_common::{Rights, magic};
@@ -78,6 +79,7 @@ fn causes(policy: &Policy, cause: Cause) -> bool {
         Cause::Modules => !policy.kernel.modules.is_empty(),
         Cause::Clock => policy.kernel.clock.is_some(),
         Cause::Bpf => policy.kernel.bpf.is_some(),
+        Cause::RawSockets => policy.sockets.iter().any(|line| line.subject.needs_raw()),
     }
 }
 

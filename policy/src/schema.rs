@@ -44,6 +44,9 @@ mod tests {
             ("SignalGrant", model::processes::SIGNAL_KEYS),
             ("PtraceGrant", model::processes::PTRACE_KEYS),
             ("Kernel", model::kernel::KEYS),
+            ("SocketGrant", model::sockets::KEYS),
+            ("SocketAddresses", model::sockets::PLACE_KEYS),
+            ("VsockAddresses", model::sockets::VSOCK_KEYS),
             ("Modes", sections.as_slice()),
         ] {
             let found = schema.pointer(&format!("/$defs/{name}"));

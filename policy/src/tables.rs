@@ -8,9 +8,12 @@ use ebpf_common::abi::{
     PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 use ebpf_common::lookup::{CapabilityUse, Lookup};
+use ebpf_common::socket::{Asked, NameKey, SocketAnswer, UnixRule};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Inode;
+
+pub use crate::compile::SocketTables;
 
 mod stored;
 
@@ -45,6 +48,8 @@ pub struct Tables {
     pub processes: BTreeMap<Inode, ProcessRule>,
     /// `MODULES`, by module file.
     pub modules: BTreeMap<Inode, RightsRule>,
+    /// `SOCKETS`, `UNIX_PATHS`, `UNIX_NAMES`.
+    pub sockets: Box<SocketTables>,
 }
 
 fn inode(key: InodeKey) -> Inode {
@@ -91,5 +96,18 @@ impl Lookup for Tables {
     }
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         self.modules.get(&inode(key)).copied()
+    }
+    fn socket(&self, _: PolicyId, asked: &Asked) -> Option<SocketAnswer> {
+        Some(self.sockets.rules.answer(asked))
+    }
+    fn unix_path(&self, key: InodeKey) -> Option<UnixRule> {
+        self.sockets.paths.get(&inode(key)).copied()
+    }
+    fn unix_name(&self, key: NameKey) -> Option<UnixRule> {
+        self.sockets.names.get(&key.hash).copied()
+    }
+    /// Known when the container runs only.
+    fn network(&self, _: PolicyId) -> Option<u32> {
+        None
     }
 }

@@ -57,6 +57,8 @@ pub enum Section {
     Processes = 4,
     /// Modules, `bpf(2)`, clock.
     Kernel = 5,
+    /// Sockets.
+    Sockets = 6,
 }
 
 /// Value of `POLICIES`, by [`PolicyId`].
@@ -86,6 +88,8 @@ pub mod kernel {
     /// The root file system is an overlay, behind whose files the kernel acts on the layers with
     /// the capabilities of whoever mounted it.
     pub const OVERLAY_ROOT: u32 = 1 << 3;
+    /// The network namespace that the container starts in is its own.
+    pub const PRIVATE_NET: u32 = 1 << 8;
 }
 
 /// Key of `FILES`: a file or directory by identity.

@@ -41,11 +41,22 @@ pub enum Action {
     SignalOwner = 12,
     /// Limits, priority or placement of another process: `target_pid` is whose.
     Limits = 13,
+    /// A socket: `rights` are bits of [`crate::socket::right`], `detail` is `kind << 32 | port` (for
+    /// netlink and other families: protocol or family), `target_pid` the address's version, `ino`
+    /// its upper and `dev << 32 | magic` its lower half.
+    Socket = 14,
+    /// A unix socket of a file system, as [`Action::File`] names its object.
+    UnixPath = 15,
+    /// An abstract unix socket: its name is the first component.
+    UnixName = 16,
+    /// A socket option or control message that leads packets another way: `detail` is
+    /// `level << 32 | option`.
+    Route = 17,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::File,
         Self::Device,
         Self::Mount,
@@ -60,6 +71,10 @@ impl Action {
         Self::Clock,
         Self::SignalOwner,
         Self::Limits,
+        Self::Socket,
+        Self::UnixPath,
+        Self::UnixName,
+        Self::Route,
     ];
 
     /// The action of this number.

@@ -8,6 +8,7 @@
 //! Reading order:
 //! - [`abi`]: keys and values of every map, versioned and layout-asserted
 //! - [`rights`]: what may be done to a file, as bits with names
+//! - [`socket`]: kinds of sockets, addresses, and the rules for them
 //! - [`lookup`]: the tables as the decision sees them
 //! - [`decide`]: the decision, one module per section of a policy
 //! - [`event`]: what the ring buffer carries to `reeve audit`
@@ -24,6 +25,7 @@ pub mod hooks;
 pub mod lookup;
 pub mod magic;
 pub mod rights;
+pub mod socket;
 
 pub use abi::{ABI_VERSION, PolicyId};
 pub use decide::{Reason, Verdict};

@@ -4,6 +4,7 @@ use crate::abi::{
     CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
     PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
+use crate::socket::{Asked, NameKey, SocketAnswer, UnixRule};
 
 /// Look-ups by key; `None` is "no such rule", which the decision answers with a refusal.
 pub trait Lookup {
@@ -25,6 +26,14 @@ pub trait Lookup {
     fn process(&self, key: ProcessKey) -> Option<ProcessRule>;
     /// `MODULES`.
     fn module(&self, key: InodeKey) -> Option<RightsRule>;
+    /// `SOCKETS`, asked in place: the value is as large as [`CapabilityRule`] and more.
+    fn socket(&self, policy: PolicyId, asked: &Asked) -> Option<SocketAnswer>;
+    /// `UNIX_PATHS`.
+    fn unix_path(&self, key: InodeKey) -> Option<UnixRule>;
+    /// `UNIX_NAMES`.
+    fn unix_name(&self, key: NameKey) -> Option<UnixRule>;
+    /// `NETWORKS`: the network namespace that the container started in.
+    fn network(&self, policy: PolicyId) -> Option<u32>;
 }
 
 /// What `CAPABILITIES` says of one capability in one system call.

@@ -19,8 +19,10 @@ mod names;
 mod object;
 mod processes;
 mod report;
+mod sockets;
 mod subject;
 mod tables;
+mod unix;
 
 /// The helpers that LSM programs call are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]

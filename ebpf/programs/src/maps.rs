@@ -7,6 +7,7 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf};
 use ebpf_common::abi::*;
+use ebpf_common::socket::{NameKey, SocketRules, UnixRule};
 
 /// The hash maps grow with what is loaded; these are the bounds that the loader checks at install.
 const POLICIES_MAX: u32 = 4096;
@@ -42,6 +43,14 @@ tables! {
     MODULES: InodeKey => RightsRule, ENTRIES_MAX;
     /// Containers' cgroups by id: the second witness of who belongs to them.
     CGROUPS: u64 => PolicyId, POLICIES_MAX;
+    /// What each policy says of sockets.
+    SOCKETS: PolicyId => SocketRules, POLICIES_MAX;
+    /// Unix sockets, or directories above them, by identity.
+    UNIX_PATHS: InodeKey => UnixRule, ENTRIES_MAX;
+    /// Abstract unix sockets by name.
+    UNIX_NAMES: NameKey => UnixRule, ENTRIES_MAX;
+    /// The network namespace that each container started in.
+    NETWORKS: PolicyId => u32, POLICIES_MAX;
 }
 
 /// One [`GlobalState`].
@@ -58,22 +67,32 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
 /// `BPF_MAP_TYPE_TASK_STORAGE` (`include/uapi/linux/bpf.h`).
 const TASK_STORAGE: usize = 29;
+/// `BPF_MAP_TYPE_SK_STORAGE`.
+const SOCKET_STORAGE: usize = 24;
 
-/// A BTF map definition by hand: the library has no task storage. Only the pointers' types are
-/// read, from BTF.
+/// A BTF map definition by hand: the library has no storage of tasks or sockets. Only the pointers'
+/// types are read, from BTF.
 #[repr(C)]
-pub(crate) struct TaskStorage {
-    r#type: *const [i32; TASK_STORAGE],
+pub(crate) struct Storage<V, const TYPE: usize> {
+    r#type: *const [i32; TYPE],
     key: *const i32,
-    value: *const Subject,
+    value: *const V,
     max_entries: *const [i32; 0],
     map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
 }
 
 // SAFETY: the definition holds null pointers that nothing follows.
-unsafe impl Sync for TaskStorage {}
+unsafe impl<V, const TYPE: usize> Sync for Storage<V, TYPE> {}
 
-impl TaskStorage {
+impl<V, const TYPE: usize> Storage<V, TYPE> {
+    const EMPTY: Self = Self {
+        r#type: core::ptr::null(),
+        key: core::ptr::null(),
+        value: core::ptr::null(),
+        max_entries: core::ptr::null(),
+        map_flags: core::ptr::null(),
+    };
+
     /// The map as the helpers want it.
     #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *mut c_void {
@@ -84,10 +103,9 @@ impl TaskStorage {
 /// The subject of each task of a container.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "SUBJECTS")]
-pub(crate) static SUBJECTS: TaskStorage = TaskStorage {
-    r#type: core::ptr::null(),
-    key: core::ptr::null(),
-    value: core::ptr::null(),
-    max_entries: core::ptr::null(),
-    map_flags: core::ptr::null(),
-};
+pub(crate) static SUBJECTS: Storage<Subject, TASK_STORAGE> = Storage::EMPTY;
+
+/// Which container made a unix socket.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "SOCKET_OWNERS")]
+pub(crate) static SOCKET_OWNERS: Storage<PolicyId, SOCKET_STORAGE> = Storage::EMPTY;

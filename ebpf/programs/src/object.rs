@@ -104,7 +104,7 @@ pub(crate) fn rights_at(policy: PolicyId, dentry: Dentry) -> (Effective, FileObj
 /// Mount points are not crossed: who mounts something decides what lies above it, so a bind mount
 /// below a granted directory would inherit that grant. The submounts that a grant covers are rules
 /// of their own instead.
-struct Ancestors(*const u8);
+pub(crate) struct Ancestors(pub(crate) *const u8);
 
 impl Chain for Ancestors {
     #[inline(always)]

@@ -148,6 +148,11 @@ pub fn bprm_committing_creds(_ctx: LsmContext) -> i32 {
     // SAFETY: `current` is trusted.
     if let Some(stored) = unsafe { of_task(current()) } {
         // SAFETY: the value is live, and only its own task moves it from pending to enforced.
+        let before = unsafe { *stored };
+        if before.state == state::PENDING {
+            crate::sockets::remember_network(before.policy);
+        }
+        // SAFETY: as above.
         unsafe { (*stored).state = state::ENFORCED };
     }
     0

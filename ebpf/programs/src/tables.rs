@@ -2,6 +2,7 @@
 
 use ebpf_common::abi::*;
 use ebpf_common::lookup::{CapabilityUse, Lookup};
+use ebpf_common::socket::{Asked, NameKey, SocketAnswer, UnixRule};
 
 use crate::maps::*;
 
@@ -56,5 +57,26 @@ impl Lookup for Tables {
     #[inline(always)]
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         copied!(MODULES, key)
+    }
+
+    #[inline(always)]
+    fn socket(&self, policy: PolicyId, asked: &Asked) -> Option<SocketAnswer> {
+        // SAFETY: as above.
+        unsafe { SOCKETS.get(&policy) }.map(|rules| rules.answer(asked))
+    }
+
+    #[inline(always)]
+    fn unix_path(&self, key: InodeKey) -> Option<UnixRule> {
+        copied!(UNIX_PATHS, key)
+    }
+
+    #[inline(always)]
+    fn unix_name(&self, key: NameKey) -> Option<UnixRule> {
+        copied!(UNIX_NAMES, key)
+    }
+
+    #[inline(always)]
+    fn network(&self, policy: PolicyId) -> Option<u32> {
+        copied!(NETWORKS, policy)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ebpf_common::abi::{CapabilityRule, NO_RULE, SYSCALLS};
 
 use super::rules::{BUILT_IN, CallSet, Cause, DERIVED};
-use crate::model::{Calls, Policy};
+use crate::model::{Calls, Policy, SocketGrant};
 use crate::names::capability::Capability;
 use crate::names::mount::BIND;
 use crate::names::syscall::Syscall;
@@ -18,6 +18,7 @@ pub(super) struct Firsts {
     pub(super) modules: Option<u32>,
     pub(super) clock: Option<u32>,
     pub(super) bpf: Option<u32>,
+    pub(super) sockets: Option<u32>,
 }
 
 pub(super) fn compile(
@@ -68,6 +69,11 @@ fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts) -> Option<u32> {
         Cause::Modules => firsts.modules,
         Cause::Clock => firsts.clock,
         Cause::Bpf => firsts.bpf,
+        Cause::RawSockets => {
+            let raw = |grant: &SocketGrant| grant.subject.needs_raw();
+            let at = policy.sockets.iter().position(raw)?;
+            firsts.sockets.map(|first| first + at as u32)
+        }
     }
 }
 

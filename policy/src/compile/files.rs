@@ -159,7 +159,7 @@ fn grantable(facts: &Facts, grant: &FileGrant, object: &Object, out: &mut Diagno
     true
 }
 
-fn within(path: &str, directory: &str) -> bool {
+pub(super) fn within(path: &str, directory: &str) -> bool {
     match path.strip_prefix(directory) {
         Some(rest) => rest.is_empty() || rest.starts_with('/') || directory == "/",
         None => false,

@@ -5,6 +5,9 @@ mod capability;
 mod files;
 mod processes;
 pub mod rules;
+mod sockets;
+
+pub use sockets::SocketTables;
 
 use std::collections::BTreeMap;
 
@@ -66,6 +69,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> 
         capabilities: capability::compile(policy, starts.capabilities, starts.firsts(policy)),
         processes: BTreeMap::new(),
         modules: processes::modules(policy, facts, starts.modules, &mut out),
+        sockets: Box::new(sockets::compile(policy, facts, starts.sockets, &mut out)),
     };
     tables.processes = processes::compile(policy, facts, starts.signal, starts.ptrace, &mut out);
     let out = out.sorted();
@@ -92,6 +96,7 @@ struct Starts {
     modules: u32,
     bpf: u32,
     clock: u32,
+    sockets: u32,
 }
 
 impl Starts {
@@ -102,6 +107,7 @@ impl Starts {
             modules: if_any(!policy.kernel.modules.is_empty(), self.modules),
             clock: if_any(policy.kernel.clock.is_some(), self.clock),
             bpf: if_any(policy.kernel.bpf.is_some(), self.bpf),
+            sockets: if_any(!policy.sockets.is_empty(), self.sockets),
         }
     }
 }
@@ -174,6 +180,10 @@ fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
     if let Some(span) = policy.kernel.clock {
         all.add("kernel", span, "clock: true".to_owned());
     }
+    let sockets = all.next();
+    for grant in &policy.sockets {
+        all.add("sockets", grant.span, grant.text());
+    }
     let starts = Starts {
         files,
         devices,
@@ -184,6 +194,7 @@ fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
         modules,
         bpf,
         clock,
+        sockets,
     };
     (all.0, starts)
 }
@@ -204,6 +215,9 @@ fn header(policy: &Policy, facts: &Facts, starts: &Starts) -> PolicyHeader {
     }
     if facts.private_ipc {
         header.kernel |= kernel::PRIVATE_IPC;
+    }
+    if facts.private_net {
+        header.kernel |= kernel::PRIVATE_NET;
     }
     if !facts.upper.is_empty() || !facts.lower.is_empty() {
         header.kernel |= kernel::OVERLAY_ROOT;

@@ -28,6 +28,8 @@ pub enum Cause {
     Clock,
     /// `kernel.bpf`.
     Bpf,
+    /// A grant of `sockets` for raw IP or packets.
+    RawSockets,
 }
 
 impl Cause {
@@ -40,12 +42,13 @@ impl Cause {
             Self::Modules => "`kernel.modules`",
             Self::Clock => "`kernel.clock`",
             Self::Bpf => "`kernel.bpf`",
+            Self::RawSockets => "`sockets` with `raw` or `packet`",
         }
     }
 }
 
 /// Capabilities that a grant brings along, and the system calls that they are for.
-pub const DERIVED: [(Cause, &str, CallSet); 9] = [
+pub const DERIVED: [(Cause, &str, CallSet); 10] = [
     (
         Cause::Mounts,
         "SYS_ADMIN",
@@ -75,6 +78,7 @@ pub const DERIVED: [(Cause, &str, CallSet); 9] = [
     (Cause::Bpf, "PERFMON", CallSet::Only(&["bpf"])),
     (Cause::Bpf, "SYS_ADMIN", CallSet::Only(&["bpf"])),
     (Cause::Bpf, "NET_ADMIN", CallSet::Only(&["bpf"])),
+    (Cause::RawSockets, "NET_RAW", CallSet::Only(&["socket"])),
 ];
 
 /// Capabilities whose uses are governed by other rules, so that they are harmless by themselves.

@@ -6,6 +6,7 @@ pub mod files;
 pub mod kernel;
 pub mod mounts;
 pub mod processes;
+pub mod sockets;
 pub mod value;
 
 use ebpf_common::abi::Section;
@@ -23,6 +24,7 @@ pub use files::FileGrant;
 pub use kernel::{Kernel, ModuleName};
 pub use mounts::MountGrant;
 pub use processes::{Processes, Ptrace, PtraceGrant, SignalGrant, Signals};
+pub use sockets::{SocketGrant, SocketSubject};
 pub use value::{DeviceNumber, FileRights, HostPath, PolicyName};
 
 pub(crate) const KEYS: &[&str] = &[
@@ -37,16 +39,18 @@ pub(crate) const KEYS: &[&str] = &[
     "capabilities",
     "processes",
     "kernel",
+    "sockets",
 ];
 
 /// The sections that have a mode, with their names, in the order of [`Section`].
-pub const SECTIONS: [(&str, Section); 6] = [
+pub const SECTIONS: [(&str, Section); 7] = [
     ("files", Section::Files),
     ("devices", Section::Devices),
     ("mounts", Section::Mounts),
     ("capabilities", Section::Capabilities),
     ("processes", Section::Processes),
     ("kernel", Section::Kernel),
+    ("sockets", Section::Sockets),
 ];
 
 /// Version of the language.
@@ -79,6 +83,7 @@ pub struct Modes {
     pub capabilities: Option<Mode>,
     pub processes: Option<Mode>,
     pub kernel: Option<Mode>,
+    pub sockets: Option<Mode>,
 }
 
 impl Modes {
@@ -90,6 +95,7 @@ impl Modes {
             Section::Capabilities => self.capabilities,
             Section::Processes => self.processes,
             Section::Kernel => self.kernel,
+            Section::Sockets => self.sockets,
         }
     }
 
@@ -101,6 +107,7 @@ impl Modes {
             Section::Capabilities => &mut self.capabilities,
             Section::Processes => &mut self.processes,
             Section::Kernel => &mut self.kernel,
+            Section::Sockets => &mut self.sockets,
         }
     }
 }
@@ -140,6 +147,9 @@ pub struct Policy {
     /// The kernel itself.
     #[schemars(with = "Option<Kernel>")]
     pub kernel: Kernel,
+    /// Sockets of the host's network, and unix sockets of the host.
+    #[schemars(with = "Option<Vec<SocketGrant>>")]
+    pub sockets: Vec<SocketGrant>,
     #[schemars(skip)]
     pub(crate) source: Source,
     #[schemars(skip)]
@@ -216,7 +226,15 @@ impl Policy {
             optional: false,
             span: module.span,
         });
-        files.chain(signal).chain(ptrace).chain(modules).collect()
+        let unix = self
+            .sockets
+            .iter()
+            .filter_map(|grant| match &grant.subject {
+                SocketSubject::Unix(at) => Some(path(at, Why::Files, grant.optional)),
+                _ => None,
+            });
+        let named = files.chain(signal).chain(ptrace).chain(modules);
+        named.chain(unix).collect()
     }
 }
 
@@ -238,6 +256,7 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         section(&fields, "capabilities").map(|node| capabilities::read(reader, node));
     let processes = section(&fields, "processes").map(|node| processes::read(reader, node));
     let kernel = section(&fields, "kernel").map(|node| kernel::read(reader, node));
+    let sockets = section(&fields, "sockets").map(|node| sockets::read(reader, node));
     Some(Policy {
         reeve: reeve?,
         name: name?,
@@ -250,6 +269,7 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         capabilities: capabilities.unwrap_or_default(),
         processes: processes.unwrap_or_default(),
         kernel: kernel.unwrap_or_default(),
+        sockets: sockets.unwrap_or_default(),
         warnings: Diagnostics::new(source.clone()),
         source,
     })

@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod capability;
 pub mod mount;
 pub mod signal;
+pub mod socket;
 pub mod syscall;
 
 /// The known word that `word` was most likely meant to be.

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::{Device, Tables};
 use crate::facts::Inode;
 
+mod sockets;
+
+use sockets::StoredSockets;
+
 /// [`Tables`], row by row; each row begins with its key.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored {
@@ -30,6 +34,8 @@ pub(super) struct Stored {
     processes: Vec<(Inode, u64, u32, u32)>,
     /// Key, rights, rule.
     modules: Vec<(Inode, (u32, u32))>,
+    #[serde(default)]
+    sockets: StoredSockets,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,6 +98,7 @@ impl From<Tables> for Stored {
                 (key, row.signals, row.ptrace, row.rule)
             }),
             modules: rows(tables.modules, |key, row| (key, rights(row))),
+            sockets: (*tables.sockets).into(),
         }
     }
 }
@@ -123,6 +130,7 @@ impl From<Stored> for Tables {
                 .into_iter()
                 .map(|(key, row)| (key, rights(row)))
                 .collect(),
+            sockets: Box::new(stored.sockets.into()),
         }
     }
 }

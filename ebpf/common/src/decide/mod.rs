@@ -9,6 +9,7 @@ pub mod file;
 pub mod kernel;
 pub mod mount;
 pub mod process;
+pub mod socket;
 
 pub use file::{FileObject, effective_rights};
 
@@ -130,5 +131,7 @@ pub(crate) const fn file_errno(want: Rights) -> i32 {
     }
 }
 
+#[cfg(test)]
+mod socket_tests;
 #[cfg(test)]
 mod tests;

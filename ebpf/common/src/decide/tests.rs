@@ -10,6 +10,7 @@ use crate::abi::*;
 use crate::errno::{EACCES, EPERM, EXDEV};
 use crate::lookup::{CapabilityUse, Lookup};
 use crate::magic;
+use crate::socket::{Asked, NameKey, SocketAnswer, UnixRule};
 
 const P: PolicyId = PolicyId(7);
 const DEV: u32 = kernel_dev(8, 1);
@@ -64,6 +65,18 @@ impl Lookup for Tables<'_> {
         self.process
     }
     fn module(&self, _: InodeKey) -> Option<RightsRule> {
+        None
+    }
+    fn socket(&self, _: PolicyId, _: &Asked) -> Option<SocketAnswer> {
+        None
+    }
+    fn unix_path(&self, _: InodeKey) -> Option<UnixRule> {
+        None
+    }
+    fn unix_name(&self, _: NameKey) -> Option<UnixRule> {
+        None
+    }
+    fn network(&self, _: PolicyId) -> Option<u32> {
         None
     }
 }
