@@ -2,6 +2,7 @@
 
 use ebpf_common::Rights;
 use ebpf_common::abi::device_class;
+use ebpf_common::socket::Address;
 
 use crate::compile::Compiled;
 use crate::model::value::quoted;
@@ -11,6 +12,8 @@ use crate::names::capability::Capability;
 use crate::names::mount;
 use crate::names::signal::Signal;
 use crate::names::syscall::Syscall;
+
+mod sockets;
 
 /// A refused action, as far as an audit event tells.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,6 +76,31 @@ pub enum Denied {
     },
     /// Setting the clock.
     Clock,
+    /// A socket.
+    Socket {
+        /// One of [`ebpf_common::socket::kind`].
+        kind: u32,
+        /// One bit of [`ebpf_common::socket::right`].
+        right: u32,
+        /// Netlink protocol or address family, for the kinds that have one.
+        detail: u32,
+        /// With which address.
+        address: Address,
+    },
+    /// A unix socket of a file system.
+    UnixPath {
+        /// Its path on the host.
+        path: String,
+        /// One bit of [`ebpf_common::socket::right`].
+        right: u32,
+    },
+    /// An abstract unix socket.
+    UnixName {
+        /// Its name.
+        name: String,
+        /// One bit of [`ebpf_common::socket::right`].
+        right: u32,
+    },
 }
 
 impl Compiled {
@@ -150,6 +178,20 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
         }
         Denied::Clock => Some("kernel: { clock: true }".to_owned()),
+        Denied::Socket {
+            kind,
+            right,
+            detail,
+            address,
+        } => sockets::suggest_socket(*kind, *right, *detail, address),
+        Denied::UnixPath { path, right } => {
+            let path = quoted(HostPath::parse(path).ok()?.as_str());
+            Some(sockets::line(&format!("unix: {path}"), *right))
+        }
+        Denied::UnixName { name, right } => {
+            let name = sockets::quoted_name(name)?;
+            Some(sockets::line(&format!("abstract: {name}"), *right))
+        }
     }
 }
 
@@ -221,6 +263,8 @@ mod tests {
             },
             Denied::Clock,
         ];
+        let all = all.into_iter().chain(sockets::samples());
+        let all: Vec<_> = all.collect();
         for denied in &all {
             reads(denied);
         }

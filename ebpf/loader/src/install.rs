@@ -2,6 +2,7 @@
 
 use ebpf_common::PolicyId;
 use ebpf_common::abi::{CapabilityKey, DeviceKey, InodeKey, MountKey, SuperKey};
+use ebpf_common::socket::NameKey;
 use policy::{Device, Inode, Tables};
 
 use crate::Error;
@@ -35,6 +36,13 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for (capability, rule) in &tables.capabilities {
         maps.set("CAPABILITIES", &key.capability(*capability), rule)?;
     }
+    maps.set("SOCKETS", &policy, &tables.sockets.rules)?;
+    for (inode, rule) in &tables.sockets.paths {
+        maps.set("UNIX_PATHS", &key.inode(inode), rule)?;
+    }
+    for (hash, rule) in &tables.sockets.names {
+        maps.set("UNIX_NAMES", &key.name(*hash), rule)?;
+    }
     maps.set("POLICIES", &policy, &tables.header)
 }
 
@@ -53,6 +61,7 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
         ("FILES", tables.files.keys().collect::<Vec<_>>()),
         ("PROCESSES", tables.processes.keys().collect()),
         ("MODULES", tables.modules.keys().collect()),
+        ("UNIX_PATHS", tables.sockets.paths.keys().collect()),
     ] {
         for inode in inodes {
             maps.delete(name, &key.inode(inode))?;
@@ -67,6 +76,11 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for capability in tables.capabilities.keys() {
         maps.delete("CAPABILITIES", &key.capability(*capability))?;
     }
+    for hash in tables.sockets.names.keys() {
+        maps.delete("UNIX_NAMES", &key.name(*hash))?;
+    }
+    maps.delete("SOCKETS", &policy)?;
+    maps.delete("NETWORKS", &policy)?;
     maps.remove_found(policy)
 }
 
@@ -94,6 +108,14 @@ impl Keys {
     fn mount(&self, fs_type: u64) -> MountKey {
         MountKey {
             fs_type,
+            policy: self.0,
+            reserved: 0,
+        }
+    }
+
+    fn name(&self, hash: u64) -> NameKey {
+        NameKey {
+            hash,
             policy: self.0,
             reserved: 0,
         }

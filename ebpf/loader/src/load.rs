@@ -25,7 +25,7 @@ pub(crate) fn has_object() -> bool {
 }
 
 /// Maps that are pinned; all that the programs have.
-pub(crate) const MAPS: [&str; 15] = [
+pub(crate) const MAPS: [&str; 20] = [
     "POLICIES",
     "FILES",
     "SUPERS",
@@ -41,6 +41,11 @@ pub(crate) const MAPS: [&str; 15] = [
     "EVENTS",
     "SUBJECTS",
     "AYA_LOGS",
+    "SOCKETS",
+    "UNIX_PATHS",
+    "UNIX_NAMES",
+    "NETWORKS",
+    "SOCKET_OWNERS",
 ];
 
 /// Loads, attaches and pins everything. On failure nothing stays: the pins of a load that is not

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use ebpf_common::abi;
 use ebpf_common::event::Event;
+use ebpf_common::socket;
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -48,6 +49,9 @@ plain!(
     abi::ProcessRule,
     abi::Subject,
     abi::GlobalState,
+    socket::SocketRules,
+    socket::UnixRule,
+    socket::NameKey,
     Event,
     u32,
     u64,

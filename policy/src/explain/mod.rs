@@ -6,9 +6,11 @@
 
 mod answer;
 mod question;
+mod sockets;
 
 pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
+pub use sockets::UnixPeer;
 
 use ebpf_common::abi::{InodeKey, PolicyId, Section, type_hash_of};
 use ebpf_common::decide::capability::decide_capability;
@@ -124,6 +126,8 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             let hooks = &[Hook::Capable, Hook::Settime];
             Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Clock)
         }
+        Question::Socket(asked) => sockets::by_address(tables, asked),
+        Question::Unix { right, peer } => sockets::unix(compiled, facts, *right, peer),
     }
 }
 

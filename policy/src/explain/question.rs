@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use ebpf_common::Rights;
+use ebpf_common::socket::Asked;
 
+use super::sockets::{self, UnixPeer};
 use crate::model::{DeviceClass, DeviceNumber, HostPath, ModuleName};
 use crate::names::bpf::{self, BpfCommand};
 use crate::names::capability::{self, Capability};
@@ -14,7 +16,7 @@ use crate::names::signal::{self, Signal};
 use crate::names::syscall::Syscall;
 
 /// The forms that a question may have, for help texts. A word in single quotes may hold spaces.
-pub const FORMS: [&str; 11] = [
+pub const FORMS: [&str; 13] = [
     "RIGHT PATH (read, write, create, delete, truncate, chmod, chown, execute, mknod, xattr)",
     "rename OLD NEW",
     "link OLD NEW",
@@ -26,9 +28,11 @@ pub const FORMS: [&str; 11] = [
     "bpf COMMAND",
     "load-module NAME",
     "set-clock",
+    "bind|listen|connect|send KIND ADDRESS:PORT, or unix PATH, or abstract NAME",
+    "create-socket KIND [NETLINK-PROTOCOL|FAMILY]",
 ];
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 25] = [
     "read",
     "write",
     "create",
@@ -49,6 +53,11 @@ const VERBS: [&str; 20] = [
     "bpf",
     "load-module",
     "set-clock",
+    "bind",
+    "listen",
+    "connect",
+    "send",
+    "create-socket",
 ];
 
 /// An action that a policy allows or refuses.
@@ -113,6 +122,15 @@ pub enum Question {
     LoadModule(ModuleName),
     /// Setting the clock.
     SetClock,
+    /// Anything about a socket that is no unix socket.
+    Socket(Asked),
+    /// Reaching a unix socket.
+    Unix {
+        /// One bit of [`ebpf_common::socket::right`].
+        right: u32,
+        /// Which.
+        peer: UnixPeer,
+    },
 }
 
 /// Why a text is no question.
@@ -204,6 +222,11 @@ impl FromStr for Question {
             ("load-module", _) => form("load-module", 9),
             ("set-clock", []) => Ok(Self::SetClock),
             ("set-clock", _) => form("set-clock", 10),
+            ("bind" | "listen" | "connect" | "send", [kind, at]) => sockets::parse(verb, kind, at),
+            ("bind" | "listen" | "connect" | "send", _) => form("a socket action", 11),
+            ("create-socket", [kind]) => sockets::parse_create(kind, None),
+            ("create-socket", [kind, what]) => sockets::parse_create(kind, Some(what)),
+            ("create-socket", _) => form("create-socket", 12),
             (verb, rest) => match (Rights::from_name(verb), rest) {
                 (Some(rights), [at]) => {
                     let path = path(at)?;
@@ -240,12 +263,12 @@ fn split(text: &str) -> Vec<String> {
     words
 }
 
-fn path(text: &str) -> Result<HostPath, QuestionError> {
+pub(super) fn path(text: &str) -> Result<HostPath, QuestionError> {
     HostPath::parse(text)
         .map_err(|(message, help)| QuestionError::Path(format!("{message}{}", help_line(&help))))
 }
 
-fn known<T>(
+pub(super) fn known<T>(
     word: &str,
     what: &'static str,
     names: &[&str],
@@ -317,6 +340,10 @@ impl Question {
             Self::File { path, .. } => vec![path],
             Self::Move { from, .. } => vec![from],
             Self::Signal { exe, .. } | Self::Ptrace { exe, .. } => vec![exe],
+            Self::Unix {
+                peer: UnixPeer::Path(path),
+                ..
+            } => vec![path],
             _ => Vec::new(),
         };
         let mut paths = Vec::new();
@@ -375,6 +402,8 @@ impl fmt::Display for Question {
             Self::Bpf(command) => write!(f, "bpf {}", command.name()),
             Self::LoadModule(name) => write!(f, "load-module {}", name.as_str()),
             Self::SetClock => f.write_str("set-clock"),
+            Self::Socket(asked) => f.write_str(&sockets::text(asked)),
+            Self::Unix { right, peer } => sockets::write_unix(f, *right, peer),
         }
     }
 }
@@ -403,6 +432,17 @@ mod tests {
             "bpf prog_load",
             "load-module nbd",
             "set-clock",
+            "connect tcp 10.0.0.1:80",
+            "send udp [fd00::1]:53",
+            "bind tcp 127.0.0.1:8080",
+            "listen tcp [::]:80",
+            "connect vsock 2:1024",
+            "connect icmp 10.0.0.1:0",
+            "connect unix /run/a",
+            "send abstract name",
+            "create-socket netlink route",
+            "create-socket raw",
+            "create-socket family alg",
         ] {
             let question: Question = text.parse().expect(text);
             assert_eq!(question.to_string(), text);

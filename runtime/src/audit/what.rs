@@ -13,6 +13,8 @@ use policy::names::syscall::Syscall;
 use super::place::{Mounts, Place};
 use super::registry::Registered;
 
+mod sockets;
+
 /// The action and object of an event, in words and as the policy language asks.
 pub(super) struct What {
     pub(super) action: String,
@@ -58,6 +60,10 @@ impl What {
                 let object = format!("{} {}", event.target_pid, shown_exe(&exe));
                 ("limits".into(), object, None)
             }
+            Some(Action::Socket) => sockets::by_address(event),
+            Some(Action::UnixPath) => sockets::unix_path(event, shown, path),
+            Some(Action::UnixName) => sockets::unix_name(event),
+            Some(Action::Route) => sockets::route(event),
             None => ("?".into(), identity(event), None),
         };
         Self {

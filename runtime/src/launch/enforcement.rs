@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ebpf_common::PolicyId;
@@ -50,6 +51,21 @@ impl fmt::Debug for Enforcement {
     }
 }
 
+/// Whether the network namespace that the container joins is another than the host's: that of the
+/// host's first process, and that of the runtime.
+fn joins_other_network(plan: &LaunchPlan) -> Result<bool, Error> {
+    let Some(path) = &plan.network else {
+        return Ok(false);
+    };
+    let identity = |path: &Path| {
+        let found = fs::metadata(path).called(|| format!("stat(\"{}\")", path.display()))?;
+        Ok::<_, Error>((found.dev(), found.ino()))
+    };
+    let joined = identity(path)?;
+    let own = identity(Path::new("/proc/self/ns/net"))?;
+    Ok(joined != own && joined != identity(Path::new("/proc/1/ns/net"))?)
+}
+
 impl Enforcement {
     /// Makes sure that the kernel enforces, and compiles the policy against the host as it is now.
     pub(super) fn prepare(
@@ -71,6 +87,7 @@ impl Enforcement {
         }
         facts.private_pid = plan.private_pid;
         facts.private_ipc = plan.private_ipc;
+        facts.private_net = plan.private_net || joins_other_network(plan)?;
         let compiled = policy::compile(&given.policy, &facts).map_err(Error::Policy)?;
         if !compiled.warnings.is_empty() {
             tracing::warn!("{}", compiled.warnings);
