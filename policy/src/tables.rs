@@ -8,12 +8,13 @@ use ebpf_common::abi::{
     PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 use ebpf_common::lookup::{CapabilityUse, Lookup};
-use ebpf_common::socket::{Asked, NameKey, SocketAnswer, UnixRule};
+use ebpf_common::socket::{Asked, NameKey, PlaceKey, SocketAnswer, UnixRule};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Inode;
 
 pub use crate::compile::SocketTables;
+use crate::compile::holds;
 
 mod stored;
 
@@ -98,7 +99,14 @@ impl Lookup for Tables {
         self.modules.get(&inode(key)).copied()
     }
     fn socket(&self, _: PolicyId, asked: &Asked) -> Option<SocketAnswer> {
-        Some(self.sockets.rules.answer(asked))
+        if !asked.by_address() {
+            return Some(self.sockets.kinds.answer(asked));
+        }
+        let wanted = PlaceKey::of(PolicyId(0), asked.kind, &asked.address);
+        let around = self.sockets.places.iter();
+        let around = around.filter(|(key, _)| holds(key, &wanted));
+        let (_, rules) = around.max_by_key(|(key, _)| key.prefix)?;
+        Some(rules.answer(asked))
     }
     fn unix_path(&self, key: InodeKey) -> Option<UnixRule> {
         self.sockets.paths.get(&inode(key)).copied()

@@ -21,6 +21,8 @@ mod names;
 mod overlay;
 mod processes;
 mod signal_owner;
+mod sockets;
+mod sockets_unix;
 mod start;
 mod subject;
 mod support;

@@ -103,7 +103,11 @@ impl Contained {
 
     /// Starts a container whose standard error is `file`.
     pub(crate) fn with_descriptor(file: &File, policy: PolicyText) -> Self {
-        let container = prepared(Config::default(), policy);
+        Self::with_stderr(prepared(Config::default(), policy), file)
+    }
+
+    /// Starts this container with `file` as its standard error.
+    pub(crate) fn with_stderr(container: Container, file: &File) -> Self {
         let running = container
             .start_with_stderr(file)
             .expect("start the container");

@@ -26,6 +26,8 @@ pub struct Config {
     pub host_pid: bool,
     /// The host's ipc namespace instead of one of its own.
     pub host_ipc: bool,
+    /// A network namespace of its own instead of the host's.
+    pub own_net: bool,
     /// The host's `/` at `/host`.
     pub host: bool,
     /// That with all that is mounted below, or the bare file system.
@@ -54,6 +56,7 @@ impl Default for Config {
             capabilities: true,
             host_pid: false,
             host_ipc: false,
+            own_net: false,
             host: true,
             host_recursive: true,
             usual_mounts: true,
@@ -128,6 +131,7 @@ impl Config {
             ("ipc", self.host_ipc),
             ("uts", false),
             ("cgroup", false),
+            ("network", !self.own_net),
         ];
         let own = shared.iter().filter(|(_, shared)| !shared);
         own.map(|(kind, _)| json!({ "type": kind })).collect()

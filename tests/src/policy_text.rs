@@ -55,6 +55,11 @@ impl PolicyText {
         self.list("mounts", format!("{{ type: {kind}{flags} }}"))
     }
 
+    /// A line of the `sockets` section, as it stands, without its braces.
+    pub fn socket(self, line: &str) -> Self {
+        self.list("sockets", format!("{{ {line} }}"))
+    }
+
     /// Grants a capability in `calls` (comma-separated).
     pub fn capability(mut self, name: &str, calls: &str) -> Self {
         self.capabilities.push(format!("{name}: [{calls}]"));

@@ -26,7 +26,8 @@ pub trait Lookup {
     fn process(&self, key: ProcessKey) -> Option<ProcessRule>;
     /// `MODULES`.
     fn module(&self, key: InodeKey) -> Option<RightsRule>;
-    /// `SOCKETS`, asked in place: the value is as large as [`CapabilityRule`] and more.
+    /// `SOCKETS` and `SOCKET_PLACES`, whichever decides, asked in place as with
+    /// [`Lookup::capability`].
     fn socket(&self, policy: PolicyId, asked: &Asked) -> Option<SocketAnswer>;
     /// `UNIX_PATHS`.
     fn unix_path(&self, key: InodeKey) -> Option<UnixRule>;

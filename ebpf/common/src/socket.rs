@@ -1,12 +1,11 @@
 //! Sockets: kinds, rights, addresses, and the table of a policy's rules for them.
 //!
-//! An address is 128 bits in host byte order with a version beside it, so that one comparison under
-//! a mask serves IPv4, IPv6 and vsock. An IPv4-mapped IPv6 address is the IPv4 address that it
-//! stands for.
+//! An address is 128 bits with a version beside it, so that one trie serves IPv4, IPv6 and vsock. An
+//! IPv4-mapped IPv6 address is the IPv4 address that it stands for.
 
 use crate::abi::NO_RULE;
 
-/// What a socket is; the numbers are bits of [`SocketRules::kinds`].
+/// What a socket is; the numbers are bits of [`SocketKinds::kinds`].
 pub mod kind {
     /// TCP and MPTCP.
     pub const TCP: u32 = 0;
@@ -22,7 +21,7 @@ pub mod kind {
     pub const RAW: u32 = 5;
     /// Packets of a link.
     pub const PACKET: u32 = 6;
-    /// Netlink; which protocol is in [`super::SocketRules::netlink`].
+    /// Netlink; which protocol is in [`super::SocketKinds::netlink`].
     pub const NETLINK: u32 = 7;
     /// Unix sockets, which are decided by their peer.
     pub const UNIX: u32 = 8;
@@ -153,6 +152,24 @@ impl Address {
         }
     }
 
+    /// The address's bytes, the first ones of which a range compares.
+    #[inline(always)]
+    pub const fn bytes(&self) -> [u8; 16] {
+        let [high, low] = match self.version {
+            version::V6 => self.bits,
+            _ => [self.bits[1] << 32, 0],
+        };
+        let (high, low) = (high.to_be_bytes(), low.to_be_bytes());
+        let mut all = [0; 16];
+        let mut at = 0;
+        while at < 8 {
+            all[at] = high[at];
+            all[at + 8] = low[at];
+            at += 1;
+        }
+        all
+    }
+
     /// The address of a `sockaddr` whose bytes lie in words of 32 bits, as the kernel's memory
     /// holds them. `None` if it is of a family that the kind does not use, or cut short.
     ///
@@ -189,87 +206,92 @@ impl Address {
 /// Words of the longest `sockaddr` that is read (`struct sockaddr_in6`).
 pub const SOCKADDR_WORDS: usize = 7;
 
-/// Rules that one policy may have: lines, times their addresses, times their ranges of ports.
-pub const RULES_MAX: usize = 128;
+/// Ranges of ports that one address range of a policy may have.
+pub const PORTS_MAX: usize = 16;
+/// Bits of [`PlaceKey`] before the address.
+pub const PREFIX_BITS: u32 = 64;
 
-/// One address range with one range of ports.
+/// Key of the trie `SOCKET_PLACES`: the longest range that holds an address is found in one look-up,
+/// however many lines and containers there are.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PlaceKey {
+    /// Bits that count: [`PREFIX_BITS`] and those of the range.
+    pub prefix: u32,
+    /// Whose rule it is.
+    pub policy: crate::abi::PolicyId,
+    /// `kind << 8 | version`.
+    pub selector: u32,
+    /// The address, its first byte first.
+    pub address: [u8; 16],
+}
+
+impl PlaceKey {
+    /// The key under which an address is looked up.
+    #[inline(always)]
+    pub const fn of(policy: crate::abi::PolicyId, kind: u32, address: &Address) -> Self {
+        Self {
+            prefix: PREFIX_BITS + 128,
+            policy,
+            selector: kind << 8 | address.version,
+            address: address.bytes(),
+        }
+    }
+}
+
+/// A range of ports with what is granted there.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SocketRule {
-    /// Bits of the address that count.
-    pub mask: [u64; 2],
-    /// What they must be.
-    pub value: [u64; 2],
-    /// [`selector`] of the kind and version.
-    pub selector: u32,
+pub struct PortRule {
     /// First port.
-    pub first_port: u32,
+    pub first: u32,
     /// Last port.
-    pub last_port: u32,
+    pub last: u32,
     /// Bits of [`right`].
     pub rights: u32,
     /// Index into the policy's table of grants.
     pub rule: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
-impl SocketRule {
-    /// A place in the table that holds no rule.
-    pub const EMPTY: Self = Self {
-        mask: [0; 2],
-        value: [0; 2],
-        selector: 0,
-        first_port: 0,
-        last_port: 0,
-        rights: 0,
-        rule: NO_RULE,
-        reserved: 0,
-    };
-}
-
-/// Kind and version of a rule in one number, never 0.
-#[inline(always)]
-pub const fn selector(kind: u32, version: u32) -> u32 {
-    1 << 16 | kind << 8 | version
-}
-
-/// Value of `SOCKETS`, by policy: all that its lines say of sockets but unix ones. A decision looks
-/// through at most [`RULES_MAX`] rules, however many containers there are.
+/// Value of `SOCKET_PLACES`: everything that holds for an address range, that of the ranges around
+/// it included.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SocketRules {
+pub struct PlaceRules {
+    /// Rules used.
+    pub count: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The rules, in the order of the policy's lines.
+    pub ports: [PortRule; PORTS_MAX],
+}
+
+/// Value of `SOCKETS`, by policy: which kinds of sockets may be made.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SocketKinds {
     /// Bit `n`: sockets of kind `n` may be made.
     pub kinds: u32,
     /// Bit `n`: netlink protocol `n`.
     pub netlink: u32,
     /// Bit `n`: address family `n` as a whole.
     pub families: u64,
-    /// Grant behind each kind, or [`NO_RULE`].
-    pub kind_rules: [u32; 10],
-    /// Rules used.
-    pub count: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// The rules, in the order of the policy's lines.
-    pub rules: [SocketRule; RULES_MAX],
+    /// First grant for each kind, or [`NO_RULE`].
+    pub rules: [u32; 16],
 }
 
-impl Default for SocketRules {
+impl Default for SocketKinds {
     fn default() -> Self {
         Self {
             kinds: 0,
             netlink: 0,
             families: 0,
-            kind_rules: [NO_RULE; 10],
-            count: 0,
-            reserved: 0,
-            rules: [SocketRule::EMPTY; RULES_MAX],
+            rules: [NO_RULE; 16],
         }
     }
 }
 
-/// What is asked of [`SocketRules`].
+/// What is asked of [`SocketKinds`] and [`PlaceRules`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
     /// One of [`kind`].
@@ -282,41 +304,38 @@ pub struct Asked {
     pub address: Address,
 }
 
+impl Asked {
+    /// Whether the address decides, rather than the kind alone.
+    #[inline(always)]
+    pub const fn by_address(&self) -> bool {
+        self.right != right::CREATE && has_addresses(self.kind)
+    }
+}
+
 /// What the rules say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SocketAnswer {
     /// Whether it is allowed.
     pub allowed: bool,
-    /// The grant that allows it or, failing that, the last that names the address.
+    /// The grant that allows it or, failing that, one that names it.
     pub rule: u32,
 }
 
-impl SocketRules {
-    /// Whether a line gives the right.
+impl PlaceRules {
+    /// Whether a line gives the right at this port.
     #[inline(always)]
     pub fn answer(&self, asked: &Asked) -> SocketAnswer {
-        if asked.right == right::CREATE || !has_addresses(asked.kind) {
-            return self.whole(asked);
-        }
-        let selector = selector(asked.kind, asked.address.version);
-        let [high, low] = asked.address.bits;
         let port = asked.address.port;
         let mut near = NO_RULE;
         let mut at = 0;
-        while at < RULES_MAX {
-            let rule = &self.rules[at];
+        while at < PORTS_MAX {
             if at as u32 >= self.count {
                 break;
             }
-            let differs =
-                (high & rule.mask[0] ^ rule.value[0]) | (low & rule.mask[1] ^ rule.value[1]);
-            if differs == 0
-                && rule.selector == selector
-                && port >= rule.first_port
-                && port <= rule.last_port
-            {
-                near = rule.rule;
-                if rule.rights & asked.right != 0 {
+            let found = &self.ports[at];
+            if port >= found.first && port <= found.last {
+                near = found.rule;
+                if found.rights & asked.right != 0 {
                     return SocketAnswer {
                         allowed: true,
                         rule: near,
@@ -330,25 +349,19 @@ impl SocketRules {
             rule: near,
         }
     }
+}
 
+impl SocketKinds {
     /// Making a socket, and everything about kinds that are granted as a whole.
     #[inline(always)]
-    fn whole(&self, asked: &Asked) -> SocketAnswer {
-        let by_kind = self.kinds >> (asked.kind & 31) & 1 == 1;
+    pub fn answer(&self, asked: &Asked) -> SocketAnswer {
         let allowed = match asked.kind {
             kind::NETLINK => asked.detail < 32 && self.netlink >> (asked.detail & 31) & 1 == 1,
             kind::OTHER => asked.detail < 64 && self.families >> (asked.detail & 63) & 1 == 1,
-            _ => by_kind,
+            kind => self.kinds >> (kind & 31) & 1 == 1,
         };
-        let mut rule = NO_RULE;
-        let mut at = 0;
-        // A constant index: the verifier of 6.1 loses the bound of a computed one.
-        while at < self.kind_rules.len() {
-            if at as u32 == asked.kind {
-                rule = self.kind_rules[at];
-            }
-            at += 1;
-        }
+        // Opaque, so that the mask stays, as in `CapabilityRule::used_in`.
+        let rule = self.rules[core::hint::black_box(asked.kind as usize) & 15];
         SocketAnswer { allowed, rule }
     }
 }
@@ -403,9 +416,10 @@ pub fn name_hash_of(name: &str) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<SocketRule>() == 56);
-    assert!(size_of::<SocketRules>() == 64 + RULES_MAX * 56);
-    assert!(core::mem::offset_of!(SocketRules, rules) == 64);
+    assert!(size_of::<PlaceKey>() == 28);
+    assert!(size_of::<PortRule>() == 16);
+    assert!(size_of::<PlaceRules>() == 8 + PORTS_MAX * 16);
+    assert!(size_of::<SocketKinds>() == 80);
     assert!(size_of::<UnixRule>() == 8);
     assert!(size_of::<NameKey>() == 16);
 };

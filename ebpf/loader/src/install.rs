@@ -2,7 +2,7 @@
 
 use ebpf_common::PolicyId;
 use ebpf_common::abi::{CapabilityKey, DeviceKey, InodeKey, MountKey, SuperKey};
-use ebpf_common::socket::NameKey;
+use ebpf_common::socket::{NameKey, PlaceKey};
 use policy::{Device, Inode, Tables};
 
 use crate::Error;
@@ -36,7 +36,10 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for (capability, rule) in &tables.capabilities {
         maps.set("CAPABILITIES", &key.capability(*capability), rule)?;
     }
-    maps.set("SOCKETS", &policy, &tables.sockets.rules)?;
+    maps.set("SOCKETS", &policy, &tables.sockets.kinds)?;
+    for (place, rules) in &tables.sockets.places {
+        maps.set("SOCKET_PLACES", &key.place(place), rules)?;
+    }
     for (inode, rule) in &tables.sockets.paths {
         maps.set("UNIX_PATHS", &key.inode(inode), rule)?;
     }
@@ -79,6 +82,9 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for hash in tables.sockets.names.keys() {
         maps.delete("UNIX_NAMES", &key.name(*hash))?;
     }
+    for place in tables.sockets.places.keys() {
+        maps.delete("SOCKET_PLACES", &key.place(place))?;
+    }
     maps.delete("SOCKETS", &policy)?;
     maps.delete("NETWORKS", &policy)?;
     maps.remove_found(policy)
@@ -110,6 +116,13 @@ impl Keys {
             fs_type,
             policy: self.0,
             reserved: 0,
+        }
+    }
+
+    fn place(&self, place: &PlaceKey) -> PlaceKey {
+        PlaceKey {
+            policy: self.0,
+            ..*place
         }
     }
 

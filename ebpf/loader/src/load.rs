@@ -25,7 +25,7 @@ pub(crate) fn has_object() -> bool {
 }
 
 /// Maps that are pinned; all that the programs have.
-pub(crate) const MAPS: [&str; 20] = [
+pub(crate) const MAPS: [&str; 21] = [
     "POLICIES",
     "FILES",
     "SUPERS",
@@ -42,6 +42,7 @@ pub(crate) const MAPS: [&str; 20] = [
     "SUBJECTS",
     "AYA_LOGS",
     "SOCKETS",
+    "SOCKET_PLACES",
     "UNIX_PATHS",
     "UNIX_NAMES",
     "NETWORKS",

@@ -5,9 +5,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, RingBuf};
 use ebpf_common::abi::*;
-use ebpf_common::socket::{NameKey, SocketRules, UnixRule};
+use ebpf_common::socket::{NameKey, PlaceRules, SocketKinds, UnixRule};
 
 /// The hash maps grow with what is loaded; these are the bounds that the loader checks at install.
 const POLICIES_MAX: u32 = 4096;
@@ -43,8 +43,8 @@ tables! {
     MODULES: InodeKey => RightsRule, ENTRIES_MAX;
     /// Containers' cgroups by id: the second witness of who belongs to them.
     CGROUPS: u64 => PolicyId, POLICIES_MAX;
-    /// What each policy says of sockets.
-    SOCKETS: PolicyId => SocketRules, POLICIES_MAX;
+    /// Which sockets each policy lets make.
+    SOCKETS: PolicyId => SocketKinds, POLICIES_MAX;
     /// Unix sockets, or directories above them, by identity.
     UNIX_PATHS: InodeKey => UnixRule, ENTRIES_MAX;
     /// Abstract unix sockets by name.
@@ -52,6 +52,11 @@ tables! {
     /// The network namespace that each container started in.
     NETWORKS: PolicyId => u32, POLICIES_MAX;
 }
+
+/// Address ranges; the key is [`ebpf_common::socket::PlaceKey`] without its prefix.
+#[map]
+pub(crate) static SOCKET_PLACES: LpmTrie<[u8; 24], PlaceRules> =
+    LpmTrie::with_max_entries(ENTRIES_MAX, BPF_F_NO_PREALLOC);
 
 /// One [`GlobalState`].
 #[map]

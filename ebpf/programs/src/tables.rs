@@ -1,8 +1,9 @@
 //! The decision's tables over the maps.
 
+use aya_ebpf::maps::lpm_trie::Key;
 use ebpf_common::abi::*;
 use ebpf_common::lookup::{CapabilityUse, Lookup};
-use ebpf_common::socket::{Asked, NameKey, SocketAnswer, UnixRule};
+use ebpf_common::socket::{Asked, NameKey, PlaceKey, SocketAnswer, UnixRule};
 
 use crate::maps::*;
 
@@ -61,8 +62,22 @@ impl Lookup for Tables {
 
     #[inline(always)]
     fn socket(&self, policy: PolicyId, asked: &Asked) -> Option<SocketAnswer> {
-        // SAFETY: as above.
-        unsafe { SOCKETS.get(&policy) }.map(|rules| rules.answer(asked))
+        if !asked.by_address() {
+            // SAFETY: as above.
+            return unsafe { SOCKETS.get(&policy) }.map(|kinds| kinds.answer(asked));
+        }
+        let PlaceKey {
+            prefix,
+            policy,
+            selector,
+            address,
+        } = PlaceKey::of(policy, asked.kind, &asked.address);
+        let mut data = [0; 24];
+        data[..4].copy_from_slice(&policy.0.to_ne_bytes());
+        data[4..8].copy_from_slice(&selector.to_ne_bytes());
+        data[8..].copy_from_slice(&address);
+        let found = SOCKET_PLACES.get(Key::new(prefix, data));
+        found.map(|rules| rules.answer(asked))
     }
 
     #[inline(always)]

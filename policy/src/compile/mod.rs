@@ -8,6 +8,7 @@ pub mod rules;
 mod sockets;
 
 pub use sockets::SocketTables;
+pub(crate) use sockets::holds;
 
 use std::collections::BTreeMap;
 

@@ -1,24 +1,31 @@
-//! The tables of sockets: one bounded list of address rules, unix sockets by identity and by name.
+//! The tables of sockets: address ranges, unix sockets by identity and by name.
 
 use std::collections::BTreeMap;
 
+use ebpf_common::abi::{NO_RULE, PolicyId};
 use ebpf_common::magic;
 use ebpf_common::socket::{
-    RULES_MAX, SocketRule, SocketRules, UnixRule, kind, name_hash_of, right, selector, version,
+    Address, PORTS_MAX, PREFIX_BITS, PlaceKey, PlaceRules, PortRule, SocketKinds, UnixRule, kind,
+    name_hash_of, right, version,
 };
 
 use super::files::{existing, within};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::facts::{Facts, Inode, Object, PathKey};
-use crate::model::sockets::{Cidr, Place, Ports, SocketGrant, SocketSubject};
+use crate::model::sockets::{Place, Ports, SocketGrant, SocketSubject};
 use crate::model::{HostPath, Policy};
 use crate::source::{Span, Spanned};
+
+/// Address ranges times ranges of ports that one policy may have.
+const ROWS_MAX: usize = 1024;
 
 /// The rules of one policy for sockets.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SocketTables {
     /// `SOCKETS`.
-    pub rules: SocketRules,
+    pub kinds: SocketKinds,
+    /// `SOCKET_PLACES`, with a policy number of 0.
+    pub places: BTreeMap<PlaceKey, PlaceRules>,
     /// `UNIX_PATHS`.
     pub paths: BTreeMap<Inode, UnixRule>,
     /// `UNIX_NAMES`, by [`ebpf_common::socket::name_hash`].
@@ -32,7 +39,7 @@ pub(super) fn compile(
     out: &mut Diagnostics,
 ) -> SocketTables {
     let mut tables = SocketTables::default();
-    let mut paths = Vec::new();
+    let (mut paths, mut rows) = (Vec::new(), Vec::new());
     for (rule, grant) in (first_rule..).zip(&policy.sockets) {
         match &grant.subject {
             SocketSubject::Unix(path) => {
@@ -44,13 +51,12 @@ pub(super) fn compile(
                 let row = tables.names.entry(name_hash_of(name));
                 merge(row.or_insert(UnixRule { rights: 0, rule }), grant.allow);
             }
-            _ => {
-                if !add(&mut tables.rules, rule, grant) {
-                    too_many(grant.span, out);
-                    break;
-                }
-            }
+            _ => add(&mut tables, &mut rows, rule, grant),
         }
+    }
+    match rows.len() > ROWS_MAX {
+        true => too_many(rows[ROWS_MAX].span, out),
+        false => tables.places = joined(&rows, out),
     }
     unix_mounts(&paths, facts, &mut tables.paths);
     unix_objects(&paths, &mut tables.paths);
@@ -63,129 +69,166 @@ fn merge(row: &mut UnixRule, rights: u32) {
 }
 
 fn too_many(span: Span, out: &mut Diagnostics) {
-    let message = format!("`sockets` comes to more than {RULES_MAX} rules here");
-    let help = "each line counts its addresses times its ranges of ports: use wider ranges";
+    let message = "`sockets` comes to too many rules here";
+    let help = format!(
+        "at most {PORTS_MAX} ranges of ports hold for one address, and {ROWS_MAX} for all together: \
+         use wider ranges"
+    );
     out.push(Diagnostic::error(span, message).help(help));
 }
 
-/// Adds what a line says; `false` where the table is full.
-fn add(rules: &mut SocketRules, rule: u32, grant: &SocketGrant) -> bool {
+/// What one line says of one range, not yet joined with what others say of it.
+struct Row {
+    key: PlaceKey,
+    ports: PortRule,
+    span: Span,
+}
+
+/// Adds what a line says.
+fn add(tables: &mut SocketTables, rows: &mut Vec<Row>, rule: u32, grant: &SocketGrant) {
+    let kinds = &mut tables.kinds;
     let kind = match &grant.subject {
         SocketSubject::Ip(kind, place) => {
-            if !place_rules(rules, rule, *kind, place, grant.allow) {
-                return false;
-            }
+            place_rows(rows, rule, *kind, place, grant);
             *kind
         }
         SocketSubject::Vsock(cids, ports) => {
-            if !vsock_rules(rules, rule, cids, ports, grant.allow) {
-                return false;
-            }
+            vsock_rows(rows, rule, cids, ports, grant);
             kind::VSOCK
         }
         SocketSubject::Netlink(protocols) => {
-            rules.netlink |= protocols.iter().fold(0, |all, one| all | 1 << one);
+            kinds.netlink |= protocols.iter().fold(0, |all, one| all | 1 << one);
             kind::NETLINK
         }
         SocketSubject::Families(families) => {
-            rules.families |= families.iter().fold(0, |all, one| all | 1 << one);
+            kinds.families |= families.iter().fold(0, |all, one| all | 1 << one);
             kind::OTHER
         }
         SocketSubject::Raw => kind::RAW,
         SocketSubject::Packet => kind::PACKET,
-        SocketSubject::Unix(_) | SocketSubject::Abstract(_) => return true,
+        SocketSubject::Unix(_) | SocketSubject::Abstract(_) => return,
     };
-    rules.kinds |= 1 << kind;
-    if let Some(first) = rules.kind_rules.get_mut(kind as usize) {
+    kinds.kinds |= 1 << kind;
+    if let Some(first) = kinds.rules.get_mut(kind as usize) {
         *first = (*first).min(rule);
     }
-    true
 }
 
-fn place_rules(rules: &mut SocketRules, rule: u32, kind: u32, place: &Place, rights: u32) -> bool {
-    let any = [
-        (version::V4, [0; 2], [0; 2]),
-        (version::V6, [0; 2], [0; 2]),
-        // A socket that has no address yet.
-        (version::NONE, [0; 2], [0; 2]),
-    ];
-    let ranges = match place.ranges.as_slice() {
-        [] => any.to_vec(),
-        ranges => ranges.iter().copied().map(Cidr::compiled).collect(),
+fn key(kind: u32, address: Address, prefix: u32) -> PlaceKey {
+    PlaceKey {
+        prefix: PREFIX_BITS + prefix,
+        ..PlaceKey::of(PolicyId(0), kind, &address)
+    }
+}
+
+fn any_of(version: u32) -> Address {
+    Address {
+        version,
+        ..Address::default()
+    }
+}
+
+fn or_all(ports: &[Ports]) -> Vec<Ports> {
+    match ports {
+        [] => vec![Ports::ALL],
+        ports => ports.to_vec(),
+    }
+}
+
+fn port_rule(ports: Ports, rights: u32, rule: u32) -> PortRule {
+    PortRule {
+        first: ports.first,
+        last: ports.last,
+        rights,
+        rule,
+    }
+}
+
+fn place_rows(rows: &mut Vec<Row>, rule: u32, kind: u32, place: &Place, grant: &SocketGrant) {
+    // `NONE`: what is no address is left to the kernel to refuse.
+    let any = [version::V4, version::V6, version::NONE];
+    let keys: Vec<_> = match place.ranges.as_slice() {
+        [] => any.map(|version| key(kind, any_of(version), 0)).to_vec(),
+        ranges => ranges
+            .iter()
+            .map(|range| key(kind, range.start(), range.prefix.into()))
+            .collect(),
     };
-    let all = [Ports::ALL];
-    let ports = match place.ports.as_slice() {
-        [] => &all,
-        ports => ports,
-    };
-    let mut pairs = ranges
-        .iter()
-        .flat_map(|range| ports.iter().map(move |ports| (range, ports)));
-    pairs.all(|((version, mask, value), ports)| {
-        push(
-            rules,
-            SocketRule {
-                mask: *mask,
-                value: *value,
-                selector: selector(kind, *version),
-                first_port: ports.first,
-                last_port: ports.last,
-                rights,
-                rule,
-                reserved: 0,
-            },
-        )
-    })
+    for key in keys {
+        for ports in or_all(&place.ports) {
+            rows.push(Row {
+                key,
+                ports: port_rule(ports, grant.allow, rule),
+                span: grant.span,
+            });
+        }
+    }
 }
 
 /// A context id is the other side's; this side has one that cannot be chosen.
-fn vsock_rules(
-    rules: &mut SocketRules,
-    rule: u32,
-    cids: &[u32],
-    ports: &[Ports],
-    rights: u32,
-) -> bool {
-    let all = [Ports::ALL];
-    let ports = if ports.is_empty() { &all } else { ports };
-    let row = |mask, value, version, ports: Ports, rights| SocketRule {
-        mask: [0, mask],
-        value: [0, value],
-        selector: selector(kind::VSOCK, version),
-        first_port: ports.first,
-        last_port: ports.last,
-        rights,
-        rule,
-        reserved: 0,
+fn vsock_rows(rows: &mut Vec<Row>, rule: u32, cids: &[u32], ports: &[Ports], grant: &SocketGrant) {
+    let mut push = |version, cid: Option<u32>, ports, right| {
+        let address = Address {
+            bits: [0, cid.unwrap_or(0).into()],
+            ..any_of(version)
+        };
+        let prefix = if cid.is_some() { 32 } else { 0 };
+        if grant.allow & right != 0 {
+            rows.push(Row {
+                key: key(kind::VSOCK, address, prefix),
+                ports: port_rule(ports, right, rule),
+                span: grant.span,
+            });
+        }
     };
-    let mut rows = Vec::new();
-    let (here, there) = (rights & right::BIND, rights & right::CONNECT);
-    for ports in ports {
-        if here != 0 {
-            rows.push(row(0, 0, version::CID, *ports, here));
+    for ports in or_all(ports) {
+        push(version::CID, None, ports, right::BIND);
+        if cids.is_empty() {
+            push(version::CID, None, ports, right::CONNECT);
         }
-        if there != 0 && cids.is_empty() {
-            rows.push(row(0, 0, version::CID, *ports, there));
-        }
-        for cid in cids.iter().filter(|_| there != 0) {
-            let (mask, value) = (u64::from(u32::MAX), u64::from(*cid));
-            rows.push(row(mask, value, version::CID, *ports, there));
+        for cid in cids {
+            push(version::CID, Some(*cid), ports, right::CONNECT);
         }
     }
     // The hook does not see the port by then: it was decided when the socket was bound.
-    if rights & right::LISTEN != 0 {
-        rows.push(row(0, 0, version::NONE, Ports::ALL, right::LISTEN));
-    }
-    rows.into_iter().all(|row| push(rules, row))
+    push(version::NONE, None, Ports::ALL, right::LISTEN);
 }
 
-fn push(rules: &mut SocketRules, row: SocketRule) -> bool {
-    let Some(free) = rules.rules.get_mut(rules.count as usize) else {
-        return false;
-    };
-    *free = row;
-    rules.count += 1;
-    true
+/// Whether the range of `outer` holds that of `inner`.
+pub(crate) fn holds(outer: &PlaceKey, inner: &PlaceKey) -> bool {
+    let (count, bits) = (outer.prefix - PREFIX_BITS, |key: &PlaceKey| {
+        u128::from_be_bytes(key.address)
+    });
+    let mask = u128::MAX.checked_shl(128 - count).unwrap_or(0);
+    outer.selector == inner.selector
+        && outer.prefix <= inner.prefix
+        && (bits(outer) ^ bits(inner)) & mask == 0
+}
+
+/// Each range with everything that holds there: a look-up finds the longest one only.
+fn joined(rows: &[Row], out: &mut Diagnostics) -> BTreeMap<PlaceKey, PlaceRules> {
+    let mut places = BTreeMap::new();
+    for row in rows {
+        if places.contains_key(&row.key) {
+            continue;
+        }
+        let around = rows.iter().filter(|other| holds(&other.key, &row.key));
+        let mut rules = PlaceRules {
+            count: 0,
+            reserved: 0,
+            ports: [port_rule(Ports::ALL, 0, NO_RULE); PORTS_MAX],
+        };
+        for other in around {
+            let Some(free) = rules.ports.get_mut(rules.count as usize) else {
+                too_many(other.span, out);
+                return places;
+            };
+            *free = other.ports;
+            rules.count += 1;
+        }
+        places.insert(row.key, rules);
+    }
+    places
 }
 
 type UnixLine<'a> = (u32, &'a SocketGrant, &'a Object);

@@ -75,24 +75,9 @@ impl Cidr {
         }
     }
 
-    /// Version, mask and value as the kernel side compares them.
-    pub fn compiled(self) -> (u32, [u64; 2], [u64; 2]) {
-        let split = |bits: u128| [(bits >> 64) as u64, bits as u64];
-        match self.address {
-            IpAddr::V4(v4) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                let (mask, value) = (u64::from(mask), u64::from(v4.to_bits()));
-                (version::V4, [u64::MAX, mask], [0, value])
-            }
-            IpAddr::V6(v6) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                (version::V6, split(mask), split(v6.to_bits()))
-            }
-        }
+    /// The first address as the decision has it.
+    pub(crate) fn start(self) -> Address {
+        address(self.address, 0)
     }
 
     pub(crate) fn read(reader: &mut Reader, node: &Node) -> Option<Self> {

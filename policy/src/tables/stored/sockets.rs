@@ -1,21 +1,22 @@
 //! Rows of the tables of sockets.
 
-use ebpf_common::socket::{SocketRule, SocketRules, UnixRule};
+use ebpf_common::abi::{NO_RULE, PolicyId};
+use ebpf_common::socket::{PORTS_MAX, PlaceKey, PlaceRules, PortRule, SocketKinds, UnixRule};
 use serde::{Deserialize, Serialize};
 
 use crate::compile::SocketTables;
 use crate::facts::Inode;
 
-/// Mask, value, selector, ports, rights, rule.
-type RuleRow = ([u64; 2], [u64; 2], u32, (u32, u32), u32, u32);
+/// Prefix, selector, address, and for each range of ports: first, last, rights, rule.
+type PlaceRow = (u32, u32, [u8; 16], Vec<(u32, u32, u32, u32)>);
 
 #[derive(Serialize, Deserialize, Default)]
 pub(super) struct StoredSockets {
     kinds: u32,
     netlink: u32,
     families: u64,
-    kind_rules: [u32; 10],
-    rules: Vec<RuleRow>,
+    rules: [u32; 16],
+    places: Vec<PlaceRow>,
     /// Key, rights, rule.
     paths: Vec<(Inode, u32, u32)>,
     /// Hash, rights, rule.
@@ -25,54 +26,70 @@ pub(super) struct StoredSockets {
 impl From<SocketTables> for StoredSockets {
     fn from(tables: SocketTables) -> Self {
         let SocketTables {
-            rules,
+            kinds,
+            places,
             paths,
             names,
         } = tables;
-        let used = rules.rules.iter().take(rules.count as usize);
-        let row = |rule: &SocketRule| {
-            let ports = (rule.first_port, rule.last_port);
-            let (selector, rights) = (rule.selector, rule.rights);
-            (rule.mask, rule.value, selector, ports, rights, rule.rule)
-        };
         Self {
-            kinds: rules.kinds,
-            netlink: rules.netlink,
-            families: rules.families,
-            kind_rules: rules.kind_rules,
-            rules: used.map(row).collect(),
+            kinds: kinds.kinds,
+            netlink: kinds.netlink,
+            families: kinds.families,
+            rules: kinds.rules,
+            places: super::rows(places, place_row),
             paths: super::rows(paths, |key, row| (key, row.rights, row.rule)),
             names: super::rows(names, |key, row| (key, row.rights, row.rule)),
         }
     }
 }
 
+fn place_row(key: PlaceKey, rules: PlaceRules) -> PlaceRow {
+    let used = rules.ports.iter().take(rules.count as usize);
+    let ports = used.map(|rule| (rule.first, rule.last, rule.rights, rule.rule));
+    (key.prefix, key.selector, key.address, ports.collect())
+}
+
+fn place((prefix, selector, address, ports): PlaceRow) -> (PlaceKey, PlaceRules) {
+    let key = PlaceKey {
+        prefix,
+        policy: PolicyId(0),
+        selector,
+        address,
+    };
+    let unused = PortRule {
+        first: 0,
+        last: u32::MAX,
+        rights: 0,
+        rule: NO_RULE,
+    };
+    let mut rules = PlaceRules {
+        count: 0,
+        reserved: 0,
+        ports: [unused; PORTS_MAX],
+    };
+    for (free, (first, last, rights, rule)) in rules.ports.iter_mut().zip(ports) {
+        *free = PortRule {
+            first,
+            last,
+            rights,
+            rule,
+        };
+        rules.count += 1;
+    }
+    (key, rules)
+}
+
 impl From<StoredSockets> for SocketTables {
     fn from(stored: StoredSockets) -> Self {
-        let mut rules = SocketRules {
-            kinds: stored.kinds,
-            netlink: stored.netlink,
-            families: stored.families,
-            kind_rules: stored.kind_rules,
-            ..SocketRules::default()
-        };
-        for (free, row) in rules.rules.iter_mut().zip(stored.rules) {
-            let (mask, value, selector, (first_port, last_port), rights, rule) = row;
-            *free = SocketRule {
-                mask,
-                value,
-                selector,
-                first_port,
-                last_port,
-                rights,
-                rule,
-                reserved: 0,
-            };
-            rules.count += 1;
-        }
         let (paths, names) = (stored.paths.into_iter(), stored.names.into_iter());
         Self {
-            rules,
+            kinds: SocketKinds {
+                kinds: stored.kinds,
+                netlink: stored.netlink,
+                families: stored.families,
+                rules: stored.rules,
+            },
+            places: stored.places.into_iter().map(place).collect(),
             paths: paths.map(unix).collect(),
             names: names.map(unix).collect(),
         }

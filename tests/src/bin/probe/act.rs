@@ -7,7 +7,7 @@ use reeve_tests::outcome::Outcome;
 
 use crate::{
     attributes, bpf, capabilities, compat, entry, files, kernel, limits, mapping, mounts, names,
-    owner, processes, see, uring, wrap,
+    owner, processes, see, sockets, uring, wrap,
 };
 
 /// Why an action did not succeed.
@@ -76,6 +76,7 @@ const TABLES: &[&[Action]] = &[
     kernel::ACTIONS,
     bpf::ACTIONS,
     uring::ACTIONS,
+    sockets::ACTIONS,
     entry::ACTIONS,
     see::ACTIONS,
     wrap::ACTIONS,

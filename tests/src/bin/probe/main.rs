@@ -23,6 +23,7 @@ mod owner;
 mod processes;
 mod script;
 mod see;
+mod sockets;
 mod sys;
 mod uring;
 mod wrap;

@@ -18,6 +18,7 @@ pub(crate) const ACTIONS: &[Action] = &[
 
 // `include/uapi/linux/io_uring.h`.
 const IORING_OP_OPENAT: u8 = 18;
+const IORING_OP_CONNECT: u8 = 16;
 const IOSQE_ASYNC: u8 = 1 << 4;
 const IORING_OFF_SQ_RING: i64 = 0;
 const IORING_OFF_CQ_RING: i64 = 0x800_0000;
@@ -106,6 +107,22 @@ fn map_ring(ring: &OwnedFd, offset: i64) -> Result<usize, Failure> {
         ],
     )?;
     usize::try_from(address).map_err(|_| Failure::Call("mmap", libc::ENOMEM))
+}
+
+/// Connects a socket by a request.
+pub(crate) fn connect(socket: &OwnedFd, address: &[u8]) -> Result<i64, Failure> {
+    let ring = Ring::new()?;
+    // As above: the address at 16, its length at 8.
+    let mut entry = [0u8; 64];
+    entry[0] = IORING_OP_CONNECT;
+    entry[4..8].copy_from_slice(&std::os::fd::AsRawFd::as_raw_fd(socket).to_ne_bytes());
+    entry[8..16].copy_from_slice(&(address.len() as u64).to_ne_bytes());
+    let at = address.as_ptr().expose_provenance() as u64;
+    entry[16..24].copy_from_slice(&at.to_ne_bytes());
+    match ring.run(&entry)? {
+        result if result < 0 => Err(Failure::Call("io_uring connect", -result)),
+        result => Ok(result.into()),
+    }
 }
 
 fn uring_open(words: &[&str], flags: u8) -> Done {
