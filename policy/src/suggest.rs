@@ -178,19 +178,8 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
         }
         Denied::Clock => Some("kernel: { clock: true }".to_owned()),
-        Denied::Socket {
-            kind,
-            right,
-            detail,
-            address,
-        } => sockets::suggest_socket(*kind, *right, *detail, address),
-        Denied::UnixPath { path, right } => {
-            let path = quoted(HostPath::parse(path).ok()?.as_str());
-            Some(sockets::line(&format!("unix: {path}"), *right))
-        }
-        Denied::UnixName { name, right } => {
-            let name = sockets::quoted_name(name)?;
-            Some(sockets::line(&format!("abstract: {name}"), *right))
+        Denied::Socket { .. } | Denied::UnixPath { .. } | Denied::UnixName { .. } => {
+            sockets::suggest(denied)
         }
     }
 }

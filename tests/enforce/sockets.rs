@@ -26,7 +26,7 @@ fn socket_granted() {
         .socket("netlink: [route], allow: [create]")
         .socket("raw: true")
         .socket("packet: true")
-        .socket("families: [alg]");
+        .socket("families: [key]");
     let mut contained = Contained::start(policy);
     let hook = "socket_create";
     for action in [
@@ -39,7 +39,6 @@ fn socket_granted() {
         "raw-socket",
         "packet-socket",
         "socket 1 1 0",
-        "socket 38 5 0",
     ] {
         contained.allowed(hook, action);
     }

@@ -41,9 +41,9 @@ pub enum Action {
     SignalOwner = 12,
     /// Limits, priority or placement of another process: `target_pid` is whose.
     Limits = 13,
-    /// A socket: `rights` are bits of [`crate::socket::right`], `detail` is `kind << 32 | port` (for
-    /// netlink and other families: protocol or family), `target_pid` the address's version, `ino`
-    /// its upper and `dev << 32 | magic` its lower half.
+    /// A socket: `rights` are bits of [`crate::socket::right`], `detail` is `kind << 32 | port`
+    /// (for netlink and other families: protocol or family), `target_pid` the address's version,
+    /// `ino` its upper and `dev << 32 | magic` its lower half.
     Socket = 14,
     /// A unix socket of a file system, as [`Action::File`] names its object.
     UnixPath = 15,

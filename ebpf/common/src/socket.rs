@@ -1,7 +1,7 @@
 //! Sockets: kinds, rights, addresses, and the table of a policy's rules for them.
 //!
-//! An address is 128 bits with a version beside it, so that one trie serves IPv4, IPv6 and vsock. An
-//! IPv4-mapped IPv6 address is the IPv4 address that it stands for.
+//! An address is 128 bits with a version beside it, so that one trie serves IPv4, IPv6 and vsock.
+//! An IPv4-mapped IPv6 address is the IPv4 address that it stands for.
 
 use crate::abi::NO_RULE;
 
@@ -211,8 +211,8 @@ pub const PORTS_MAX: usize = 16;
 /// Bits of [`PlaceKey`] before the address.
 pub const PREFIX_BITS: u32 = 64;
 
-/// Key of the trie `SOCKET_PLACES`: the longest range that holds an address is found in one look-up,
-/// however many lines and containers there are.
+/// Key of the trie `SOCKET_PLACES`: the longest range that holds an address is found in one
+/// look-up, however many lines and containers there are.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PlaceKey {

@@ -71,8 +71,8 @@ fn merge(row: &mut UnixRule, rights: u32) {
 fn too_many(span: Span, out: &mut Diagnostics) {
     let message = "`sockets` comes to too many rules here";
     let help = format!(
-        "at most {PORTS_MAX} ranges of ports hold for one address, and {ROWS_MAX} for all together: \
-         use wider ranges"
+        "at most {PORTS_MAX} ranges of ports hold for one address, and {ROWS_MAX} for all \
+         together: use wider ranges"
     );
     out.push(Diagnostic::error(span, message).help(help));
 }

@@ -1,5 +1,5 @@
-//! Kinds of sockets, netlink protocols and address families by name (`include/uapi/linux/netlink.h`,
-//! `include/linux/socket.h`).
+//! Kinds of sockets, netlink protocols and address families by name
+//! (`include/uapi/linux/netlink.h`, `include/linux/socket.h`).
 
 use ebpf_common::socket::kind;
 

@@ -133,23 +133,32 @@ fn addresses() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
+const PORTS: [u32; 8] = [0, 80, 443, 8000, 8050, 8100, 8101, 65535];
+
+fn cases() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(600)
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+    #![proptest_config(cases())]
 
     #[test]
     fn addresses_and_ports(
         lines in vec(line(), 1..5),
-        asked in vec((addresses(), select(vec![0u32, 80, 443, 8000, 8050, 8100, 8101, 65535])), 12),
+        asked in vec((addresses(), select(PORTS.to_vec())), 12),
     ) {
-        let text = format!("reeve: v1\nname: a\nsockets:\n  - {{ {} }}\n", lines.join(" }\n  - { "));
+        let lines = lines.join(" }\n  - { ");
+        let text = format!("reeve: v1\nname: a\nsockets:\n  - {{ {lines} }}\n");
         let policy = parse("p.yaml", &text).unwrap_or_else(|found| panic!("{text}\n{found}"));
         let compiled = compile(&policy, &Facts::lexical(&policy, []));
         let compiled = match compiled {
             Ok(compiled) => compiled,
             // More than a look-up can hold is refused as a whole.
             Err(found) => {
-                prop_assert!(found.to_string().contains("too many rules"), "{}
-{}", text, found);
+                prop_assert!(found.to_string().contains("too many rules"), "{}", found);
                 return Ok(());
             }
         };
@@ -159,7 +168,8 @@ proptest! {
                     let question = Asked { kind, right, detail: 0, address: address(ip, port) };
                     let found = decide_socket(&compiled.tables, PolicyId(1), &question, false);
                     let meant = allowed(&policy, kind, right, ip, port);
-                    prop_assert_eq!(found.allowed(), meant, "{} {} {} {}\n{}", name, kind, ip, port, text);
+                    let what = format!("{name} {kind} {ip} {port} in {text}");
+                    prop_assert_eq!(found.allowed(), meant, "{}", what);
                     let own = decide_socket(&compiled.tables, PolicyId(1), &question, true);
                     prop_assert_eq!(own.allowed(), meant || kind != kind::VSOCK);
                 }

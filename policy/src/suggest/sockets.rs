@@ -2,18 +2,41 @@
 
 use ebpf_common::socket::{Address, NAME_BYTES, kind, right};
 
+use super::Denied;
+use crate::model::HostPath;
 use crate::model::sockets::ip_of;
 use crate::model::value::quoted;
 use crate::names::socket::{FAMILIES, KINDS, NETLINK, name, right_names};
 
+/// The line for a refusal about sockets.
+pub(super) fn suggest(denied: &Denied) -> Option<String> {
+    match denied {
+        Denied::Socket {
+            kind,
+            right,
+            detail,
+            address,
+        } => suggest_socket(*kind, *right, *detail, address),
+        Denied::UnixPath { path, right } => {
+            let path = quoted(HostPath::parse(path).ok()?.as_str());
+            Some(line(&format!("unix: {path}"), *right))
+        }
+        Denied::UnixName { name, right } => {
+            let name = quoted_name(name)?;
+            Some(line(&format!("abstract: {name}"), *right))
+        }
+        _ => None,
+    }
+}
+
 /// A line with what it is about and one right.
-pub(super) fn line(subject: &str, right: u32) -> String {
+fn line(subject: &str, right: u32) -> String {
     let rights = right_names(right).join(", ");
     format!("sockets: - {{ {subject}, allow: [{rights}] }}")
 }
 
 /// An abstract name as a policy can hold it.
-pub(super) fn quoted_name(name: &str) -> Option<String> {
+fn quoted_name(name: &str) -> Option<String> {
     let fits = (1..=NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
     // What looks like a number or a word of YAML is a name here.
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
@@ -25,12 +48,7 @@ pub(super) fn quoted_name(name: &str) -> Option<String> {
     fits.then_some(text)
 }
 
-pub(super) fn suggest_socket(
-    kind: u32,
-    right: u32,
-    detail: u32,
-    address: &Address,
-) -> Option<String> {
+fn suggest_socket(kind: u32, right: u32, detail: u32, address: &Address) -> Option<String> {
     match kind {
         kind::NETLINK => {
             let protocol = name(&NETLINK, detail)?;
@@ -78,7 +96,6 @@ pub(super) fn suggest_socket(
 /// One refusal of each kind.
 #[cfg(test)]
 pub(super) fn samples() -> Vec<super::Denied> {
-    use super::Denied;
     let v6 = Address::v6([0xfd00 << 48, 1], 53);
     let cid = Address {
         version: ebpf_common::socket::version::CID,

@@ -41,8 +41,8 @@ fn socket_action(words: &[&str]) -> Done {
     done()
 }
 
-/// An address as `sockaddr` bytes. `unspec/` in front gives its family as `AF_UNSPEC`, `v6/` puts it
-/// on a socket of IPv6.
+/// An address as `sockaddr` bytes. `unspec/` in front gives its family as `AF_UNSPEC`, `v6/` puts
+/// it on a socket of IPv6.
 struct Target {
     family: i32,
     bytes: Vec<u8>,
