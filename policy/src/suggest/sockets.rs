@@ -95,7 +95,7 @@ fn suggest_socket(kind: u32, right: u32, detail: u32, address: &Address) -> Opti
 
 /// One refusal of each kind.
 #[cfg(test)]
-pub(super) fn samples() -> Vec<super::Denied> {
+pub(super) fn samples() -> Vec<Denied> {
     let v6 = Address::v6([0xfd00 << 48, 1], 53);
     let cid = Address {
         version: ebpf_common::socket::version::CID,
