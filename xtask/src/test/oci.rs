@@ -115,7 +115,7 @@ pub(crate) fn run(steps: &mut Steps, runner: &[String]) {
 }
 
 /// Why no container can be made here, if so.
-fn unable() -> Option<String> {
+pub(super) fn unable() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("not root".to_owned());
     }

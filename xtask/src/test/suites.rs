@@ -34,6 +34,8 @@ struct Suite {
     peer: Option<&'static str>,
     /// Tests at a time: more than one where they do not disturb each other.
     threads: u8,
+    /// Modules of tests that are enough after the suite has run here, natively; none are all.
+    after_native: &'static [&'static str],
 }
 
 /// What most suites are like.
@@ -45,14 +47,25 @@ const SUITE: Suite = Suite {
     only: None,
     peer: None,
     threads: 1,
+    after_native: &[],
 };
 
 /// The conformance suite: of interest here for the one thing that few hosts have, version 2 of
-/// control groups alone.
+/// control groups alone. Asked for by name it runs as a whole.
 const OCI: Suite = Suite {
     name: oci::NAME,
     only: Some("6.12"),
     threads: 2,
+    after_native: &[
+        "cgroups::",
+        "devices::",
+        "exec::",
+        "lifecycle::",
+        "namespaces::",
+        "operations::",
+        "resources::",
+        "tuning::",
+    ],
     ..SUITE
 };
 
@@ -124,7 +137,7 @@ pub(crate) fn run(steps: &mut Steps, wanted: &Wanted<'_>) {
         return;
     };
     let perform = |run: &Run| {
-        let output = || run.perform(&payload, wanted.runner);
+        let output = || run.perform(&payload, &run.suite.arguments(wanted));
         Step::perform(&run.name(), || output().map(Done::Ran))
     };
     for step in side_by_side(&runs, perform) {
@@ -265,6 +278,14 @@ impl Suite {
     /// Whether it runs on this kernel.
     fn is_for(&self, kernel: &Kernel) -> bool {
         self.only.is_none_or(|version| version == kernel.version())
+    }
+
+    /// Arguments for its runner.
+    fn arguments(&self, wanted: &Wanted<'_>) -> Vec<String> {
+        let some = wanted.suite.is_none() && wanted.runner.is_empty() && oci::unable().is_none();
+        let modules = if some { self.after_native } else { &[] };
+        let modules = modules.iter().map(|module| (*module).to_owned());
+        modules.chain(wanted.runner.iter().cloned()).collect()
     }
 
     /// What is wrong with a run, if anything.
