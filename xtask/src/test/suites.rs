@@ -71,6 +71,13 @@ const OCI: Suite = Suite {
 
 /// In the order in which they are started: the longest first.
 const SUITES: &[Suite] = &[
+    // About command lines and formats, which are the same on every kernel.
+    Suite {
+        name: "engines",
+        only: Some("6.12"),
+        limit_seconds: 900,
+        ..SUITE
+    },
     Suite {
         name: "enforce",
         ..SUITE
@@ -87,13 +94,6 @@ const SUITES: &[Suite] = &[
     Suite {
         peer: Some("runc"),
         ..OCI
-    },
-    // About command lines and formats, which are the same on every kernel.
-    Suite {
-        name: "engines",
-        only: Some("6.12"),
-        limit_seconds: 900,
-        ..SUITE
     },
     Suite {
         name: "no_lsm",
