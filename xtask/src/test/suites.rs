@@ -63,6 +63,7 @@ const OCI: Suite = Suite {
         "lifecycle::",
         "namespaces::",
         "operations::",
+        "process::",
         "resources::",
         "tuning::",
     ],
