@@ -4,8 +4,8 @@
 //! measured side by side in one run, in turn, and told as medians and ratios.
 //!
 //! Modules: [`runtime`], [`enforce`] (the benchmarks); [`stats`] (samples to medians), [`table`]
-//! (shows them), [`page`] (in the documentation), [`progress`], [`machine`] (where it was measured),
-//! [`elf`].
+//! (shows them), [`page`] (in the documentation), [`progress`], [`machine`] (where it was
+//! measured), [`elf`].
 
 mod elf;
 mod enforce;

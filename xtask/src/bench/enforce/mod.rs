@@ -1,9 +1,9 @@
 //! `cargo xtask bench enforce`: what a system call costs under a policy, and beside one.
 //!
 //! In one machine, in turn: without Reeve's programs, a process of the host and one in a container
-//! without a policy; then, with the programs loaded, a process of the host again and containers with
-//! policies of few and of many lines. Each measures itself (`measure calls`); only ratios within one
-//! kind of process are told.
+//! without a policy; then, with the programs loaded, a process of the host again and containers
+//! with policies of few and of many lines. Each measures itself (`measure calls`); only ratios
+//! within one kind of process are told.
 //!
 //! Modules: [`payload`] (bundles, policies, the job), [`report`].
 
