@@ -2,11 +2,11 @@
 
 use super::{Reason, Verdict, file_errno};
 use crate::abi::{
-    ANY_MINOR, DeviceKey, InodeKey, MAX_DEPTH, NO_RULE, PolicyId, RightsRule, SuperKey,
-    device_class, file_flags,
+    ANY_MINOR, DeviceKey, InodeKey, NO_RULE, PolicyId, RightsRule, SuperKey, device_class,
+    file_flags,
 };
 use crate::errno::{EACCES, EXDEV};
-use crate::lookup::{Chain, Lookup, Step};
+use crate::lookup::{Chain, Lookup, Walked};
 use crate::magic;
 use crate::rights::Rights;
 
@@ -114,31 +114,33 @@ fn nearest_rule<L: Lookup, C: Chain>(
     object: &FileObject,
     chain: &mut C,
 ) -> Effective {
-    let mut depth = 0;
-    while depth < MAX_DEPTH {
-        let Step { ino, last } = chain.step();
-        if let Some(rule) = tables.file(InodeKey {
+    let mut nearest = Effective::none(Reason::NoGrant);
+    let walked = chain.walk(&mut |ino| {
+        let Some(rule) = tables.file(InodeKey {
             policy,
             dev: object.dev,
             ino,
-        }) && (rule.flags & file_flags::BACKING == 0 || object.backing)
-        {
-            let reason = match rule.flags & file_flags::CORE {
+        }) else {
+            return false;
+        };
+        if rule.flags & file_flags::BACKING != 0 && !object.backing {
+            return false;
+        }
+        nearest = Effective {
+            rights: rule.rights,
+            rule: rule.rule,
+            reason: match rule.flags & file_flags::CORE {
                 0 => Reason::NotInGrant,
                 _ => Reason::Core,
-            };
-            return Effective {
-                rights: rule.rights,
-                rule: rule.rule,
-                reason,
-            };
-        }
-        if last {
-            return Effective::none(Reason::NoGrant);
-        }
-        depth += 1;
+            },
+        };
+        true
+    });
+    match walked {
+        Walked::Stopped => nearest,
+        Walked::Top => Effective::none(Reason::NoGrant),
+        Walked::TooDeep => Effective::none(Reason::TooDeep),
     }
-    Effective::none(Reason::TooDeep)
 }
 
 /// Opening a device node: decided by class and number, wherever the node lies. `own_pts`: the node
