@@ -2,12 +2,10 @@
 //! sockets by who listens.
 
 use super::{Reason, Verdict};
-use crate::abi::{
-    InodeKey, MAX_DEPTH, NO_RULE, PolicyHeader, PolicyId, SuperKey, file_flags, kernel,
-};
+use crate::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, SuperKey, file_flags, kernel};
 use crate::decide::FileObject;
 use crate::errno::{EACCES, EPERM};
-use crate::lookup::{Chain, Lookup, Step};
+use crate::lookup::{Chain, Lookup, Walked};
 use crate::magic;
 use crate::socket::{Asked, NameKey, kind, of_network, right};
 
@@ -113,34 +111,36 @@ pub fn decide_unix_path<L: Lookup, C: Chain>(
     {
         return Verdict::allow(NO_RULE);
     }
-    let mut depth = 0;
-    while depth < MAX_DEPTH {
-        let Step { ino, last } = chain.step();
+    let mut nearest = Verdict::no_grant(EACCES);
+    let walked = chain.walk(&mut |ino| {
         let key = InodeKey {
             policy,
             dev: object.dev,
             ino,
         };
-        if let Some(found) = tables.file(key) {
-            if found.flags & file_flags::CORE != 0 {
-                return Verdict::refuse(EACCES, Reason::Core, NO_RULE);
-            }
-            if found.flags & file_flags::OWN != 0 {
-                return Verdict::allow(NO_RULE);
-            }
+        let flags = tables.file(key).map_or(0, |rule| rule.flags);
+        if flags & file_flags::CORE != 0 {
+            nearest = Verdict::refuse(EACCES, Reason::Core, NO_RULE);
+            return true;
         }
-        if let Some(found) = tables.unix_path(key) {
-            return match found.rights & right != 0 {
-                true => Verdict::allow(found.rule),
-                false => Verdict::refuse(EACCES, Reason::NotInGrant, found.rule),
-            };
+        if flags & file_flags::OWN != 0 {
+            nearest = Verdict::allow(NO_RULE);
+            return true;
         }
-        if last {
-            return Verdict::no_grant(EACCES);
-        }
-        depth += 1;
+        let Some(found) = tables.unix_path(key) else {
+            return false;
+        };
+        nearest = match found.rights & right {
+            0 => Verdict::refuse(EACCES, Reason::NotInGrant, found.rule),
+            _ => Verdict::allow(found.rule),
+        };
+        true
+    });
+    match walked {
+        Walked::Stopped => nearest,
+        Walked::Top => Verdict::no_grant(EACCES),
+        Walked::TooDeep => Verdict::refuse(EACCES, Reason::TooDeep, NO_RULE),
     }
-    Verdict::refuse(EACCES, Reason::TooDeep, NO_RULE)
 }
 
 /// Binding, connecting or sending to an abstract name. `own_network`: the name is in a network
