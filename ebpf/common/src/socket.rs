@@ -390,29 +390,30 @@ pub struct NameKey {
 
 /// Longest abstract name, without its leading NUL.
 pub const NAME_BYTES: usize = 107;
+/// Words of eight bytes that hold one.
+pub const NAME_WORDS: usize = NAME_BYTES.div_ceil(8);
 
-/// FNV-1a of an abstract name and its length.
+/// Hash of an abstract name and its length. `name` holds the name's bytes as they lie in memory,
+/// and zeroes after them.
 #[inline(always)]
-pub fn name_hash(name: &[u8; NAME_BYTES], length: usize) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+pub fn name_hash(name: &[u64; NAME_WORDS], length: u32) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325 ^ u64::from(length);
     let mut at = 0;
-    while at < NAME_BYTES {
-        if at >= length {
-            break;
-        }
-        hash = (hash ^ name[at] as u64).wrapping_mul(0x0100_0000_01b3);
+    while at < NAME_WORDS {
+        hash = (hash ^ name[at]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 32;
         at += 1;
     }
-    hash ^ length as u64
+    hash
 }
 
 /// [`name_hash`] of a string of at most [`NAME_BYTES`].
 pub fn name_hash_of(name: &str) -> u64 {
-    let mut bytes = [0; NAME_BYTES];
-    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+    let mut bytes = [[0; 8]; NAME_WORDS];
+    for (to, from) in bytes.as_flattened_mut().iter_mut().zip(name.bytes()) {
         *to = from;
     }
-    name_hash(&bytes, name.len())
+    name_hash(&bytes.map(u64::from_ne_bytes), name.len() as u32)
 }
 
 const _: () = {

@@ -5,7 +5,8 @@
 //! pure decision of `ebpf-common`, and either return or report and refuse. The programs decide
 //! nothing themselves.
 //!
-//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`report`], then the
+//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`verifier`], [`report`],
+//! then the
 //! hooks by topic.
 #![no_std]
 #![no_main]
@@ -23,6 +24,7 @@ mod sockets;
 mod subject;
 mod tables;
 mod unix;
+mod verifier;
 
 /// The helpers that LSM programs call are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]

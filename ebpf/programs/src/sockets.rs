@@ -24,6 +24,7 @@ use crate::maps::NETWORKS;
 use crate::report::{Refusal, refuse};
 use crate::subject::{self, when_enforced};
 use crate::tables::Tables;
+use crate::verifier::{forget, repeat};
 
 /// `MSG_FASTOPEN`: the message connects the socket.
 const MSG_FASTOPEN: u32 = 0x2000_0000;
@@ -32,9 +33,13 @@ const SCTP_OF_THIS_SIDE: [u32; 3] = [100, 6, 5];
 /// `SCTP_PARAM_ADD_IP`, `SCTP_PARAM_SET_PRIMARY`: said by the other side, in any task's time.
 const SCTP_OF_OTHER_SIDE: [u32; 2] = [0xc001, 0xc004];
 /// Control messages of one message that are looked at.
-const MESSAGES: u32 = 8;
-/// Addresses of one SCTP call that are looked at: each costs the verifier a whole decision.
-const SCTP_ADDRESSES: u32 = 3;
+const MESSAGES: u32 = 32;
+/// Bytes of a `struct cmsghdr`.
+const CMSG_HEADER: u64 = 16;
+/// Addresses of one SCTP call that are looked at.
+const SCTP_ADDRESSES: u32 = 64;
+/// Bytes of the shortest of them, a `struct sockaddr_in`.
+const SOCKADDR_LEAST: i64 = 16;
 
 /// A network namespace, as the decision sees it.
 #[inline(always)]
@@ -132,6 +137,17 @@ impl Sock {
         }
     }
 
+    /// What it asks for with an address.
+    #[inline(always)]
+    fn asks(&self, right: u32, address: Address) -> Asked {
+        Asked {
+            kind: self.kind,
+            right,
+            detail: self.detail,
+            address,
+        }
+    }
+
     /// Its network namespace.
     #[inline(always)]
     pub(crate) fn net(&self) -> *const u8 {
@@ -183,10 +199,24 @@ fn words_at(address: u64) -> [u32; SOCKADDR_WORDS] {
 /// Decides and refuses for `hook`.
 #[inline(always)]
 fn settle(ctx: &LsmContext, hook: Hook, policy: PolicyId, asked: &Asked, net: *const u8) -> i32 {
-    let verdict = decide_socket(&Tables, policy, asked, own_network(policy, net));
+    let Some(asked) = forget(asked) else {
+        return -EACCES;
+    };
+    let verdict = decide_socket(&Tables, policy, &asked, own_network(policy, net));
     if verdict.allowed() {
         return 0;
     }
+    refuse_socket(ctx, hook, policy, &asked, verdict)
+}
+
+#[inline(always)]
+fn refuse_socket(
+    ctx: &LsmContext,
+    hook: Hook,
+    policy: PolicyId,
+    asked: &Asked,
+    verdict: Verdict,
+) -> i32 {
     let Asked { kind, address, .. } = *asked;
     let port = match has_addresses(kind) {
         true => address.port,
@@ -282,13 +312,9 @@ fn decide_address(
     words: &[u32; SOCKADDR_WORDS],
     length: u32,
 ) -> i32 {
-    let asked = Asked {
-        kind: sock.kind,
-        right,
-        detail: sock.detail,
-        // What is no address matches no rule.
-        address: Address::read(sock.kind, words, length).unwrap_or_default(),
-    };
+    // What is no address matches no rule.
+    let address = Address::read(sock.kind, words, length).unwrap_or_default();
+    let asked = sock.asks(right, address);
     settle(ctx, hook, policy, &asked, sock.net())
 }
 
@@ -303,12 +329,7 @@ pub fn socket_listen(ctx: LsmContext) -> i32 {
     if sock.kind == kind::UNIX {
         return 0;
     }
-    let asked = Asked {
-        kind: sock.kind,
-        right: right::LISTEN,
-        detail: sock.detail,
-        address: sock.local(),
-    };
+    let asked = sock.asks(right::LISTEN, sock.local());
     settle(&ctx, Hook::SocketListen, policy, &asked, sock.net())
 }
 
@@ -368,17 +389,20 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn routed(message: *const u8) -> bool {
     // SAFETY: the caller hands in the hook's message; the field is a `size_t`.
-    let mut left: u64 = unsafe { load(message, Field::MessageControlLength) };
-    if left == 0 {
+    let length: u64 = unsafe { load(message, Field::MessageControlLength) };
+    if length == 0 {
         return false;
     }
     // SAFETY: as above; the field is a pointer.
     let mut at: u64 = unsafe { load(message, Field::MessageControl) };
-    let mut seen = 0;
-    while seen < MESSAGES {
+    let end = at.wrapping_add(length);
+    let mut found = true;
+    repeat(MESSAGES, &mut || {
+        let left = end.wrapping_sub(at);
         // `struct cmsghdr`: length, level, type.
-        if left < 16 {
-            return false;
+        if left < CMSG_HEADER {
+            found = false;
+            return true;
         }
         // SAFETY: the helper reads any address and reports a fault.
         let Ok([length, about]) = (unsafe { bpf_probe_read_kernel(at as *const [u64; 2]) }) else {
@@ -388,14 +412,14 @@ fn routed(message: *const u8) -> bool {
             return true;
         }
         let step = (length.wrapping_add(7)) & !7;
-        if length < 16 || step >= left {
-            return false;
+        if length < CMSG_HEADER || step >= left {
+            found = false;
+            return true;
         }
-        left -= step;
         at = at.wrapping_add(step);
-        seen += 1;
-    }
-    true
+        false
+    });
+    found
 }
 
 #[inline(always)]
@@ -438,34 +462,41 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
     }
     // SAFETY: the hook's argument is trusted.
     let sock = unsafe { Sock::of_sk(ctx.arg(0)) };
-    let mut at: u64 = ctx.arg(2);
-    let mut left: u32 = ctx.arg(3);
     let right = match SCTP_OF_THIS_SIDE.contains(&option) {
         true => right::BIND,
         false => right::CONNECT,
     };
-    let mut seen = 0;
-    while seen < SCTP_ADDRESSES {
-        if left < 16 {
-            return 0;
+    let Some(mut asked) = forget(&sock.asks(right, Address::default())) else {
+        return -EACCES;
+    };
+    let own = own_network(policy, sock.net());
+    let (addresses, length): (u64, u32) = (ctx.arg(2), ctx.arg(3));
+    let mut past = 0;
+    // Stands where there are more addresses than are looked at.
+    let mut verdict = Verdict::refuse(EACCES, Reason::TooDeep, NO_RULE);
+    repeat(SCTP_ADDRESSES, &mut || {
+        let left = i64::from(length).wrapping_sub(past);
+        if left < SOCKADDR_LEAST {
+            verdict = Verdict::allow(NO_RULE);
+            return true;
         }
-        let words = words_at(at);
-        let taken = match u32::from(words[0] as u16) {
+        let words = words_at(addresses.wrapping_add(past as u64));
+        asked.address = Address::read(asked.kind, &words, left as u32).unwrap_or_default();
+        let answer = decide_socket(&Tables, policy, &asked, own);
+        if !answer.allowed() {
+            verdict = answer;
+            return true;
+        }
+        past = past.wrapping_add(match u32::from(words[0] as u16) {
             family::INET6 => 28,
             _ => 16,
-        };
-        let hook = Hook::SctpBindConnect;
-        let answer = decide_address(&ctx, hook, policy, &sock, right, &words, left);
-        if answer != 0 || taken >= left {
-            return answer;
-        }
-        left -= taken;
-        at = at.wrapping_add(u64::from(taken));
-        seen += 1;
+        });
+        false
+    });
+    if verdict.allowed() {
+        return 0;
     }
-    let verdict = Verdict::refuse(EACCES, Reason::TooDeep, NO_RULE);
-    let refusal = Refusal::of(Hook::SctpBindConnect, Action::Socket, Section::Sockets);
-    refuse(&ctx, policy, verdict, &refusal)
+    refuse_socket(&ctx, Hook::SctpBindConnect, policy, &asked, verdict)
 }
 
 /// Address of a field of a structure that the verifier does not know.

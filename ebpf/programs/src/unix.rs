@@ -1,7 +1,11 @@
 //! Hooks on unix sockets: who listens decides, by inode or by abstract name.
 
+use core::ffi::c_void;
+
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::{bpf_sk_storage_get, bpf_skc_to_unix_sock};
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel as bpf_probe_read_kernel_raw, bpf_sk_storage_get, bpf_skc_to_unix_sock,
+};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::Rights;
@@ -12,7 +16,7 @@ use ebpf_common::errno::EACCES;
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
-use ebpf_common::socket::{NAME_BYTES, kind, name_hash, right};
+use ebpf_common::socket::{NAME_BYTES, NAME_WORDS, kind, name_hash, right};
 
 use crate::field::{load, probe};
 use crate::maps::SOCKET_OWNERS;
@@ -106,11 +110,11 @@ fn decide_name(ctx: &LsmContext, hook: Hook, policy: PolicyId, net: *const u8, n
         right,
     } = name;
     let at = address.wrapping_add(u64::from(BEFORE_NAME));
-    // SAFETY: the helper reads any address and reports a fault.
-    let Ok(bytes) = (unsafe { bpf_probe_read_kernel(at as *const [u8; NAME_BYTES]) }) else {
+    let length = length.wrapping_sub(BEFORE_NAME);
+    let Some(words) = name_words(at, length) else {
         return -EACCES;
     };
-    let hash = name_hash(&bytes, length.wrapping_sub(BEFORE_NAME) as usize);
+    let hash = name_hash(&words, length);
     let own = own_network(policy, net);
     let verdict = decide_unix_name(&crate::tables::Tables, policy, hash, right, own);
     if verdict.allowed() {
@@ -122,6 +126,22 @@ fn decide_name(ctx: &LsmContext, hook: Hook, policy: PolicyId, net: *const u8, n
         ..Refusal::of(hook, Action::UnixName, Section::Sockets)
     };
     refuse(ctx, policy, verdict, &refusal)
+}
+
+/// The bytes of a name, and zeroes after them; `None` for one that cannot be.
+#[inline(always)]
+fn name_words(at: u64, length: u32) -> Option<[u64; NAME_WORDS]> {
+    let mut words = [0; NAME_WORDS];
+    // Opaque, so that the verifier sees the mask that bounds what it has just seen compared.
+    let bytes = core::hint::black_box(length) & 127;
+    if length > NAME_BYTES as u32 || bytes > NAME_BYTES as u32 {
+        return None;
+    }
+    // SAFETY: the words have room for that many bytes; the helper reads any address.
+    let failed = unsafe {
+        bpf_probe_read_kernel_raw(words.as_mut_ptr().cast(), bytes, at as *const c_void)
+    };
+    (failed == 0).then_some(words)
 }
 
 /// Decides on the socket at the other end.
