@@ -466,33 +466,41 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
         true => right::BIND,
         false => right::CONNECT,
     };
-    let Some(mut asked) = forget(&sock.asks(right, Address::default())) else {
+    let asked = sock.asks(right, Address::default());
+    // The address of the addresses too: a place in what the verifier takes for one `sockaddr` is
+    // another one for each of them.
+    let Some((mut at, mut asked)) = forget(&(ctx.arg::<u64>(2), asked)) else {
         return -EACCES;
     };
+    let end = at.wrapping_add(u64::from(ctx.arg::<u32>(3)));
     let own = own_network(policy, sock.net());
-    let (addresses, length): (u64, u32) = (ctx.arg(2), ctx.arg(3));
-    let mut past = 0;
     // Stands where there are more addresses than are looked at.
     let mut verdict = Verdict::refuse(EACCES, Reason::TooDeep, NO_RULE);
     repeat(SCTP_ADDRESSES, &mut || {
-        let left = i64::from(length).wrapping_sub(past);
+        let left = end.wrapping_sub(at) as i64;
         if left < SOCKADDR_LEAST {
             verdict = Verdict::allow(NO_RULE);
             return true;
         }
-        let words = words_at(addresses.wrapping_add(past as u64));
-        asked.address = Address::read(asked.kind, &words, left as u32).unwrap_or_default();
-        let answer = decide_socket(&Tables, policy, &asked, own);
+        let words = words_at(at);
+        let address = Address::read(asked.kind, &words, left as u32).unwrap_or_default();
+        let Some(asks) = forget(&Asked { address, ..asked }) else {
+            return true;
+        };
+        let answer = decide_socket(&Tables, policy, &asks, own);
         if !answer.allowed() {
-            verdict = answer;
+            (verdict, asked) = (answer, asks);
             return true;
         }
-        past = past.wrapping_add(match u32::from(words[0] as u16) {
+        at = at.wrapping_add(match u32::from(words[0] as u16) {
             family::INET6 => 28,
             _ => 16,
         });
         false
     });
+    let Some((asked, verdict)) = forget(&(asked, verdict)) else {
+        return -EACCES;
+    };
     if verdict.allowed() {
         return 0;
     }
