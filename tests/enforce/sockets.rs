@@ -243,14 +243,16 @@ fn send_refused() {
     contained.end();
 }
 
-/// In a network of its own a container leads packets as it likes, and everything else of IP too.
+/// In a network of its own a container leads packets as it likes, where it has the capability, and
+/// everything else of IP too.
 #[test]
 fn route_own() {
     let config = Config {
         own_net: true,
         ..Config::default()
     };
-    let mut contained = Contained::with(config, PolicyText::new("own"));
+    let policy = PolicyText::new("own").capability_all("NET_RAW");
+    let mut contained = Contained::with(config, policy);
     for action in [
         "ip-options",
         "socket 16 3 16",
