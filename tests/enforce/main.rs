@@ -22,6 +22,7 @@ mod overlay;
 mod processes;
 mod signal_owner;
 mod sockets;
+mod sockets_sctp;
 mod sockets_unix;
 mod start;
 mod subject;

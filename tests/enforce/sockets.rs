@@ -274,32 +274,6 @@ fn route_refused() {
     contained.end();
 }
 
-/// Kernels without SCTP say so before anything is decided.
-fn has_sctp(contained: &mut Contained) -> bool {
-    contained.attempt("socket 2 1 132").is_done()
-}
-
-#[test]
-fn sctp_granted() {
-    let policy = PolicyText::new("sctp").socket("sctp: { on: [127.0.0.1] }, allow: [bind, listen]");
-    let mut contained = Contained::start(policy);
-    if has_sctp(&mut contained) {
-        contained.allowed("sctp_bind_connect", "net listen sctp 127.0.0.1:80");
-    }
-    contained.end();
-}
-
-#[test]
-fn sctp_refused() {
-    let policy = PolicyText::new("sctp").socket("sctp: { on: [127.0.0.1] }, allow: [bind]");
-    let mut contained = Contained::start(policy);
-    if has_sctp(&mut contained) {
-        contained.refused("socket_bind", EACCES, "net bind sctp 127.0.0.2:80");
-        contained.refused("socket_connect", EPERM, "net connect sctp 127.0.0.1:80");
-    }
-    contained.end();
-}
-
 /// A network that the container makes with a user namespace is its own.
 #[test]
 fn a_network_of_a_user_namespace_is_own() {

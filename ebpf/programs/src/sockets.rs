@@ -8,7 +8,7 @@ use ebpf_common::Verdict;
 use ebpf_common::abi::{NO_RULE, PolicyId, Section};
 use ebpf_common::decide::Reason;
 use ebpf_common::decide::socket::{
-    Network, decide_route, decide_socket, leads_elsewhere, owns_network,
+    Network, decide_route, decide_socket, leads_elsewhere, message_leads_elsewhere, owns_network,
 };
 use ebpf_common::errno::EACCES;
 use ebpf_common::event::Action;
@@ -188,12 +188,12 @@ fn detail(kind: u32, family: u32, protocol: u32) -> u32 {
     }
 }
 
-/// The words of an address that the kernel has copied, zero where there are none.
+/// The words of an address that the kernel has copied; of no family where there are none.
 #[inline(always)]
 fn words_at(address: u64) -> [u32; SOCKADDR_WORDS] {
     // SAFETY: the helper reads any address and reports a fault.
     unsafe { bpf_probe_read_kernel(address as *const [u32; SOCKADDR_WORDS]) }
-        .unwrap_or([0; SOCKADDR_WORDS])
+        .unwrap_or([u32::MAX; SOCKADDR_WORDS])
 }
 
 /// Decides and refuses for `hook`.
@@ -385,7 +385,7 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     )
 }
 
-/// Whether a message's control data holds a source route, or more than is looked at.
+/// Whether a message's control data leads it elsewhere, or is more than is looked at.
 #[inline(always)]
 fn routed(message: *const u8) -> bool {
     // SAFETY: the caller hands in the hook's message; the field is a `size_t`.
@@ -408,7 +408,7 @@ fn routed(message: *const u8) -> bool {
         let Ok([length, about]) = (unsafe { bpf_probe_read_kernel(at as *const [u64; 2]) }) else {
             return true;
         };
-        if leads_elsewhere(about as u32, (about >> 32) as u32) {
+        if message_leads_elsewhere(about as u32, (about >> 32) as u32) {
             return true;
         }
         let step = (length.wrapping_add(7)) & !7;
@@ -479,10 +479,7 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
     // No `repeat`: what one address leaves for the next never becomes the same to the verifier.
     let mut seen = 0;
     while seen < SCTP_ADDRESSES {
-        let left = end.wrapping_sub(at) as i64;
-        if left < SOCKADDR_LEAST {
-            return 0;
-        }
+        let left = end.wrapping_sub(at);
         let words = words_at(at);
         let address = Address::read(asked.kind, &words, left as u32).unwrap_or_default();
         let next = at.wrapping_add(match u32::from(words[0] as u16) {
@@ -497,6 +494,9 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
         if !answer.allowed() {
             verdict = answer;
             break;
+        }
+        if (end.wrapping_sub(at) as i64) < SOCKADDR_LEAST {
+            return 0;
         }
         seen += 1;
     }

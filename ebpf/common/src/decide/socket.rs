@@ -82,6 +82,14 @@ pub const fn leads_elsewhere(level: u32, option: u32) -> bool {
     }
 }
 
+/// Control messages that do: the same options, and further addresses of an SCTP association
+/// (`SCTP_DSTADDRV4`, `SCTP_DSTADDRV6`), for which the kernel asks no hook.
+#[inline(always)]
+pub const fn message_leads_elsewhere(level: u32, message: u32) -> bool {
+    const IPPROTO_SCTP: u32 = 132;
+    leads_elsewhere(level, message) || level == IPPROTO_SCTP && matches!(message, 7 | 8)
+}
+
 /// Source routes over the host's network: never.
 #[inline(always)]
 pub fn decide_route(own_network: bool) -> Verdict {

@@ -255,5 +255,7 @@ fn abstract_names_are_the_networks() {
 fn source_routes_are_found() {
     assert!(leads_elsewhere(0, 4) && leads_elsewhere(0, 7) && leads_elsewhere(41, 57));
     assert!(!leads_elsewhere(0, 2) && !leads_elsewhere(41, 26) && !leads_elsewhere(1, 4));
+    assert!(message_leads_elsewhere(41, 57) && message_leads_elsewhere(132, 7));
+    assert!(!message_leads_elsewhere(132, 1) && !leads_elsewhere(132, 7));
     assert!(decide_route(true).allowed() && !decide_route(false).allowed());
 }

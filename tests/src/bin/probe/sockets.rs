@@ -12,6 +12,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("net", "HOW KIND ADDRESS", net),
     action("net-fd", "DESCRIPTOR HOW ADDRESS", net_on_descriptor),
     action("net-received", "UNIX-SOCKET HOW ADDRESS", net_on_received),
+    action("sctp", "bindx|connectx|send ADDRESS ...", sctp),
     action("unix-connect", "PATH|@NAME", |words| {
         unix(words, libc::SOCK_STREAM)
     }),
@@ -26,6 +27,12 @@ pub(crate) const ACTIONS: &[Action] = &[
 
 /// `MSG_FASTOPEN`.
 const MSG_FASTOPEN: i64 = 0x2000_0000;
+/// `SCTP_SOCKOPT_BINDX_ADD`.
+const SCTP_BINDX_ADD: i64 = 100;
+/// `SCTP_SOCKOPT_CONNECTX`.
+const SCTP_CONNECTX: i64 = 110;
+/// A control message.
+const SCTP_DSTADDRV4: i32 = 7;
 
 fn make(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd, Failure> {
     let arguments = [family, kind, protocol].map(|number| Arg::Int(number.into()));
@@ -179,6 +186,52 @@ fn send_message(socket: &OwnedFd, name: &[u8], control: &[u8], many: bool) -> Re
             call("sendmmsg", libc::SYS_sendmmsg, arguments)
         }
     }
+}
+
+/// Gives a socket several addresses at once, of either side; sends to one and names a second in a
+/// control message.
+fn sctp(words: &[&str]) -> Done {
+    let [how, addresses @ ..] = words else {
+        return Err(Failure::Usage);
+    };
+    let addresses: Vec<Target> = addresses
+        .iter()
+        .map(|word| target(word))
+        .collect::<Result<_, _>>()?;
+    let first = addresses.first().ok_or(Failure::Usage)?;
+    let socket = make(first.family, libc::SOCK_SEQPACKET, libc::IPPROTO_SCTP)?;
+    let packed: Vec<u8> = addresses.iter().flat_map(|one| one.bytes.clone()).collect();
+    let option = match *how {
+        "bindx" => SCTP_BINDX_ADD,
+        "connectx" => SCTP_CONNECTX,
+        "send" => {
+            let also = addresses
+                .get(1)
+                .map(|second| control_address(&second.bytes));
+            send_message(&socket, &first.bytes, &also.unwrap_or_default(), false)?;
+            return done();
+        }
+        _ => return Err(Failure::Usage),
+    };
+    let arguments = [
+        crate::files::fd(socket.as_fd()),
+        Arg::Int(libc::IPPROTO_SCTP.into()),
+        Arg::Int(option),
+        Arg::In(&packed),
+        Arg::Int(packed.len() as i64),
+    ];
+    call("setsockopt", libc::SYS_setsockopt, arguments)?;
+    done()
+}
+
+/// A control message with one more IPv4 address.
+fn control_address(address: &[u8]) -> Vec<u8> {
+    let mut control = 20u64.to_ne_bytes().to_vec();
+    control.extend(libc::IPPROTO_SCTP.to_ne_bytes());
+    control.extend(SCTP_DSTADDRV4.to_ne_bytes());
+    control.extend(&address[4..8]);
+    control.extend([0; 4]);
+    control
 }
 
 /// Takes a descriptor from whoever listens on a unix socket, and goes on with that.
