@@ -73,6 +73,15 @@ pub struct PolicyHeader {
     pub bpf_rule: u32,
     /// Rule index of the `kernel.clock` line, or [`NO_RULE`].
     pub clock_rule: u32,
+    /// `MOUNT_ATTR_*` (`include/uapi/linux/mount.h`) that every mount made by `fsmount(2)` must
+    /// have: there the type is not known, so those of all lines.
+    pub attach_attributes: u32,
+    /// `CLONE_NEW*` of the namespaces that `processes.setns` lines let in; 0 without such a line.
+    pub namespaces: u32,
+    /// Rule index of the first `processes.setns` line, or [`NO_RULE`].
+    pub namespaces_rule: u32,
+    /// Rule index of the `processes.exec` line, or [`NO_RULE`].
+    pub exec_rule: u32,
 }
 
 /// Bits of [`PolicyHeader::kernel`].
@@ -86,6 +95,8 @@ pub mod kernel {
     /// The root file system is an overlay, behind whose files the kernel acts on the layers with
     /// the capabilities of whoever mounted it.
     pub const OVERLAY_ROOT: u32 = 1 << 3;
+    /// Only what a `processes.exec` line names is executed.
+    pub const EXEC_LISTED: u32 = 1 << 4;
 }
 
 /// Key of `FILES`: a file or directory by identity.
@@ -147,6 +158,10 @@ pub struct SuperRule {
     pub magic: u32,
     /// Address of the `super_block`, or 0 where user space made the entry and does not know it.
     pub address: u64,
+    /// For [`super_kind::GRANTED`]: what may be done to files that no nearer rule names.
+    pub rights: Rights,
+    /// For [`super_kind::GRANTED`]: index of the grant.
+    pub rule: u32,
 }
 
 impl SuperRule {
@@ -163,6 +178,8 @@ pub mod super_kind {
     pub const RUNTIME: u32 = 1;
     /// Mounted by the container itself under a mount grant.
     pub const CONTAINER: u32 = 2;
+    /// Mounted by the container itself, and the host's for all that: a block device or a server.
+    pub const GRANTED: u32 = 3;
 }
 
 /// Key of `DEVICES`.
@@ -200,16 +217,36 @@ pub struct RightsRule {
     pub rule: u32,
 }
 
-/// Key of `MOUNTS`.
+/// Key of `MOUNTS`: a type, or one of the things to which the line of a type is narrowed.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MountKey {
-    /// [`type_hash`] of the file system type's name, or of `bind`.
+    /// [`type_hash`] of the file system type's name, or of `bind`; for an action its number.
     pub fs_type: u64,
+    /// By [`mount_scope`]: an inode number, or [`source_hash`].
+    pub object: u64,
     /// Whose rule it is.
     pub policy: PolicyId,
+    /// By [`mount_scope`]: a device number in the kernel's encoding.
+    pub dev: u32,
+    /// One of [`mount_scope`].
+    pub scope: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+/// Values of [`MountKey::scope`].
+pub mod mount_scope {
+    /// The type itself.
+    pub const TYPE: u32 = 0;
+    /// The type on this directory (`dev`, `object`).
+    pub const TARGET: u32 = 1;
+    /// The type on this block device (`dev`).
+    pub const DEVICE: u32 = 2;
+    /// The type from this source (`object`).
+    pub const SOURCE: u32 = 3;
+    /// An action on the mount whose root is (`dev`, `object`); zeroes: on the container's own.
+    pub const ACTION: u32 = 4;
 }
 
 /// Value of `MOUNTS`.
@@ -220,8 +257,22 @@ pub struct MountRule {
     pub required_flags: u64,
     /// Index into the policy's table of grants.
     pub rule: u32,
+    /// Bits of [`narrowed`].
+    pub narrowed: u32,
+    /// What may be done to the files of a file system that is the host's.
+    pub files: Rights,
     /// Zero.
     pub reserved: u32,
+}
+
+/// Bits of [`MountRule::narrowed`]: what a mount must name beside its type.
+pub mod narrowed {
+    /// A mount point among the [`TARGET`](super::mount_scope::TARGET) entries.
+    pub const TARGET: u32 = 1 << 0;
+    /// A block device among the [`DEVICE`](super::mount_scope::DEVICE) entries.
+    pub const DEVICE: u32 = 1 << 1;
+    /// A source among the [`SOURCE`](super::mount_scope::SOURCE) entries.
+    pub const SOURCE: u32 = 1 << 2;
 }
 
 /// Key of `CAPABILITIES`.
@@ -263,14 +314,42 @@ pub struct ProcessRule {
     pub ptrace: u32,
     /// Index into the policy's table of grants.
     pub rule: u32,
+    /// Bits of [`limits`].
+    pub limits: u32,
+    /// `CLONE_NEW*` of its namespaces that may be entered.
+    pub namespaces: u32,
+    /// 1: a `processes.exec` line names the file, which may be executed.
+    pub exec: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Bits of [`ProcessRule::ptrace`].
 pub mod ptrace {
     /// Read what `PTRACE_MODE_READ` guards (`/proc/PID/environ`, maps).
     pub const READ: u32 = 1 << 0;
-    /// Attach, write memory, take descriptors.
+    /// Trace: everything that `PTRACE_MODE_ATTACH` guards.
     pub const ATTACH: u32 = 1 << 1;
+    /// `process_vm_readv(2)`.
+    pub const READ_MEMORY: u32 = 1 << 2;
+    /// `process_vm_writev(2)`.
+    pub const WRITE_MEMORY: u32 = 1 << 3;
+    /// `pidfd_getfd(2)`.
+    pub const TAKE_DESCRIPTORS: u32 = 1 << 4;
+    /// `kcmp(2)`.
+    pub const COMPARE: u32 = 1 << 5;
+}
+
+/// Bits of [`ProcessRule::limits`].
+pub mod limits {
+    /// Nice value.
+    pub const NICE: u32 = 1 << 0;
+    /// I/O priority.
+    pub const IO_PRIORITY: u32 = 1 << 1;
+    /// Scheduler, its parameters and processors.
+    pub const SCHEDULER: u32 = 1 << 2;
+    /// Resource limits.
+    pub const RESOURCES: u32 = 1 << 3;
 }
 
 /// Value of the one-element array `STATE`, which only user space writes.
@@ -314,6 +393,17 @@ pub fn type_hash(name: &[u8; TYPE_NAME_MAX]) -> u64 {
     hash
 }
 
+/// [`type_hash`] of a short name, for constants.
+pub const fn const_type_hash(name: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut at = 0;
+    while at < name.len() {
+        hash = (hash ^ name[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
+
 /// [`type_hash`] of a string; longer names are cut as the kernel side cuts them.
 pub fn type_hash_of(name: &str) -> u64 {
     let mut bytes = [0; TYPE_NAME_MAX];
@@ -323,23 +413,56 @@ pub fn type_hash_of(name: &str) -> u64 {
     type_hash(&bytes)
 }
 
+/// Longest source of a mount that is told apart, in bytes, with its NUL.
+pub const SOURCE_MAX: usize = 128;
+
+/// FNV-1a of a mount's source up to its first NUL; 0, which no rule has, for one that is empty or
+/// may have been cut.
+#[inline(always)]
+pub fn source_hash(source: &[u8; SOURCE_MAX]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut at = 0;
+    while at < SOURCE_MAX - 1 {
+        let byte = source[at];
+        if byte == 0 {
+            break;
+        }
+        hash = (hash ^ byte as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    if at == 0 || at == SOURCE_MAX - 1 {
+        0
+    } else {
+        hash
+    }
+}
+
+/// [`source_hash`] of a string; 0 for one that is too long.
+pub fn source_hash_of(source: &str) -> u64 {
+    let mut bytes = [0; SOURCE_MAX];
+    for (to, from) in bytes.iter_mut().zip(source.bytes()) {
+        *to = from;
+    }
+    source_hash(&bytes)
+}
+
 const _: () = {
     assert!(size_of::<Subject>() == 8);
-    assert!(size_of::<PolicyHeader>() == 24);
+    assert!(size_of::<PolicyHeader>() == 40);
     assert!(size_of::<InodeKey>() == 16);
     assert!(size_of::<FileRule>() == 16);
     assert!(size_of::<SuperKey>() == 8);
-    assert!(size_of::<SuperRule>() == 16);
+    assert!(size_of::<SuperRule>() == 24);
     assert!(size_of::<DeviceKey>() == 16);
     assert!(size_of::<RightsRule>() == 8);
-    assert!(size_of::<MountKey>() == 16);
-    assert!(size_of::<MountRule>() == 16);
+    assert!(size_of::<MountKey>() == 32);
+    assert!(size_of::<MountRule>() == 24);
     assert!(size_of::<CapabilityKey>() == 8);
     assert!(size_of::<CapabilityRule>() == 72);
-    assert!(size_of::<ProcessRule>() == 16);
+    assert!(size_of::<ProcessRule>() == 32);
     assert!(size_of::<GlobalState>() == 8);
     assert!(core::mem::offset_of!(InodeKey, ino) == 8);
     assert!(core::mem::offset_of!(PolicyHeader, bpf_commands) == 8);
-    assert!(core::mem::offset_of!(MountKey, policy) == 8);
+    assert!(core::mem::offset_of!(MountKey, policy) == 16);
     assert!(core::mem::offset_of!(CapabilityRule, all) == 64);
 };

@@ -41,11 +41,20 @@ pub enum Action {
     SignalOwner = 12,
     /// Limits, priority or placement of another process: `target_pid` is whose.
     Limits = 13,
+    /// An action on mounts: `detail` is its number.
+    MountAction = 14,
+    /// A parameter of a mount: `detail` is [`crate::abi::type_hash`] of its name, `ino` that of
+    /// the type.
+    MountParameter = 15,
+    /// Entering a namespace: `detail` holds the `CLONE_NEW*` types, `target_pid` whose.
+    Namespace = 16,
+    /// Execution of a file that no `exec` line names.
+    Exec = 17,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::File,
         Self::Device,
         Self::Mount,
@@ -60,6 +69,10 @@ impl Action {
         Self::Clock,
         Self::SignalOwner,
         Self::Limits,
+        Self::MountAction,
+        Self::MountParameter,
+        Self::Namespace,
+        Self::Exec,
     ];
 
     /// The action of this number.

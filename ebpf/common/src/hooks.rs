@@ -173,4 +173,7 @@ hooks! {
     Settime = "settime", (6, 1), KERNEL,
         "set the clock or time zone",
         "settime_granted", "settime_refused";
+    FsContextParseParam = "fs_context_parse_param", (6, 1), MOUNTS,
+        "the source of a mount, and parameters that name further devices, by any mount API",
+        "source_granted", "source_refused";
 }

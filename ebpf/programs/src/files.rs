@@ -6,6 +6,7 @@ use ebpf_common::Rights;
 use ebpf_common::abi::{PolicyId, Section, SuperKey, device_class, split_dev, state};
 use ebpf_common::decide::Verdict;
 use ebpf_common::decide::file::decide_device;
+use ebpf_common::decide::process::decide_exec;
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
@@ -175,12 +176,8 @@ fn open_device(
     let rdev: u32 = unsafe { load(inode, Field::InodeRdev) };
     // SAFETY: `file` is trusted.
     let dentry = unsafe { Dentry::of_file(file) };
-    let super_block = dentry.super_block();
-    let (dev, magic, _) = super_identity(super_block);
-    let own_pts = magic == magic::DEVPTS
-        && Tables
-            .super_block(SuperKey { policy, dev })
-            .is_some_and(|found| found.is(super_block as u64, magic));
+    let (dev, magic, _) = super_identity(dentry.super_block());
+    let own_pts = in_own_pts(policy, dentry);
     let verdict: Verdict = decide_device(&Tables, policy, class, split_dev(rdev), own_pts, want);
     if verdict.allowed() {
         return 0;
@@ -211,9 +208,56 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let bprm: *const u8 = ctx.arg(0);
     // SAFETY: the hook's argument is trusted.
     let file: *const u8 = unsafe { load(bprm, Field::BprmFile) };
-    decide_file(&ctx, Hook::BprmCheck, subject.policy, file, || {
-        Rights::EXECUTE
-    })
+    let policy = subject.policy;
+    match decide_file(&ctx, Hook::BprmCheck, policy, file, || Rights::EXECUTE) {
+        0 => decide_listed(&ctx, policy, file),
+        refused => refused,
+    }
+}
+
+/// Where a policy lists what may be executed, the file must be on the list.
+#[inline(always)]
+fn decide_listed(ctx: &LsmContext, policy: PolicyId, file: *const u8) -> i32 {
+    // SAFETY: the caller hands in a walked `struct file`.
+    let dentry = unsafe { Dentry::of_file(file) };
+    let (dev, magic, _) = super_identity(dentry.super_block());
+    let ino = dentry.ino();
+    let verdict = decide_exec(&Tables, policy, dev, ino);
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        rights: Rights::EXECUTE,
+        dentry: dentry.0 as u64,
+        dev,
+        ino,
+        magic,
+        ..Refusal::of(Hook::BprmCheck, Action::Exec, Section::Processes)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// Whether an open file is a character device, and no terminal of the container's own.
+#[inline(always)]
+pub(crate) fn is_host_device(policy: PolicyId, file: *const u8) -> bool {
+    // SAFETY: the callers hand in trusted `struct file` pointers, whose inode is never null.
+    let inode: *const u8 = unsafe { load(file, Field::FileInode) };
+    // SAFETY: the pointer is an inode; `i_mode` is 16 bits.
+    let kind = u32::from(unsafe { load::<u16>(inode, Field::InodeMode) }) & S_IFMT;
+    // SAFETY: as above.
+    let dentry = unsafe { Dentry::of_file(file) };
+    kind == S_IFCHR && !in_own_pts(policy, dentry)
+}
+
+/// Whether an entry lies in a devpts instance of the container's own.
+#[inline(always)]
+fn in_own_pts(policy: PolicyId, dentry: Dentry) -> bool {
+    let super_block = dentry.super_block();
+    let (dev, magic, _) = super_identity(super_block);
+    magic == magic::DEVPTS
+        && Tables
+            .super_block(SuperKey { policy, dev })
+            .is_some_and(|found| found.is(super_block as u64, magic))
 }
 
 /// Mapping a file executable, or shared and writable. The descriptor may have come from elsewhere.

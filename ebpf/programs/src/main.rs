@@ -5,7 +5,7 @@
 //! pure decision of `ebpf-common`, and either return or report and refuse. The programs decide
 //! nothing themselves.
 //!
-//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`report`], then the
+//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`syscall`], [`object`], [`mount`], [`report`], then the
 //! hooks by topic.
 #![no_std]
 #![no_main]
@@ -14,12 +14,14 @@ mod field;
 mod files;
 mod kernel;
 mod maps;
+mod mount;
 mod mounts;
 mod names;
 mod object;
 mod processes;
 mod report;
 mod subject;
+mod syscall;
 mod tables;
 
 /// The helpers that LSM programs call are for GPL-compatible programs only.

@@ -3,7 +3,7 @@
 use super::{Reason, Verdict, file_errno};
 use crate::abi::{
     ANY_MINOR, DeviceKey, InodeKey, MAX_DEPTH, NO_RULE, PolicyId, RightsRule, SuperKey,
-    device_class, file_flags,
+    device_class, file_flags, super_kind,
 };
 use crate::errno::{EACCES, EXDEV};
 use crate::lookup::{Chain, Lookup, Step};
@@ -96,6 +96,14 @@ pub fn effective_rights<L: Lookup, C: Chain>(
         dev: object.dev,
     }) && found.is(object.super_block, object.magic)
     {
+        if found.kind == super_kind::GRANTED {
+            let otherwise = Effective {
+                rights: found.rights,
+                rule: found.rule,
+                reason: Reason::NotInGrant,
+            };
+            return nearest_rule(tables, policy, object, chain, otherwise);
+        }
         if !magic::shows_kernel(object.magic) {
             return Effective::own(Rights::ALL);
         }
@@ -104,7 +112,13 @@ pub fn effective_rights<L: Lookup, C: Chain>(
         }
         return Effective::own(Rights::READ);
     }
-    nearest_rule(tables, policy, object, chain)
+    nearest_rule(
+        tables,
+        policy,
+        object,
+        chain,
+        Effective::none(Reason::NoGrant),
+    )
 }
 
 #[inline(always)]
@@ -113,6 +127,7 @@ fn nearest_rule<L: Lookup, C: Chain>(
     policy: PolicyId,
     object: &FileObject,
     chain: &mut C,
+    otherwise: Effective,
 ) -> Effective {
     let mut depth = 0;
     while depth < MAX_DEPTH {
@@ -134,7 +149,7 @@ fn nearest_rule<L: Lookup, C: Chain>(
             };
         }
         if last {
-            return Effective::none(Reason::NoGrant);
+            return otherwise;
         }
         depth += 1;
     }

@@ -3,8 +3,7 @@
 use super::capability::{counted_level, decide_capability, is_of_overlay};
 use super::file::*;
 use super::kernel::decide_bpf;
-use super::mount::{MountRequest, decide_mount, decide_umount, ms};
-use super::process::{Target, decide_ptrace, decide_signal, decide_signal_owner};
+use super::process::{Target, decide_ptrace, decide_signal, decide_signal_owner, wanted_of_trace};
 use super::*;
 use crate::abi::*;
 use crate::errno::{EACCES, EPERM, EXDEV};
@@ -20,14 +19,15 @@ struct Tables<'a> {
     files: &'a [(u64, FileRule)],
     supers: &'a [(u32, SuperRule)],
     devices: &'a [(DeviceKey, RightsRule)],
-    mounts: &'a [(u64, MountRule)],
+    mounts: &'a [(MountKey, MountRule)],
+    header: PolicyHeader,
     capability: Option<CapabilityRule>,
     process: Option<ProcessRule>,
 }
 
 impl Lookup for Tables<'_> {
     fn policy(&self, _: PolicyId) -> Option<PolicyHeader> {
-        Some(PolicyHeader::default())
+        Some(self.header)
     }
     fn file(&self, key: InodeKey) -> Option<FileRule> {
         (key.policy == P && key.dev == DEV)
@@ -54,7 +54,7 @@ impl Lookup for Tables<'_> {
     fn mount(&self, key: MountKey) -> Option<MountRule> {
         self.mounts
             .iter()
-            .find(|(hash, _)| *hash == key.fs_type)
+            .find(|(known, _)| *known == key)
             .map(|(_, rule)| *rule)
     }
     fn capability(&self, _: CapabilityKey, syscall: Option<u32>) -> Option<CapabilityUse> {
@@ -150,6 +150,8 @@ fn bpffs_is_core_whatever_is_granted() {
             kind: super_kind::RUNTIME,
             magic: magic::BPF_FS,
             address: 0,
+            rights: Rights::NONE,
+            rule: NO_RULE,
         },
     )];
     let tables = Tables {
@@ -181,6 +183,8 @@ fn an_own_procfs_gives_processes_but_not_the_kernel() {
             kind: super_kind::RUNTIME,
             magic: magic::PROC,
             address: 0,
+            rights: Rights::NONE,
+            rule: NO_RULE,
         },
     )];
     let tables = Tables {
@@ -206,6 +210,8 @@ fn a_reused_device_number_is_not_own() {
         kind: super_kind::CONTAINER,
         magic: magic::TMPFS,
         address: 9,
+        rights: Rights::NONE,
+        rule: NO_RULE,
     };
     let supers = [(DEV, rule)];
     let tables = Tables {
@@ -346,57 +352,19 @@ fn a_capability_goes_with_its_system_call() {
     assert!(decide_capability(&tables, P, 21, None, 0).allowed());
 }
 
-#[test]
-fn mounts_need_the_type_the_flags_and_an_own_target() {
-    let tmpfs = type_hash_of("tmpfs");
-    let mounts = [(
-        tmpfs,
-        MountRule {
-            required_flags: 2,
-            rule: 1,
-            reserved: 0,
-        },
-    )];
-    let tables = Tables {
-        mounts: &mounts,
-        ..Tables::default()
-    };
-    let good = MountRequest {
-        fs_type: tmpfs,
-        flags: 2 | 4,
-        flags_known: true,
-        own_target: true,
-    };
-    assert!(decide_mount(&tables, P, &good).allowed());
-    let bad = [
-        MountRequest { flags: 4, ..good },
-        MountRequest {
-            own_target: false,
-            ..good
-        },
-        MountRequest {
-            fs_type: type_hash_of("ext4"),
-            ..good
-        },
-        MountRequest {
-            flags: 2 | ms::REMOUNT,
-            ..good
-        },
-        MountRequest {
-            flags: 2 | 1 << 20,
-            ..good
-        },
-    ];
-    for request in bad {
-        assert_eq!(
-            decide_mount(&tables, P, &request).errno,
-            EPERM,
-            "{request:?}"
-        );
-    }
-    assert!(decide_umount(true, magic::TMPFS).allowed());
-    assert!(!decide_umount(false, magic::TMPFS).allowed());
-    assert_eq!(decide_umount(true, magic::BPF_FS).reason, Reason::Core);
+const NO_PROCESS: ProcessRule = ProcessRule {
+    signals: 0,
+    ptrace: 0,
+    rule: NO_RULE,
+    limits: 0,
+    namespaces: 0,
+    exec: 0,
+    reserved: 0,
+};
+
+/// Tracing in a system call that is not told apart.
+fn trace(tables: &Tables<'_>, target: &Target, mode: u32) -> Verdict {
+    decide_ptrace(tables, P, target, wanted_of_trace(mode, None), None)
 }
 
 #[test]
@@ -405,6 +373,7 @@ fn processes_are_own_or_named_by_executable() {
         signals: 1 << 15,
         ptrace: ptrace::READ,
         rule: 2,
+        ..NO_PROCESS
     };
     let tables = Tables {
         process: Some(named),
@@ -417,19 +386,19 @@ fn processes_are_own_or_named_by_executable() {
     };
     assert!(decide_signal(&tables, P, &host, 15).allowed());
     assert_eq!(decide_signal(&tables, P, &host, 9).errno, EPERM);
-    assert!(decide_ptrace(&tables, P, &host, 0x9).allowed());
-    assert!(!decide_ptrace(&tables, P, &host, 0x12).allowed());
+    assert!(trace(&tables, &host, 0x9).allowed());
+    assert!(!trace(&tables, &host, 0x12).allowed());
     let in_container = |policy, state| Target {
         subject: Some(Subject { policy, state }),
         ..host
     };
     assert!(decide_signal(&tables, P, &in_container(P, state::ENFORCED), 9).allowed());
-    assert!(decide_ptrace(&tables, P, &in_container(P, state::ENFORCED), 0x12).allowed());
-    let pending = decide_ptrace(&tables, P, &in_container(P, state::PENDING), 0x9);
+    assert!(trace(&tables, &in_container(P, state::ENFORCED), 0x12).allowed());
+    let pending = trace(&tables, &in_container(P, state::PENDING), 0x9);
     assert_eq!(pending.reason, Reason::Core);
     let other = in_container(PolicyId(8), state::ENFORCED);
     assert_eq!(decide_signal(&tables, P, &other, 15).reason, Reason::Core);
-    assert_eq!(decide_ptrace(&tables, P, &other, 0x9).reason, Reason::Core);
+    assert_eq!(trace(&tables, &other, 0x9).reason, Reason::Core);
 }
 
 #[test]
@@ -532,3 +501,6 @@ fn entering_a_namespace_of_others_is_a_use_over_the_host() {
         "from within one of its own"
     );
 }
+
+mod mounts;
+mod processes;
