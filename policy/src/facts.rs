@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ebpf_common::abi::device_class;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Policy;
@@ -28,6 +29,10 @@ pub enum Why {
     Exe,
     /// A module of `kernel.modules`; `path` is its name.
     Module,
+    /// A node of a block device in `mounts`.
+    BlockDevice,
+    /// A mount point in `mounts`.
+    MountPoint,
 }
 
 /// Something that the caller must look up.
@@ -47,7 +52,9 @@ impl PathRequest {
     /// The key of the answer in [`Facts::paths`].
     pub fn key(&self) -> PathKey {
         match self.why {
-            Why::Files | Why::Exe => PathKey::Path(self.path.clone()),
+            Why::Files | Why::Exe | Why::BlockDevice | Why::MountPoint => {
+                PathKey::Path(self.path.clone())
+            }
             Why::Module => PathKey::Module(self.path.clone()),
         }
     }
@@ -193,7 +200,17 @@ impl Facts {
         };
         for request in policy.paths() {
             let found = match request.why {
-                Why::Files => Found::At(object(&request.path, ObjectKind::Directory)),
+                Why::Files | Why::MountPoint => {
+                    Found::At(object(&request.path, ObjectKind::Directory))
+                }
+                Why::BlockDevice => {
+                    let kind = ObjectKind::Device {
+                        class: device_class::BLOCK,
+                        major: 8,
+                        minor: 1,
+                    };
+                    Found::At(object(&request.path, kind))
+                }
                 Why::Exe => Found::At(object(&request.path, ObjectKind::File)),
                 Why::Module => {
                     let path = format!("/lib/modules/{}.ko", request.path);

@@ -71,10 +71,13 @@ fn causes(policy: &Policy, cause: Cause) -> bool {
     let mounts = &policy.mounts;
     match cause {
         Cause::Mounts => !mounts.is_empty(),
-        Cause::MountsWithoutFlags => {
-            !mounts.is_empty() && mounts.iter().all(|grant| grant.flags == 0)
-        }
         Cause::BindMounts => mounts.iter().any(|grant| grant.fs_type.value == "bind"),
+        Cause::MountAction(action) => {
+            let mut lines = policy.mount_actions.iter();
+            lines.any(|line| line.allow.contains(&action))
+        }
+        Cause::Setns => !policy.processes.setns.is_empty(),
+        Cause::Limits => !policy.processes.limits.is_empty(),
         Cause::Modules => !policy.kernel.modules.is_empty(),
         Cause::Clock => policy.kernel.clock.is_some(),
         Cause::Bpf => policy.kernel.bpf.is_some(),

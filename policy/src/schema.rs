@@ -43,6 +43,8 @@ mod tests {
             ("Processes", model::processes::KEYS),
             ("SignalGrant", model::processes::SIGNAL_KEYS),
             ("PtraceGrant", model::processes::PTRACE_KEYS),
+            ("SetnsGrant", model::reaching::SETNS_KEYS),
+            ("LimitsGrant", model::reaching::LIMITS_KEYS),
             ("Kernel", model::kernel::KEYS),
             ("Modes", sections.as_slice()),
         ] {

@@ -1,14 +1,16 @@
 //! From an audited refusal to the line of policy that would allow it.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::device_class;
+use ebpf_common::abi::{device_class, split_dev};
+use ebpf_common::decide::mount::MountAction;
 
 use crate::compile::Compiled;
 use crate::model::value::quoted;
 use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName};
 use crate::names::bpf::BpfCommand;
 use crate::names::capability::Capability;
-use crate::names::mount;
+use crate::names::mount::{self, TypeKind};
+use crate::names::process;
 use crate::names::signal::Signal;
 use crate::names::syscall::Syscall;
 
@@ -39,6 +41,34 @@ pub enum Denied {
     Mount {
         /// File system type, or `bind`.
         fs_type: String,
+        /// The block device below, in the kernel's encoding, if it is known.
+        device: Option<u32>,
+    },
+    /// An action on mounts.
+    MountAction {
+        /// Which.
+        action: MountAction,
+        /// The root of the mount on the host; `None`: not known, or one that the container made.
+        target: Option<String>,
+    },
+    /// Entering namespaces of a process.
+    Setns {
+        /// What the target executes.
+        exe: String,
+        /// `CLONE_NEW*`.
+        types: u32,
+    },
+    /// Changing limits, priority or placement of a process.
+    Limits {
+        /// What the target executes.
+        exe: String,
+        /// A bit of [`ebpf_common::abi::limits`].
+        what: u32,
+    },
+    /// Executing what no `exec` line names.
+    Exec {
+        /// The file.
+        path: String,
     },
     /// A capability over the host.
     Capability {
@@ -58,8 +88,8 @@ pub enum Denied {
     Ptrace {
         /// What the target executes.
         exe: String,
-        /// More than looking into it.
-        attach: bool,
+        /// A bit of [`ebpf_common::abi::ptrace`].
+        want: u32,
     },
     /// `bpf(2)`.
     Bpf {
@@ -112,9 +142,19 @@ pub fn suggest(denied: &Denied) -> Option<String> {
                 "devices: - {{ {class}: \"{number}\", allow: {allow} }}"
             ))
         }
-        Denied::Mount { fs_type } => {
-            let known = mount::TYPES.contains(&fs_type.as_str());
-            known.then(|| format!("mounts: - {{ type: {fs_type} }}"))
+        Denied::Mount { fs_type, device } => suggest_mount(fs_type, *device),
+        Denied::MountAction { action, target } => suggest_action(*action, target.as_deref()),
+        Denied::Setns { exe, types } => {
+            let names = process::names(&process::NAMESPACES, *types);
+            reaching("setns", exe, "types", &names)
+        }
+        Denied::Limits { exe, what } => {
+            let names = process::names(&process::LIMITS, *what);
+            reaching("limits", exe, "allow", &names)
+        }
+        Denied::Exec { path } => {
+            let path = quoted(HostPath::parse(path).ok()?.as_str());
+            Some(format!("processes: {{ exec: [{path}] }}"))
         }
         Denied::Capability {
             capability,
@@ -134,12 +174,8 @@ pub fn suggest(denied: &Denied) -> Option<String> {
                 "processes: {{ signal: [ {{ exe: {exe}, signals: [{signal}] }} ] }}"
             ))
         }
-        Denied::Ptrace { exe, attach } => {
-            let exe = quoted(HostPath::parse(exe).ok()?.as_str());
-            let allow = if *attach { "attach" } else { "read" };
-            Some(format!(
-                "processes: {{ ptrace: [ {{ exe: {exe}, allow: [{allow}] }} ] }}"
-            ))
+        Denied::Ptrace { exe, want } => {
+            reaching("ptrace", exe, "allow", &process::trace_names(*want))
         }
         Denied::Bpf { command } => {
             let name = BpfCommand::from_number(*command)?.name();
@@ -150,6 +186,44 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
         }
         Denied::Clock => Some("kernel: { clock: true }".to_owned()),
+    }
+}
+
+/// A line of `processes` on an executable.
+fn reaching(list: &str, exe: &str, key: &str, words: &[&str]) -> Option<String> {
+    let exe = quoted(HostPath::parse(exe).ok()?.as_str());
+    let words = (!words.is_empty()).then(|| words.join(", "))?;
+    Some(format!(
+        "processes: {{ {list}: [ {{ exe: {exe}, {key}: [{words}] }} ] }}"
+    ))
+}
+
+fn suggest_mount(fs_type: &str, device: Option<u32>) -> Option<String> {
+    if !mount::TYPES.contains(&fs_type) {
+        return None;
+    }
+    match (mount::kind(fs_type), device) {
+        (TypeKind::Device, Some(device)) => {
+            let (major, minor) = split_dev(device);
+            Some(format!(
+                "mounts: - {{ type: {fs_type}, source: \"{major}:{minor}\" }}"
+            ))
+        }
+        // What it is mounted from is not known.
+        (TypeKind::Device | TypeKind::Network, _) => None,
+        _ => Some(format!("mounts: - {{ type: {fs_type} }}")),
+    }
+}
+
+fn suggest_action(action: MountAction, target: Option<&str>) -> Option<String> {
+    let name = action.name();
+    match target {
+        Some(target) if action.has_target() => {
+            let target = quoted(HostPath::parse(target).ok()?.as_str());
+            Some(format!("mounts: - {{ allow: [{name}], target: {target} }}"))
+        }
+        _ if action == MountAction::Umount => None,
+        _ => Some(format!("mounts: - {{ allow: [{name}] }}")),
     }
 }
 
@@ -193,7 +267,14 @@ mod tests {
             held,
         };
         let exe = "/usr/bin/a b".to_owned();
-        let attach = true;
+        let mounted = |fs_type: &str, device| Denied::Mount {
+            fs_type: fs_type.to_owned(),
+            device,
+        };
+        let on = |action, target: Option<&str>| Denied::MountAction {
+            action,
+            target: target.map(str::to_owned),
+        };
         let all = [
             file("/etc/shadow", Rights::READ, Rights::NONE),
             file("/tmp/: {x}, #", Rights::WRITE, Rights::READ),
@@ -203,9 +284,19 @@ mod tests {
                 minor: 0,
                 rights: Rights::READ | Rights::WRITE,
             },
-            Denied::Mount {
-                fs_type: "tmpfs".to_owned(),
+            mounted("tmpfs", None),
+            mounted("ext4", Some(8 << 20 | 1)),
+            on(MountAction::Umount, Some("/mnt/a b")),
+            on(MountAction::Chroot, None),
+            Denied::Setns {
+                exe: exe.clone(),
+                types: 0x4002_0000,
             },
+            Denied::Limits {
+                exe: exe.clone(),
+                what: 1,
+            },
+            Denied::Exec { path: exe.clone() },
             Denied::Capability {
                 capability: 21,
                 syscall: None,
@@ -214,7 +305,7 @@ mod tests {
                 exe: exe.clone(),
                 signal: 15,
             },
-            Denied::Ptrace { exe, attach },
+            Denied::Ptrace { exe, want: 2 },
             Denied::Bpf { command: 5 },
             Denied::Module {
                 name: "dm-era".to_owned(),
@@ -265,7 +356,11 @@ mod tests {
             let rights = Rights::WRITE;
             assert_eq!(suggest(&Denied::File { path, rights, held }), None);
         }
-        let fs_type = "ext4".to_owned();
-        assert_eq!(suggest(&Denied::Mount { fs_type }), None);
+        for fs_type in ["ext4", "nfs4", "overlay"] {
+            let (fs_type, device) = (fs_type.to_owned(), None);
+            assert_eq!(suggest(&Denied::Mount { fs_type, device }), None);
+        }
+        let (action, target) = (MountAction::Umount, None);
+        assert_eq!(suggest(&Denied::MountAction { action, target }), None);
     }
 }

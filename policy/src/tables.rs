@@ -37,8 +37,8 @@ pub struct Tables {
     pub supers: BTreeMap<u32, SuperRule>,
     /// `DEVICES`.
     pub devices: BTreeMap<Device, RightsRule>,
-    /// `MOUNTS`, by [`ebpf_common::abi::type_hash`].
-    pub mounts: BTreeMap<u64, MountRule>,
+    /// `MOUNTS`, by keys whose policy is 0.
+    pub mounts: BTreeMap<MountKey, MountRule>,
     /// `CAPABILITIES`, by number.
     pub capabilities: BTreeMap<u32, CapabilityRule>,
     /// `PROCESSES`, by executable.
@@ -80,7 +80,8 @@ impl Lookup for Tables {
         self.devices.get(&key).copied()
     }
     fn mount(&self, key: MountKey) -> Option<MountRule> {
-        self.mounts.get(&key.fs_type).copied()
+        let policy = PolicyId(0);
+        self.mounts.get(&MountKey { policy, ..key }).copied()
     }
     fn capability(&self, key: CapabilityKey, syscall: Option<u32>) -> Option<CapabilityUse> {
         let rule = self.capabilities.get(&key.capability)?;

@@ -42,7 +42,7 @@ fn table(name: &str) -> String {
                 out,
                 "Types: `{}`. Flags: `{}`.",
                 mount::TYPES.join("`, `"),
-                { mount::FLAGS.map(|(name, _)| name).join("`, `") }
+                { mount::FLAGS.map(|(name, ..)| name).join("`, `") }
             )
             .expect("a string");
         }

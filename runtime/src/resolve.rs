@@ -55,8 +55,8 @@ pub fn facts(policy: &Policy) -> Result<Facts, Error> {
     let mut facts = Facts::default();
     for request in policy.paths() {
         let found = match request.why {
-            Why::Files | Why::Exe => resolver.path(&request.path)?,
             Why::Module => resolver.module(&request.path)?,
+            _ => resolver.path(&request.path)?,
         };
         facts.paths.insert(request.key(), found);
     }

@@ -29,8 +29,8 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for (device, rule) in &tables.devices {
         maps.set("DEVICES", &key.device(device), rule)?;
     }
-    for (fs_type, rule) in &tables.mounts {
-        maps.set("MOUNTS", &key.mount(*fs_type), rule)?;
+    for (mount, rule) in &tables.mounts {
+        maps.set("MOUNTS", &key.mount(mount), rule)?;
     }
     for (capability, rule) in &tables.capabilities {
         maps.set("CAPABILITIES", &key.capability(*capability), rule)?;
@@ -61,8 +61,8 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for device in tables.devices.keys() {
         maps.delete("DEVICES", &key.device(device))?;
     }
-    for fs_type in tables.mounts.keys() {
-        maps.delete("MOUNTS", &key.mount(*fs_type))?;
+    for mount in tables.mounts.keys() {
+        maps.delete("MOUNTS", &key.mount(mount))?;
     }
     for capability in tables.capabilities.keys() {
         maps.delete("CAPABILITIES", &key.capability(*capability))?;
@@ -91,11 +91,10 @@ impl Keys {
         }
     }
 
-    fn mount(&self, fs_type: u64) -> MountKey {
+    fn mount(&self, mount: &MountKey) -> MountKey {
         MountKey {
-            fs_type,
             policy: self.0,
-            reserved: 0,
+            ..*mount
         }
     }
 

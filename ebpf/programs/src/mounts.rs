@@ -59,7 +59,7 @@ fn super_type(super_block: *const u8) -> u64 {
     hash_at(unsafe { load(fs_type, Field::TypeName) })
 }
 
-/// Refuses a mount for `hook` unless a rule allows it.
+/// Refuses unless the verdict allows.
 #[inline(always)]
 fn settle(ctx: &LsmContext, policy: PolicyId, verdict: Verdict, refusal: &Refusal) -> i32 {
     if verdict.allowed() {
@@ -215,7 +215,7 @@ fn moving(
         verdict = Verdict::no_grant(ebpf_common::errno::EPERM);
     }
     let refusal = Refusal {
-        dentry: target.0 as u64,
+        dentry: root.0 as u64,
         dev,
         ino: moved.ino,
         magic,
@@ -260,6 +260,7 @@ pub fn sb_umount(ctx: LsmContext) -> i32 {
         seen_elsewhere: on_shared(mount),
     };
     let refusal = Refusal {
+        dentry: root.0 as u64,
         dev,
         ino,
         magic,

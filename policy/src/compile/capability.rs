@@ -15,6 +15,9 @@ use crate::names::syscall::Syscall;
 #[derive(Clone, Copy, Default)]
 pub(super) struct Firsts {
     pub(super) mounts: Option<u32>,
+    pub(super) actions: Option<u32>,
+    pub(super) setns: Option<u32>,
+    pub(super) limits: Option<u32>,
     pub(super) modules: Option<u32>,
     pub(super) clock: Option<u32>,
     pub(super) bpf: Option<u32>,
@@ -53,10 +56,6 @@ pub(super) fn compile(
 fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts) -> Option<u32> {
     match cause {
         Cause::Mounts => firsts.mounts,
-        Cause::MountsWithoutFlags => {
-            let with_flags = policy.mounts.iter().any(|grant| grant.flags != 0);
-            firsts.mounts.filter(|_| !with_flags)
-        }
         Cause::BindMounts => {
             let bind = |kind: &str| kind == BIND;
             let at = policy
@@ -65,6 +64,13 @@ fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts) -> Option<u32> {
                 .position(|grant| bind(grant.fs_type.value))?;
             firsts.mounts.map(|first| first + at as u32)
         }
+        Cause::MountAction(action) => {
+            let mut lines = policy.mount_actions.iter();
+            let at = lines.position(|line| line.allow.contains(&action))?;
+            firsts.actions.map(|first| first + at as u32)
+        }
+        Cause::Setns => firsts.setns,
+        Cause::Limits => firsts.limits,
         Cause::Modules => firsts.modules,
         Cause::Clock => firsts.clock,
         Cause::Bpf => firsts.bpf,

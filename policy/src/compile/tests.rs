@@ -243,6 +243,8 @@ fn what_is_the_containers_own_is_in_the_tables() {
         kind: super_kind::RUNTIME,
         magic: magic::OVERLAY,
         address: 0,
+        rights: Rights::ALL,
+        rule: NO_RULE,
     };
     assert_eq!(compiled.tables.supers.get(&30), Some(&rule));
     let both = kernel::PRIVATE_PID | kernel::PRIVATE_IPC | kernel::OVERLAY_ROOT;

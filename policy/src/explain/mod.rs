@@ -6,22 +6,23 @@
 
 mod answer;
 mod question;
+mod reaching;
 
 pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
 
-use ebpf_common::abi::{InodeKey, PolicyId, Section, type_hash_of};
+use ebpf_common::abi::{InodeKey, PolicyId, Section, mount_scope, type_hash_of};
 use ebpf_common::decide::capability::decide_capability;
 use ebpf_common::decide::file::{Effective, decide_device, decide_move};
 use ebpf_common::decide::kernel::{decide_bpf, decide_clock, decide_kernel_read};
-use ebpf_common::decide::mount::{MountRequest, decide_mount};
-use ebpf_common::decide::process::{PTRACE_MODE_ATTACH, Target, decide_ptrace, decide_signal};
+use ebpf_common::decide::mount::{MountAction, MountRequest, Place, decide_action, decide_mount};
+use ebpf_common::decide::process::{Target, decide_exec, decide_signal};
 use ebpf_common::decide::{FileObject, effective_rights};
 use ebpf_common::hooks::Hook;
 use ebpf_common::{Rights, Verdict, magic};
 
 use crate::compile::Compiled;
-use crate::facts::{Facts, Found, Object, ObjectKind, PathKey};
+use crate::facts::{Facts, Found, Inode, Object, ObjectKind, PathKey};
 use crate::model::{HostPath, Policy};
 use crate::suggest::Denied;
 use crate::tables::Tables;
@@ -104,14 +105,10 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             let decided = Decided::new(Section::Processes, verdict, &[Hook::TaskKill]);
             with_note(decided.denied(Denied::Signal { exe, signal }), note)
         }
-        Question::Ptrace { attach, exe } => {
-            let (target, note) = target(facts, exe);
-            let mode = if *attach { PTRACE_MODE_ATTACH } else { 0 };
-            let verdict = decide_ptrace(tables, ID, &target, mode);
-            let (exe, attach) = (exe.as_str().to_owned(), *attach);
-            let decided = Decided::new(Section::Processes, verdict, &[Hook::PtraceAccess]);
-            with_note(decided.denied(Denied::Ptrace { exe, attach }), note)
+        Question::Ptrace { .. } | Question::Setns { .. } | Question::Limits { .. } => {
+            reaching::decide(tables, facts, asked)
         }
+        Question::OnMount { action, at } => on_mount(tables, facts, *action, at.as_ref()),
         Question::Bpf(command) => {
             let verdict = decide_bpf(&tables.header, command.number());
             let command = command.number();
@@ -196,6 +193,15 @@ fn file(compiled: &Compiled, facts: &Facts, rights: Rights, path: &HostPath) -> 
     }
     let found = effective(&compiled.tables, path.as_str(), object);
     let decided = Decided::new(Section::Files, found.decide(rights), hooks);
+    if rights == Rights::EXECUTE && decided.verdict.allowed() {
+        let Inode { dev, ino } = object.inode;
+        let listed = decide_exec(&compiled.tables, ID, dev, ino);
+        if !listed.allowed() {
+            let path = path.as_str().to_owned();
+            let decided = Decided::new(Section::Processes, listed, &[Hook::BprmCheck]);
+            return decided.denied(Denied::Exec { path });
+        }
+    }
     // Making an entry is decided by its directory; a line cannot name what does not exist yet.
     let makes = rights.0 & (Rights::CREATE | Rights::MKNOD).0 != 0;
     let named = path.parent().filter(|_| makes);
@@ -293,23 +299,64 @@ fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> De
 }
 
 fn mounting(tables: &Tables, fs_type: &str, flags: u64) -> Decided {
+    let hash = type_hash_of(fs_type);
+    let of = |scope| {
+        let mut keys = tables.mounts.keys();
+        keys.find(move |key| key.scope == scope && key.fs_type == hash)
+    };
+    let named = of(mount_scope::TARGET);
     let request = MountRequest {
-        fs_type: type_hash_of(fs_type),
+        fs_type: hash,
         flags,
-        flags_known: true,
-        own_target: true,
+        target: Place {
+            dev: named.map_or(0, |key| key.dev),
+            ino: named.map_or(0, |key| key.object),
+            own: true,
+        },
     };
     let verdict = decide_mount(tables, ID, &request);
     let hooks = &[
         Hook::Capable,
         Hook::SbMount,
+        Hook::FsContextParseParam,
         Hook::SbKernMount,
         Hook::MoveMount,
     ];
-    let fs_type = fs_type.to_owned();
-    Decided::new(Section::Mounts, verdict, hooks)
-        .denied(Denied::Mount { fs_type })
-        .note("the mount point must be the container's own")
+    let (fs_type, device) = (fs_type.to_owned(), None);
+    let decided = Decided::new(Section::Mounts, verdict, hooks);
+    let decided = decided.denied(Denied::Mount { fs_type, device });
+    let decided = decided.note(match named {
+        Some(_) => "the mount point must be one of the line's `target`",
+        None => "the mount point must be the container's own, and shared with nobody",
+    });
+    match of(mount_scope::DEVICE).or_else(|| of(mount_scope::SOURCE)) {
+        Some(_) => decided.note("it must be mounted from the line's `source`"),
+        None => decided,
+    }
+}
+
+fn on_mount(tables: &Tables, facts: &Facts, action: MountAction, at: Option<&HostPath>) -> Decided {
+    let object = at.and_then(|at| facts.object(at.as_str()));
+    let inode = object.map(|object| object.inode).unwrap_or_default();
+    let place = Place {
+        dev: inode.dev,
+        ino: inode.ino,
+        own: at.is_none(),
+    };
+    let verdict = decide_action(tables, ID, action, place);
+    let hooks: &[Hook] = match action {
+        MountAction::Remount | MountAction::Propagation => &[Hook::Capable, Hook::SbMount],
+        MountAction::Move => &[Hook::Capable, Hook::MoveMount],
+        MountAction::Umount => &[Hook::Capable, Hook::SbUmount],
+        _ => &[Hook::Capable],
+    };
+    let target = at.map(|at| at.as_str().to_owned());
+    let decided = Decided::new(Section::Mounts, verdict, hooks);
+    let decided = decided.denied(Denied::MountAction { action, target });
+    match (at, object) {
+        (Some(at), None) => decided.note(format!("`{at}` does not exist on this host")),
+        _ => decided,
+    }
 }
 
 fn target(facts: &Facts, exe: &HostPath) -> (Target, Option<String>) {

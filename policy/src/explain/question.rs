@@ -4,17 +4,18 @@ use std::fmt;
 use std::str::FromStr;
 
 use ebpf_common::Rights;
+use ebpf_common::decide::mount::MountAction;
 
 use crate::model::{DeviceClass, DeviceNumber, HostPath, ModuleName};
 use crate::names::bpf::{self, BpfCommand};
 use crate::names::capability::{self, Capability};
 use crate::names::did_you_mean;
-use crate::names::mount;
 use crate::names::signal::{self, Signal};
 use crate::names::syscall::Syscall;
+use crate::names::{mount, process};
 
 /// The forms that a question may have, for help texts. A word in single quotes may hold spaces.
-pub const FORMS: [&str; 11] = [
+pub const FORMS: [&str; 14] = [
     "RIGHT PATH (read, write, create, delete, truncate, chmod, chown, execute, mknod, xattr)",
     "rename OLD NEW",
     "link OLD NEW",
@@ -22,13 +23,16 @@ pub const FORMS: [&str; 11] = [
     "mount TYPE [FLAG,…]",
     "capability NAME [SYSTEM-CALL]",
     "signal NAME EXECUTABLE",
-    "ptrace read|attach EXECUTABLE",
+    "ptrace read|attach|process_vm_readv|process_vm_writev|pidfd_getfd|kcmp EXECUTABLE",
     "bpf COMMAND",
     "load-module NAME",
     "set-clock",
+    "setns TYPE EXECUTABLE (cgroup, ipc, mnt, net, pid, time, uts)",
+    "limits nice|io-priority|scheduler|resources EXECUTABLE",
+    "remount|move|propagation|umount|pivot_root|chroot|open_tree|mount_setattr [MOUNT-POINT]",
 ];
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 30] = [
     "read",
     "write",
     "create",
@@ -49,6 +53,16 @@ const VERBS: [&str; 20] = [
     "bpf",
     "load-module",
     "set-clock",
+    "setns",
+    "limits",
+    "remount",
+    "move",
+    "propagation",
+    "umount",
+    "pivot_root",
+    "chroot",
+    "open_tree",
+    "mount_setattr",
 ];
 
 /// An action that a policy allows or refuses.
@@ -102,8 +116,8 @@ pub enum Question {
     },
     /// Tracing a host process.
     Ptrace {
-        /// More than looking into it.
-        attach: bool,
+        /// How, among [`process::TRACE`].
+        way: &'static str,
         /// What the process executes.
         exe: HostPath,
     },
@@ -113,6 +127,27 @@ pub enum Question {
     LoadModule(ModuleName),
     /// Setting the clock.
     SetClock,
+    /// Entering a namespace of a host process.
+    Setns {
+        /// Its type, among [`process::NAMESPACES`].
+        kind: &'static str,
+        /// What the process executes.
+        exe: HostPath,
+    },
+    /// Changing limits, priority or placement of a host process.
+    Limits {
+        /// Which, among [`process::LIMITS`].
+        what: &'static str,
+        /// What the process executes.
+        exe: HostPath,
+    },
+    /// An action on mounts.
+    OnMount {
+        /// Which.
+        action: MountAction,
+        /// The root of the mount; `None`: one that the container made.
+        at: Option<HostPath>,
+    },
 }
 
 /// Why a text is no question.
@@ -182,8 +217,8 @@ impl FromStr for Question {
                 exe: path(exe)?,
             }),
             ("signal", _) => form("signal", 6),
-            ("ptrace", [how @ ("read" | "attach"), exe]) => Ok(Self::Ptrace {
-                attach: *how == "attach",
+            ("ptrace", [way, exe]) => Ok(Self::Ptrace {
+                way: one_of(way, "ways to trace", &process::TRACE)?,
                 exe: path(exe)?,
             }),
             ("ptrace", _) => form("ptrace", 7),
@@ -204,6 +239,24 @@ impl FromStr for Question {
             ("load-module", _) => form("load-module", 9),
             ("set-clock", []) => Ok(Self::SetClock),
             ("set-clock", _) => form("set-clock", 10),
+            ("setns", [kind, exe]) => Ok(Self::Setns {
+                kind: one_of(kind, "types of namespaces", &process::NAMESPACES)?,
+                exe: path(exe)?,
+            }),
+            ("setns", _) => form("setns", 11),
+            ("limits", [what, exe]) => Ok(Self::Limits {
+                what: one_of(what, "limits", &process::LIMITS)?,
+                exe: path(exe)?,
+            }),
+            ("limits", _) => form("limits", 12),
+            (verb, rest) if on_mount(verb).is_some() => match (on_mount(verb), rest) {
+                (Some(action), []) => Ok(Self::OnMount { action, at: None }),
+                (Some(action), [at]) => Ok(Self::OnMount {
+                    action,
+                    at: Some(path(at)?),
+                }),
+                _ => form("an action on mounts", 13),
+            },
             (verb, rest) => match (Rights::from_name(verb), rest) {
                 (Some(rights), [at]) => {
                     let path = path(at)?;
@@ -218,6 +271,25 @@ impl FromStr for Question {
             },
         }
     }
+}
+
+fn on_mount(verb: &str) -> Option<MountAction> {
+    let mut known = MountAction::NAMES.into_iter();
+    known
+        .find(|(name, _)| *name == verb)
+        .map(|(_, action)| action)
+}
+
+/// The known word that was written.
+fn one_of(
+    word: &str,
+    what: &'static str,
+    words: &[(&'static str, u32)],
+) -> Result<&'static str, QuestionError> {
+    let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();
+    known(word, what, &names, |word| {
+        names.iter().copied().find(|name| *name == word)
+    })
 }
 
 fn form(verb: &'static str, at: usize) -> Result<Question, QuestionError> {
@@ -287,7 +359,7 @@ fn device(class: &str, number: &str, rights: &str) -> Result<Question, QuestionE
 }
 
 fn mounting(fs_type: &str, flags: &str) -> Result<Question, QuestionError> {
-    let names = mount::FLAGS.map(|(name, _)| name);
+    let names = mount::FLAGS.map(|(name, ..)| name);
     let mut bits = 0;
     for word in flags.split(',').filter(|word| !word.is_empty()) {
         bits |= known(word, "mount flags", &names, mount::flag)?;
@@ -316,7 +388,11 @@ impl Question {
         let named: Vec<&HostPath> = match self {
             Self::File { path, .. } => vec![path],
             Self::Move { from, .. } => vec![from],
-            Self::Signal { exe, .. } | Self::Ptrace { exe, .. } => vec![exe],
+            Self::Signal { exe, .. }
+            | Self::Ptrace { exe, .. }
+            | Self::Setns { exe, .. }
+            | Self::Limits { exe, .. } => vec![exe],
+            Self::OnMount { at: Some(at), .. } => vec![at],
             _ => Vec::new(),
         };
         let mut paths = Vec::new();
@@ -368,10 +444,14 @@ impl fmt::Display for Question {
                 write!(f, "capability {} {call}", capability.name())
             }
             Self::Signal { signal, exe } => write!(f, "signal {} {exe}", signal.name()),
-            Self::Ptrace { attach, exe } => {
-                let how = if *attach { "attach" } else { "read" };
-                write!(f, "ptrace {how} {exe}")
-            }
+            Self::Ptrace { way, exe } => write!(f, "ptrace {way} {exe}"),
+            Self::Setns { kind, exe } => write!(f, "setns {kind} {exe}"),
+            Self::Limits { what, exe } => write!(f, "limits {what} {exe}"),
+            Self::OnMount { action, at: None } => f.write_str(action.name()),
+            Self::OnMount {
+                action,
+                at: Some(at),
+            } => write!(f, "{} {at}", action.name()),
             Self::Bpf(command) => write!(f, "bpf {}", command.name()),
             Self::LoadModule(name) => write!(f, "load-module {}", name.as_str()),
             Self::SetClock => f.write_str("set-clock"),
@@ -403,6 +483,10 @@ mod tests {
             "bpf prog_load",
             "load-module nbd",
             "set-clock",
+            "setns net /usr/bin/foo",
+            "limits nice /usr/bin/foo",
+            "umount /mnt/a",
+            "chroot",
         ] {
             let question: Question = text.parse().expect(text);
             assert_eq!(question.to_string(), text);

@@ -6,6 +6,7 @@ pub mod files;
 pub mod kernel;
 pub mod mounts;
 pub mod processes;
+pub mod reaching;
 pub mod value;
 
 use ebpf_common::abi::Section;
@@ -21,8 +22,9 @@ pub use capabilities::{Calls, Capabilities, CapabilityGrant};
 pub use devices::{DeviceClass, DeviceGrant};
 pub use files::FileGrant;
 pub use kernel::{Kernel, ModuleName};
-pub use mounts::MountGrant;
+pub use mounts::{MountActions, MountGrant, MountSource};
 pub use processes::{Processes, Ptrace, PtraceGrant, SignalGrant, Signals};
+pub use reaching::{Limits, LimitsGrant, Namespaces, SetnsGrant};
 pub use value::{DeviceNumber, FileRights, HostPath, PolicyName};
 
 pub(crate) const KEYS: &[&str] = &[
@@ -131,6 +133,9 @@ pub struct Policy {
     /// File systems that may be mounted.
     #[schemars(with = "Option<Vec<MountGrant>>")]
     pub mounts: Vec<MountGrant>,
+    /// Actions on mounts: lines of `mounts` as well.
+    #[schemars(skip)]
+    pub mount_actions: Vec<MountActions>,
     /// Capabilities over the host.
     #[schemars(with = "Option<Capabilities>")]
     pub capabilities: Capabilities,
@@ -216,7 +221,34 @@ impl Policy {
             optional: false,
             span: module.span,
         });
-        files.chain(signal).chain(ptrace).chain(modules).collect()
+        let setns = self.processes.setns.iter();
+        let setns = setns.map(|grant| path(&grant.exe, Why::Exe, grant.optional));
+        let limits = self.processes.limits.iter();
+        let limits = limits.map(|grant| path(&grant.exe, Why::Exe, grant.optional));
+        let listed = self.processes.exec.iter().flat_map(|exec| &exec.value);
+        let listed = listed.map(|exe| path(exe, Why::Exe, false));
+        let nodes = self.mounts.iter().flat_map(|grant| &grant.sources);
+        let nodes = nodes.filter_map(|source| match &source.value {
+            MountSource::Node(node) => {
+                let node = Spanned::new(node.clone(), source.span);
+                Some(path(&node, Why::BlockDevice, false))
+            }
+            _ => None,
+        });
+        let targets = self.mounts.iter().flat_map(|grant| &grant.targets);
+        let on = self.mount_actions.iter().flat_map(|line| &line.targets);
+        let targets = targets.chain(on).map(|at| path(at, Why::MountPoint, false));
+        let processes = signal
+            .chain(ptrace)
+            .chain(setns)
+            .chain(limits)
+            .chain(listed);
+        files
+            .chain(nodes)
+            .chain(targets)
+            .chain(processes)
+            .chain(modules)
+            .collect()
     }
 }
 
@@ -234,6 +266,7 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
     let files = section(&fields, "files").map(|node| files::read(reader, node));
     let devices = section(&fields, "devices").map(|node| devices::read(reader, node));
     let mounts = section(&fields, "mounts").map(|node| mounts::read(reader, node));
+    let mounts = mounts.unwrap_or_default();
     let capabilities =
         section(&fields, "capabilities").map(|node| capabilities::read(reader, node));
     let processes = section(&fields, "processes").map(|node| processes::read(reader, node));
@@ -246,7 +279,8 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         modes: modes.unwrap_or_default(),
         files: files.unwrap_or_default(),
         devices: devices.unwrap_or_default(),
-        mounts: mounts.unwrap_or_default(),
+        mounts: mounts.grants,
+        mount_actions: mounts.actions,
         capabilities: capabilities.unwrap_or_default(),
         processes: processes.unwrap_or_default(),
         kernel: kernel.unwrap_or_default(),

@@ -4,6 +4,7 @@
 pub mod bpf;
 pub mod capability;
 pub mod mount;
+pub mod process;
 pub mod signal;
 pub mod syscall;
 

@@ -4,7 +4,7 @@
 use ebpf_common::abi::{ANY_MINOR, InodeKey, PolicyId, SYSCALLS, device_class};
 use ebpf_common::decide::capability::decide_capability;
 use ebpf_common::decide::file::{decide_device, effective_rights};
-use ebpf_common::decide::process::{Target, decide_ptrace, decide_signal};
+use ebpf_common::decide::process::{Target, decide_limits, decide_ptrace, decide_signal};
 use ebpf_common::decide::{FileObject, kernel};
 use ebpf_common::{Rights, magic};
 use proptest::collection::vec;
@@ -191,7 +191,20 @@ proptest! {
             let named = lines.find(|line| line.exe.value.as_str() == exe);
             let meant = signal < 64 && named.is_some_and(|line| line.signals.0 >> signal & 1 == 1);
             prop_assert_eq!(decide_signal(tables, P, &target, signal).allowed(), meant);
-            prop_assert!(!decide_ptrace(tables, P, &target, 2).allowed());
+            prop_assert!(!decide_ptrace(tables, P, &target, 2, None).allowed());
+            let mut lines = policy.processes.limits.iter();
+            let named = lines.find(|line| line.exe.value.as_str() == exe);
+            for want in [1, 2, 4, 8] {
+                let meant = named.is_some_and(|line| line.allow.0 & want == want);
+                prop_assert_eq!(decide_limits(tables, P, &target, want).allowed(), meant);
+            }
+            let mut lines = policy.processes.setns.iter();
+            let named = lines.find(|line| line.exe.value.as_str() == exe);
+            for kind in [0x4000_0000, 0x0002_0000] {
+                let meant = named.is_some_and(|line| line.types.0 & kind == kind);
+                let found = decide_ptrace(tables, P, &target, 1, Some(kind));
+                prop_assert_eq!(found.allowed(), meant);
+            }
         }
         for command in 0..70 {
             let names = policy.kernel.bpf.as_ref().map(|found| &found.value);
@@ -215,6 +228,9 @@ fn sections() -> impl Strategy<Value = String> {
         "capabilities: { NET_ADMIN: all, DAC_OVERRIDE: [open_by_handle_at] }\n",
         "processes: { signal: [ { exe: /bin/a, signals: [TERM, probe, 63] } ] }\n",
         "processes: { signal: [ { exe: /bin/b, signals: [9] }, { exe: /bin/a, signals: [1] } ] }\n",
+        "processes: { setns: [ { exe: /bin/a, types: [net] } ], limits: [ { exe: /bin/b, allow: [nice] } ] }\n",
+        "mounts:\n  - { type: tmpfs, flags: [ro] }\n  - { allow: [remount, chroot] }\n",
+        "mounts:\n  - { allow: [umount], target: /a }\n  - { allow: [mount_setattr, move] }\n",
         "kernel: { modules: [nbd], clock: true }\n",
         "kernel: { bpf: [map_create, prog_load], clock: false }\n",
     ];

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use ebpf_common::Rights;
 use ebpf_common::abi::{
-    CapabilityRule, FileRule, MountRule, PolicyHeader, ProcessRule, RightsRule, SuperRule,
+    CapabilityRule, FileRule, MountKey, MountRule, NO_RULE, PolicyHeader, PolicyId, ProcessRule,
+    RightsRule, SuperRule,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,12 +23,12 @@ pub(super) struct Stored {
     supers: Vec<(u32, u32, u32)>,
     /// Key, rights, rule.
     devices: Vec<(Device, (u32, u32))>,
-    /// Hash of the type, required flags, rule.
-    mounts: Vec<(u64, u64, u32)>,
+    /// Key without the policy, then the rule.
+    mounts: Vec<(StoredMount, (u64, u32, u32, u32))>,
     /// Number, bits of the system calls, all, rule.
     capabilities: Vec<(u32, [u64; 8], u32, u32)>,
-    /// Key, signals, ptrace, rule.
-    processes: Vec<(Inode, u64, u32, u32)>,
+    /// Key, signals, then ptrace, limits, namespaces, exec and rule.
+    processes: Vec<(Inode, u64, [u32; 5])>,
     /// Key, rights, rule.
     modules: Vec<(Inode, (u32, u32))>,
 }
@@ -39,7 +40,14 @@ struct Header {
     bpf_commands: u64,
     bpf_rule: u32,
     clock_rule: u32,
+    attach_attributes: u32,
+    namespaces: u32,
+    namespaces_rule: u32,
+    exec_rule: u32,
 }
+
+/// Type, object, device, scope.
+type StoredMount = (u64, u64, u32, u32);
 
 impl From<PolicyHeader> for Header {
     fn from(header: PolicyHeader) -> Self {
@@ -49,6 +57,10 @@ impl From<PolicyHeader> for Header {
             bpf_commands: header.bpf_commands,
             bpf_rule: header.bpf_rule,
             clock_rule: header.clock_rule,
+            attach_attributes: header.attach_attributes,
+            namespaces: header.namespaces,
+            namespaces_rule: header.namespaces_rule,
+            exec_rule: header.exec_rule,
         }
     }
 }
@@ -61,6 +73,10 @@ impl From<Header> for PolicyHeader {
             bpf_commands: header.bpf_commands,
             bpf_rule: header.bpf_rule,
             clock_rule: header.clock_rule,
+            attach_attributes: header.attach_attributes,
+            namespaces: header.namespaces,
+            namespaces_rule: header.namespaces_rule,
+            exec_rule: header.exec_rule,
         }
     }
 }
@@ -83,13 +99,16 @@ impl From<Tables> for Stored {
             supers: rows(tables.supers, |key, row| (key, row.kind, row.magic)),
             devices: rows(tables.devices, |key, row| (key, rights(row))),
             mounts: rows(tables.mounts, |key, row| {
-                (key, row.required_flags, row.rule)
+                let key = (key.fs_type, key.object, key.dev, key.scope);
+                let row = (row.required_flags, row.rule, row.narrowed, row.files.0);
+                (key, row)
             }),
             capabilities: rows(tables.capabilities, |key, row| {
                 (key, row.syscalls, row.all, row.rule)
             }),
             processes: rows(tables.processes, |key, row| {
-                (key, row.signals, row.ptrace, row.rule)
+                let rest = [row.ptrace, row.limits, row.namespaces, row.exec, row.rule];
+                (key, row.signals, rest)
             }),
             modules: rows(tables.modules, |key, row| (key, rights(row))),
         }
@@ -144,14 +163,31 @@ fn super_rule((key, kind, magic): (u32, u32, u32)) -> (u32, SuperRule) {
             kind,
             magic,
             address: 0,
+            rights: Rights::ALL,
+            rule: NO_RULE,
         },
     )
 }
 
-fn mount_rule((key, required_flags, rule): (u64, u64, u32)) -> (u64, MountRule) {
+fn mount_rule(
+    ((fs_type, object, dev, scope), (required_flags, rule, narrowed, files)): (
+        StoredMount,
+        (u64, u32, u32, u32),
+    ),
+) -> (MountKey, MountRule) {
+    let key = MountKey {
+        fs_type,
+        object,
+        policy: PolicyId(0),
+        dev,
+        scope,
+        reserved: 0,
+    };
     let row = MountRule {
         required_flags,
         rule,
+        narrowed,
+        files: Rights(files),
         reserved: 0,
     };
     (key, row)
@@ -166,11 +202,17 @@ fn capability_rule((key, syscalls, all, rule): (u32, [u64; 8], u32, u32)) -> (u3
     (key, row)
 }
 
-fn process_rule((key, signals, ptrace, rule): (Inode, u64, u32, u32)) -> (Inode, ProcessRule) {
+fn process_rule(
+    (key, signals, [ptrace, limits, namespaces, exec, rule]): (Inode, u64, [u32; 5]),
+) -> (Inode, ProcessRule) {
     let row = ProcessRule {
         signals,
         ptrace,
         rule,
+        limits,
+        namespaces,
+        exec,
+        reserved: 0,
     };
     (key, row)
 }

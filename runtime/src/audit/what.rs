@@ -1,12 +1,13 @@
 //! What an event speaks of, in words.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::{device_class, split_dev, type_hash_of};
-use ebpf_common::decide::process::PTRACE_MODE_ATTACH;
+use ebpf_common::abi::{device_class, ptrace, split_dev, type_hash_of};
+use ebpf_common::decide::mount::MountAction;
 use ebpf_common::event::{Action, Event};
 use policy::Denied;
 use policy::names::bpf::BpfCommand;
 use policy::names::capability::Capability;
+use policy::names::process;
 use policy::names::signal::Signal;
 use policy::names::syscall::Syscall;
 
@@ -36,7 +37,21 @@ impl What {
             Some(Action::File) => file(event, known, shown, path),
             Some(Action::Device) => device(event, &shown),
             Some(Action::Mount | Action::MoveMount) => mount(event, place.as_ref()),
-            Some(Action::Umount) => ("umount".into(), identity(event), None),
+            Some(Action::Umount) => on_mount(MountAction::Umount, shown, path),
+            Some(Action::MountAction) => {
+                let number = event.detail as usize;
+                let action = MountAction::NAMES.get(number).map(|(_, action)| *action);
+                let action = action.unwrap_or(MountAction::Remount);
+                on_mount(action, shown, path)
+            }
+            Some(Action::MountParameter) => mount_parameter(event),
+            Some(Action::Namespace) => namespace(event),
+            Some(Action::Exec) => {
+                let denied = path.map(|path| Denied::Exec {
+                    path: path.to_owned(),
+                });
+                ("execute what is not listed".into(), shown, denied)
+            }
             Some(Action::Capability) => capability(event),
             Some(Action::Signal) => signal(event),
             Some(Action::Ptrace) => ptrace(event),
@@ -53,11 +68,7 @@ impl What {
                 Some(Denied::Clock),
             ),
             Some(Action::SignalOwner) => signal_owner(event),
-            Some(Action::Limits) => {
-                let exe = executable(event.target_pid);
-                let object = format!("{} {}", event.target_pid, shown_exe(&exe));
-                ("limits".into(), object, None)
-            }
+            Some(Action::Limits) => limits(event),
             None => ("?".into(), identity(event), None),
         };
         Self {
@@ -101,19 +112,59 @@ fn signal_owner(event: &Event) -> Parts {
 }
 
 fn ptrace(event: &Event) -> Parts {
-    let attach = event.detail as u32 & PTRACE_MODE_ATTACH != 0;
+    let want = event.detail as u32;
     let exe = executable(event.target_pid);
     let object = format!("{} {}", event.target_pid, shown_exe(&exe));
-    let action = if attach {
-        "ptrace attach"
-    } else {
-        "ptrace read"
+    let action = match process::trace_names(want).as_slice() {
+        [] => "ptrace read".to_owned(),
+        names => format!("ptrace {}", names.join("+")),
     };
-    (
-        action.into(),
-        object,
-        exe.map(|exe| Denied::Ptrace { exe, attach }),
-    )
+    let want = match want {
+        // A line gives looking into a process and comparing with it together.
+        ptrace::READ => ptrace::READ | ptrace::COMPARE,
+        other => other,
+    };
+    (action, object, exe.map(|exe| Denied::Ptrace { exe, want }))
+}
+
+fn limits(event: &Event) -> Parts {
+    let what = event.detail as u32;
+    let names = process::names(&process::LIMITS, what).join("+");
+    let exe = executable(event.target_pid);
+    let object = format!("{names} of {} {}", event.target_pid, shown_exe(&exe));
+    let denied = exe.map(|exe| Denied::Limits { exe, what });
+    ("limits".into(), object, denied)
+}
+
+fn namespace(event: &Event) -> Parts {
+    let types = event.detail as u32;
+    let names = match process::names(&process::NAMESPACES, types).as_slice() {
+        [] => "a namespace of no named type".to_owned(),
+        names => names.join("+"),
+    };
+    if event.target_pid == 0 {
+        return ("setns".into(), names, None);
+    }
+    let exe = executable(event.target_pid);
+    let object = format!("{names} of {} {}", event.target_pid, shown_exe(&exe));
+    let denied = exe.map(|exe| Denied::Setns { exe, types });
+    ("setns".into(), object, denied)
+}
+
+/// An action on a mount, named by its root.
+fn on_mount(action: MountAction, shown: String, path: Option<&str>) -> Parts {
+    let target = path.map(str::to_owned);
+    let denied = Denied::MountAction { action, target };
+    (action.name().into(), shown, Some(denied))
+}
+
+fn mount_parameter(event: &Event) -> Parts {
+    let names = ["source", "journal_dev", "journal_path", "logdev", "rtdev"];
+    let mut names = names.into_iter();
+    let name = names.find(|name| type_hash_of(name) == event.detail);
+    let fs_type = type_name(event.ino).unwrap_or("file system".to_owned());
+    let object = format!("{fs_type} with this {}", name.unwrap_or("parameter"));
+    ("mount".into(), object, None)
 }
 
 fn bpf(event: &Event) -> Parts {
@@ -152,7 +203,10 @@ fn mount(event: &Event, place: Option<&Place>) -> Parts {
     let fs_type = type_name(event.ino);
     let at = place.map_or(String::new(), |place| format!(" at {}", place.text()));
     let shown = fs_type.as_deref().unwrap_or("file system");
-    let denied = fs_type.clone().map(|fs_type| Denied::Mount { fs_type });
+    let denied = fs_type.clone().map(|fs_type| {
+        let device = Some(event.dev).filter(|dev| *dev >> 20 != 0);
+        Denied::Mount { fs_type, device }
+    });
     ("mount".into(), format!("{shown}{at}"), denied)
 }
 

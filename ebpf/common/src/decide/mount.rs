@@ -216,9 +216,9 @@ pub fn decide_parameter<L: Lookup>(
     if !about_source && !names_device(parameter) {
         return Verdict::allow(NO_RULE);
     }
-    // A type without a rule is refused when the super block is made.
+    // The super block may come to be of another type (`nfs` of `nfs4`).
     let Some(found) = of_type(tables, policy, fs_type) else {
-        return Verdict::allow(NO_RULE);
+        return Verdict::no_grant(EPERM);
     };
     let scope = mount_scope::SOURCE;
     let allowed = match about_source {
