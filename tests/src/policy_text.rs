@@ -55,6 +55,16 @@ impl PolicyText {
         self.list("mounts", format!("{{ type: {kind}{flags} }}"))
     }
 
+    /// A line of `mounts`, as it stands.
+    pub fn mounts(self, line: impl Into<String>) -> Self {
+        self.list("mounts", line.into())
+    }
+
+    /// A line of a list of `processes`, as it stands.
+    pub fn process_line(self, list: &'static str, line: impl Into<String>) -> Self {
+        self.process(list, line.into())
+    }
+
     /// Grants a capability in `calls` (comma-separated).
     pub fn capability(mut self, name: &str, calls: &str) -> Self {
         self.capabilities.push(format!("{name}: [{calls}]"));
