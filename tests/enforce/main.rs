@@ -11,6 +11,7 @@ mod core;
 mod errnos;
 mod executing;
 mod files;
+mod foreign;
 mod kernel;
 mod later;
 mod limits;

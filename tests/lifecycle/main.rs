@@ -9,6 +9,7 @@ mod alone;
 mod cleanup;
 mod killed;
 mod process;
+mod starved;
 mod status;
 mod support;
 mod terminal;
