@@ -190,6 +190,26 @@ fn actions_refused() {
     contained.end();
 }
 
+/// A context that has made a super block reconfigures it, with flags that no hook sees.
+#[test]
+fn reconfigure_granted() {
+    let policy = PolicyText::new("reconfigure")
+        .mount("tmpfs", "nosuid")
+        .mounts("{ allow: [remount] }");
+    let mut contained = Contained::start(policy);
+    contained.allowed("sb_remount", "fsopen tmpfs none ! nosuid");
+    contained.allowed("sb_mount", "mount-tmpfs /mnt nosuid");
+    contained.allowed("sb_remount", "remount /mnt nosuid,ro");
+    contained.end();
+}
+
+#[test]
+fn reconfigure_refused() {
+    let mut contained = Contained::start(PolicyText::new("reconfigure").mount("tmpfs", ""));
+    contained.refused("sb_remount", EPERM, "fsopen tmpfs none !");
+    contained.end();
+}
+
 /// A mount that shows elsewhere: what is mounted below a shared mount appears on its peers.
 #[test]
 fn shared_mount_points() {

@@ -107,6 +107,8 @@ fields! {
     RegsSyscall = "pt_regs", "orig_ax";
     /// Block device below a super block, or NULL.
     SuperBdev = "super_block", "s_bdev";
+    /// Root of a super block.
+    SuperRoot = "super_block", "s_root";
     /// Root of a mount.
     MountRoot = "vfsmount", "mnt_root";
     /// The part of a mount that hooks see.

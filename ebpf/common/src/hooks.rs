@@ -176,4 +176,7 @@ hooks! {
     FsContextParseParam = "fs_context_parse_param", (6, 1), MOUNTS,
         "the source of a mount, and parameters that name further devices, by any mount API",
         "source_granted", "source_refused";
+    SbRemount = "sb_remount", (6, 1), MOUNTS,
+        "reconfigure a super block by another way than `mount(2)`",
+        "reconfigure_granted", "reconfigure_refused";
 }

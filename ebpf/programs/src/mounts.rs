@@ -8,7 +8,7 @@ use ebpf_common::abi::*;
 use ebpf_common::decide::Verdict;
 use ebpf_common::decide::mount::{
     MountAction, MountRequest, Place, UmountRequest, decide_action, decide_mount, decide_parameter,
-    decide_remount, decide_super, decide_umount, is_source, ms,
+    decide_reconfigure, decide_remount, decide_super, decide_umount, is_source, ms,
 };
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
@@ -22,6 +22,7 @@ use crate::mount::{in_own_namespace, is_shared, on_shared, place_of, super_kind_
 use crate::object::{Dentry, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject::{self, when_enforced};
+use crate::syscall::system_call;
 use crate::tables::Tables;
 
 const BPF_ANY: u64 = 0;
@@ -235,6 +236,37 @@ fn ms_flags(flags: u32) -> u64 {
         }
     }
     answer
+}
+
+/// `mount`, whose flags `sb_mount` has seen.
+const MOUNT: u32 = 165;
+
+/// Reconfiguring a super block, by a context that made it or was picked for it.
+#[lsm(hook = "sb_remount")]
+pub fn sb_remount(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 2);
+    if system_call() == MOUNT {
+        return 0;
+    }
+    let super_block: *const u8 = ctx.arg(0);
+    let (dev, magic, _) = super_identity(super_block);
+    // SAFETY: the hook's argument is trusted.
+    let root = Dentry(unsafe { load(super_block, Field::SuperRoot) });
+    let target = Place {
+        dev,
+        ino: root.ino(),
+        own: made(super_kind_of(policy, super_block)),
+    };
+    let verdict = decide_reconfigure(&Tables, policy, super_type(super_block), target);
+    let refusal = Refusal {
+        dentry: root.0 as u64,
+        dev,
+        ino: target.ino,
+        magic,
+        detail: MountAction::Remount as u32 as u64,
+        ..Refusal::of(Hook::SbRemount, Action::MountAction, Section::Mounts)
+    };
+    settle(&ctx, policy, verdict, &refusal)
 }
 
 /// Unmounting.

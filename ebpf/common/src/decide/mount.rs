@@ -286,6 +286,26 @@ pub fn decide_remount<L: Lookup>(
     }
 }
 
+/// Reconfiguring a super block by `fsconfig(2)`, whose new flags are not seen: as a remount with
+/// none, as far as a super block has them.
+#[inline(always)]
+pub fn decide_reconfigure<L: Lookup>(
+    tables: &L,
+    policy: PolicyId,
+    fs_type: u64,
+    target: Place,
+) -> Verdict {
+    let verdict = decide_action(tables, policy, MountAction::Remount, target);
+    match of_type(tables, policy, fs_type) {
+        Some(found)
+            if verdict.allowed() && found.required_flags & (ms::RDONLY | ms::SYNCHRONOUS) != 0 =>
+        {
+            Verdict::refuse(EPERM, Reason::NotInGrant, found.rule)
+        }
+        _ => verdict,
+    }
+}
+
 /// Unmounting, as a hook sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UmountRequest {

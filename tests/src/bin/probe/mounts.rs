@@ -17,7 +17,7 @@ pub(crate) const ACTIONS: &[Action] = &[
         [target] => fsopen("tmpfs", None, target, 0),
         _ => Err(Failure::Usage),
     }),
-    action("fsopen", "TYPE SOURCE TARGET|- [ATTRIBUTE,…]", fsopen_of),
+    action("fsopen", "TYPE SOURCE TARGET|-|! [ATTRIBUTE,…]", fsopen_of),
     action("move-mount", "SOURCE TARGET", move_mount),
     action("move-attached", "SOURCE TARGET", move_attached),
     action("mount-setattr", "TARGET ro|rw", mount_setattr),
@@ -113,14 +113,16 @@ fn umount(words: &[&str]) -> Done {
 
 /// `FSCONFIG_CMD_CREATE` (`include/uapi/linux/mount.h`).
 const FSCONFIG_CMD_CREATE: i64 = 6;
+/// `FSCONFIG_CMD_RECONFIGURE`.
+const FSCONFIG_CMD_RECONFIGURE: i64 = 7;
 /// `MOVE_MOUNT_F_EMPTY_PATH`.
 const MOVE_MOUNT_F_EMPTY_PATH: i64 = 4;
 
 /// `FSCONFIG_SET_STRING`.
 const FSCONFIG_SET_STRING: i64 = 1;
 
-/// The new interface, step by step: a failure names the step. Without a target the mount stays
-/// detached.
+/// The new interface, step by step: a failure names the step. With `-` as target the mount stays
+/// detached, with `!` its super block is reconfigured.
 fn fsopen(kind: &str, source: Option<&str>, target: &str, attributes: i64) -> Done {
     let context = descriptor(
         "fsopen",
@@ -141,17 +143,16 @@ fn fsopen(kind: &str, source: Option<&str>, target: &str, attributes: i64) -> Do
             ],
         )?;
     }
-    call(
-        "fsconfig",
-        libc::SYS_fsconfig,
-        [
-            fd(context.as_fd()),
-            Arg::Int(FSCONFIG_CMD_CREATE),
-            nothing(),
-            nothing(),
-            nothing(),
-        ],
-    )?;
+    let command = |number| {
+        let (key, value, aux) = (nothing(), nothing(), nothing());
+        let command = Arg::Int(number);
+        call(
+            "fsconfig",
+            libc::SYS_fsconfig,
+            [fd(context.as_fd()), command, key, value, aux],
+        )
+    };
+    command(FSCONFIG_CMD_CREATE)?;
     let mounted = descriptor(
         "fsmount",
         libc::SYS_fsmount,
@@ -159,6 +160,7 @@ fn fsopen(kind: &str, source: Option<&str>, target: &str, attributes: i64) -> Do
     )?;
     match target {
         "-" => done(),
+        "!" => command(FSCONFIG_CMD_RECONFIGURE).and_then(|_| done()),
         target => attach(fd(mounted.as_fd()), target),
     }
 }

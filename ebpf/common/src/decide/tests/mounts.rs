@@ -170,6 +170,8 @@ fn actions_are_on_named_mounts_or_own_ones() {
     assert!(remount(2, true));
     assert!(!remount(0, true), "the flags of the line stay");
     assert!(!remount(2, false));
+    let reconfigure = |own| decide_reconfigure(&tables, P, tmpfs, at(DEV, 2, own)).allowed();
+    assert!(reconfigure(true) && !reconfigure(false));
     let moved = decide_action(&tables, P, MountAction::Move, at(DEV, 2, true));
     assert_eq!(moved.reason, Reason::NoGrant);
     let asked = UmountRequest {
