@@ -5,8 +5,8 @@
 //! pure decision of `ebpf-common`, and either return or report and refuse. The programs decide
 //! nothing themselves.
 //!
-//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`syscall`], [`object`], [`mount`], [`report`], then the
-//! hooks by topic.
+//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`syscall`], [`object`], [`mount`],
+//! [`report`], then the hooks by topic.
 #![no_std]
 #![no_main]
 

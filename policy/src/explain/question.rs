@@ -239,16 +239,7 @@ impl FromStr for Question {
             ("load-module", _) => form("load-module", 9),
             ("set-clock", []) => Ok(Self::SetClock),
             ("set-clock", _) => form("set-clock", 10),
-            ("setns", [kind, exe]) => Ok(Self::Setns {
-                kind: one_of(kind, "types of namespaces", &process::NAMESPACES)?,
-                exe: path(exe)?,
-            }),
-            ("setns", _) => form("setns", 11),
-            ("limits", [what, exe]) => Ok(Self::Limits {
-                what: one_of(what, "limits", &process::LIMITS)?,
-                exe: path(exe)?,
-            }),
-            ("limits", _) => form("limits", 12),
+            ("setns" | "limits", rest) => on_process(verb, rest),
             (verb, rest) if on_mount(verb).is_some() => match (on_mount(verb), rest) {
                 (Some(action), []) => Ok(Self::OnMount { action, at: None }),
                 (Some(action), [at]) => Ok(Self::OnMount {
@@ -270,6 +261,22 @@ impl FromStr for Question {
                 }),
             },
         }
+    }
+}
+
+/// `setns` or `limits`.
+fn on_process(verb: &str, rest: &[&str]) -> Result<Question, QuestionError> {
+    match (verb, rest) {
+        ("setns", [kind, exe]) => Ok(Question::Setns {
+            kind: one_of(kind, "types of namespaces", &process::NAMESPACES)?,
+            exe: path(exe)?,
+        }),
+        ("setns", _) => form("setns", 11),
+        (_, [what, exe]) => Ok(Question::Limits {
+            what: one_of(what, "limits", &process::LIMITS)?,
+            exe: path(exe)?,
+        }),
+        _ => form("limits", 12),
     }
 }
 

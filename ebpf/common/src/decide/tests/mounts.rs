@@ -1,7 +1,15 @@
 //! Mounts: type, flags, place, source and device; what may be done to them.
 
-use super::*;
+use super::{DEV, P, Tables, stored};
+use crate::abi::{
+    MountKey, MountRule, PolicyHeader, SOURCE_MAX, SuperRule, kernel_dev, mount_scope, narrowed,
+    source_hash_of, super_kind, type_hash_of,
+};
 use crate::decide::mount::*;
+use crate::decide::{Reason, effective_rights};
+use crate::errno::EPERM;
+use crate::magic;
+use crate::rights::Rights;
 
 const NEAR: u32 = kernel_dev(8, 5);
 

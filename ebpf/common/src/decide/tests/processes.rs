@@ -1,8 +1,10 @@
 //! Processes: the ways to reach into one, its namespaces and limits, and what is executed.
 
-use super::*;
-use crate::abi::kernel;
+use super::{DEV, NO_PROCESS, P, Tables};
+use crate::abi::{PolicyHeader, PolicyId, ProcessRule, Subject, kernel, limits, ptrace, state};
+use crate::decide::Reason;
 use crate::decide::process::*;
+use crate::errno::{EACCES, EPERM};
 
 const HOST: Target = Target {
     subject: None,
