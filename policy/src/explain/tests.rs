@@ -140,3 +140,71 @@ fn an_answer_prints_and_serializes() {
     let json = serde_json::to_value(&answer).expect("JSON");
     assert_eq!(json.pointer("/by/line"), Some(&5.into()));
 }
+
+const MOUNTS: &str = "reeve: v1
+name: agent
+mounts:
+  - { type: ext4, source: [\"8:5\", /dev/sda1], target: /srv/in, flags: [ro] }
+  - { allow: [umount, remount], target: /srv/old }
+  - { allow: [chroot] }
+processes:
+  setns: [ { exe: /usr/bin/qemu, types: [net, mnt] } ]
+  limits: [ { exe: /usr/bin/qemu, allow: [nice] } ]
+  ptrace: [ { exe: /usr/bin/qemu, allow: [process_vm_readv] } ]
+  exec: [ /usr/bin/agent ]
+files:
+  - { path: /usr/bin, allow: [execute] }
+";
+
+#[test]
+fn mounts_and_processes_are_asked_about_by_what_narrows_them() {
+    let policy = parse("p.yaml", MOUNTS).unwrap_or_else(|found| panic!("{found}"));
+    for (text, allowed) in [
+        ("mount ext4 ro", true),
+        ("mount ext4", false),
+        ("umount /srv/old", true),
+        ("umount /srv/in", false),
+        ("remount", false),
+        ("chroot", true),
+        ("setns net /usr/bin/qemu", true),
+        ("setns net /usr/bin/agent", false),
+        ("setns uts /usr/bin/qemu", false),
+        ("limits nice /usr/bin/qemu", true),
+        ("limits resources /usr/bin/qemu", false),
+        ("ptrace process_vm_readv /usr/bin/qemu", true),
+        ("ptrace process_vm_writev /usr/bin/qemu", false),
+        ("ptrace attach /usr/bin/qemu", false),
+        ("execute /usr/bin/agent", true),
+        ("execute /usr/bin/qemu", false),
+        ("capability SYS_ADMIN fsmount", true),
+        ("capability SYS_CHROOT chroot", true),
+        ("capability SYS_ADMIN mount_setattr", false),
+    ] {
+        let question: Question = text.parse().expect(text);
+        let paths = question.paths();
+        let facts = Facts::lexical(&policy, paths.iter().map(String::as_str));
+        let compiled = compile(&policy, &facts).unwrap_or_else(|found| panic!("{found}"));
+        let answer = explain(&policy, &compiled, &facts, &question);
+        assert_eq!(answer.allowed, allowed, "{text}: {answer}");
+        assert!(!allowed || answer.to_allow.is_none(), "{text}: {answer}");
+    }
+}
+
+#[test]
+fn what_a_mount_is_from_is_narrowed_by_device() {
+    let policy = parse("p.yaml", MOUNTS).unwrap_or_else(|found| panic!("{found}"));
+    let facts = Facts::lexical(&policy, []);
+    let compiled = compile(&policy, &facts).unwrap_or_else(|found| panic!("{found}"));
+    let mut devices: Vec<u32> = compiled
+        .tables
+        .mounts
+        .keys()
+        .filter(|key| key.scope == mount_scope::DEVICE)
+        .map(|key| key.dev)
+        .collect();
+    devices.sort_unstable();
+    assert_eq!(devices, [8 << 20 | 1, 8 << 20 | 5]);
+    let json = serde_json::to_string(&compiled.tables).expect("tables");
+    let back: Tables = serde_json::from_str(&json).expect("tables again");
+    assert_eq!(back, compiled.tables);
+}

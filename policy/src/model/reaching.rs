@@ -103,7 +103,7 @@ type Line = (Spanned<HostPath>, u32, bool);
 fn read_line<const N: usize>(
     reader: &mut Reader,
     node: &Node,
-    (what, keys): (&str, &[&str]),
+    (what, words_of, keys): (&str, &str, &[&str]),
     (key, example): (&str, &str),
     known: [(&'static str, u32); N],
 ) -> Option<Line> {
@@ -113,7 +113,7 @@ fn read_line<const N: usize>(
     let words = reader.require(&fields, key, example);
     let names = known.map(|(name, _)| name);
     let parse = |word: &str| process::bit(&known, word);
-    let bits = words.and_then(|node| reader.words(node, key, &names, parse));
+    let bits = words.and_then(|node| reader.words(node, words_of, &names, parse));
     let optional = fields.find("optional");
     let optional = optional.is_some_and(|node| reader.boolean(node) == Some(true));
     let bits = bits?.into_iter().fold(0, |all, bit| all | bit);
@@ -121,7 +121,7 @@ fn read_line<const N: usize>(
 }
 
 pub(crate) fn read_setns(reader: &mut Reader, node: &Node) -> Option<SetnsGrant> {
-    let what = ("a setns grant", SETNS_KEYS);
+    let what = ("a setns grant", "types of namespaces", SETNS_KEYS);
     let known = process::NAMESPACES;
     let (exe, bits, optional) = read_line(reader, node, what, ("types", "[net]"), known)?;
     Some(SetnsGrant {
@@ -133,7 +133,7 @@ pub(crate) fn read_setns(reader: &mut Reader, node: &Node) -> Option<SetnsGrant>
 }
 
 pub(crate) fn read_limits(reader: &mut Reader, node: &Node) -> Option<LimitsGrant> {
-    let what = ("a limits grant", LIMITS_KEYS);
+    let what = ("a limits grant", "limits", LIMITS_KEYS);
     let (exe, bits, optional) =
         read_line(reader, node, what, ("allow", "[nice]"), process::LIMITS)?;
     Some(LimitsGrant {
