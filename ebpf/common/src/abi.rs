@@ -377,17 +377,14 @@ pub const fn split_dev(dev: u32) -> (u32, u32) {
 /// Longest file system type name that is told apart, in bytes.
 pub const TYPE_NAME_MAX: usize = 16;
 
-/// FNV-1a of a file system type's name, up to its first NUL or [`TYPE_NAME_MAX`] bytes.
+/// FNV-1a of a file system type's name, filled up with zeroes. There is no branch on a byte, for
+/// each of which the verifier would follow what comes after.
 #[inline(always)]
-pub fn type_hash(name: &[u8; TYPE_NAME_MAX]) -> u64 {
+pub const fn type_hash(name: &[u8; TYPE_NAME_MAX]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut at = 0;
     while at < TYPE_NAME_MAX {
-        let byte = name[at];
-        if byte == 0 {
-            break;
-        }
-        hash = (hash ^ byte as u64).wrapping_mul(0x0100_0000_01b3);
+        hash = (hash ^ name[at] as u64).wrapping_mul(0x0100_0000_01b3);
         at += 1;
     }
     hash
@@ -395,13 +392,13 @@ pub fn type_hash(name: &[u8; TYPE_NAME_MAX]) -> u64 {
 
 /// [`type_hash`] of a short name, for constants.
 pub const fn const_type_hash(name: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut bytes = [0; TYPE_NAME_MAX];
     let mut at = 0;
     while at < name.len() {
-        hash = (hash ^ name[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        bytes[at] = name[at];
         at += 1;
     }
-    hash
+    type_hash(&bytes)
 }
 
 /// [`type_hash`] of a string; longer names are cut as the kernel side cuts them.
@@ -416,21 +413,17 @@ pub fn type_hash_of(name: &str) -> u64 {
 /// Longest source of a mount that is told apart, in bytes, with its NUL.
 pub const SOURCE_MAX: usize = 128;
 
-/// FNV-1a of a mount's source up to its first NUL; 0, which no rule has, for one that is empty or
-/// may have been cut.
+/// FNV-1a of a mount's source, filled up with zeroes; 0, which no rule has, for one that is empty
+/// or may have been cut. As in [`type_hash`], no byte is a branch but the two that say so.
 #[inline(always)]
 pub fn source_hash(source: &[u8; SOURCE_MAX]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut at = 0;
-    while at < SOURCE_MAX - 1 {
-        let byte = source[at];
-        if byte == 0 {
-            break;
-        }
-        hash = (hash ^ byte as u64).wrapping_mul(0x0100_0000_01b3);
+    while at < SOURCE_MAX {
+        hash = (hash ^ source[at] as u64).wrapping_mul(0x0100_0000_01b3);
         at += 1;
     }
-    if at == 0 || at == SOURCE_MAX - 1 {
+    if source[0] == 0 || source[SOURCE_MAX - 2] != 0 {
         0
     } else {
         hash

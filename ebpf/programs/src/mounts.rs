@@ -165,8 +165,9 @@ pub fn move_mount(ctx: LsmContext) -> i32 {
     let target = unsafe { Dentry::of_path(to) };
     // SAFETY: as above.
     let onto: *const u8 = unsafe { load(to, Field::PathMnt) };
+    let place = place_of(policy, target, !is_shared(onto));
     if in_own_namespace(mount) {
-        return moving(&ctx, policy, root, own, target, onto);
+        return moving(&ctx, policy, root, own, place);
     }
     let fs_type = if own {
         super_type(super_block)
@@ -179,7 +180,7 @@ pub fn move_mount(ctx: LsmContext) -> i32 {
     let request = MountRequest {
         fs_type,
         flags: flags | super_flags & ms::SYNCHRONOUS,
-        target: place_of(policy, target, !is_shared(onto)),
+        target: place,
     };
     let refusal = Refusal {
         dentry: target.0 as u64,
@@ -197,14 +198,7 @@ pub fn move_mount(ctx: LsmContext) -> i32 {
 
 /// Moving an attached mount to a directory of the container's own.
 #[inline(always)]
-fn moving(
-    ctx: &LsmContext,
-    policy: PolicyId,
-    root: Dentry,
-    own: bool,
-    target: Dentry,
-    onto: *const u8,
-) -> i32 {
+fn moving(ctx: &LsmContext, policy: PolicyId, root: Dentry, own: bool, to: Place) -> i32 {
     let (dev, magic, _) = super_identity(root.super_block());
     let moved = Place {
         dev,
@@ -212,7 +206,7 @@ fn moving(
         own,
     };
     let mut verdict = decide_action(&Tables, policy, MountAction::Move, moved);
-    if verdict.allowed() && !place_of(policy, target, !is_shared(onto)).own {
+    if verdict.allowed() && !to.own {
         verdict = Verdict::no_grant(ebpf_common::errno::EPERM);
     }
     let refusal = Refusal {
