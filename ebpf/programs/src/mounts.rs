@@ -79,6 +79,8 @@ pub fn sb_mount(ctx: LsmContext) -> i32 {
     let entry = unsafe { Dentry::of_path(path) };
     // SAFETY: as above.
     let mount: *const u8 = unsafe { load(path, Field::PathMnt) };
+    // The walk comes first: 6.1 takes no loop that is entered from several branches.
+    let target = place_of(policy, entry, !is_shared(mount));
     if flags & ms::REMOUNT != 0 {
         return change(&ctx, policy, entry, flags, MountAction::Remount);
     }
@@ -93,7 +95,7 @@ pub fn sb_mount(ctx: LsmContext) -> i32 {
     let request = MountRequest {
         fs_type,
         flags,
-        target: place_of(policy, entry, !is_shared(mount)),
+        target,
     };
     let refusal = Refusal {
         dentry: entry.0 as u64,
