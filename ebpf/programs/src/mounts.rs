@@ -155,19 +155,20 @@ fn made(kind: u32) -> bool {
 #[lsm(hook = "move_mount")]
 pub fn move_mount(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 2);
-    let from: *const u8 = ctx.arg(0);
+    let to: *const u8 = ctx.arg(1);
     // SAFETY: the hook's argument is trusted.
+    let target = unsafe { Dentry::of_path(to) };
+    // SAFETY: as above.
+    let onto: *const u8 = unsafe { load(to, Field::PathMnt) };
+    // The walk comes first, as in `sb_mount`.
+    let place = place_of(policy, target, !is_shared(onto));
+    let from: *const u8 = ctx.arg(0);
+    // SAFETY: as above.
     let root = unsafe { Dentry::of_path(from) };
     let super_block = root.super_block();
     let own = made(super_kind_of(policy, super_block));
     // SAFETY: as above.
     let mount: *const u8 = unsafe { load(from, Field::PathMnt) };
-    let to: *const u8 = ctx.arg(1);
-    // SAFETY: as above.
-    let target = unsafe { Dentry::of_path(to) };
-    // SAFETY: as above.
-    let onto: *const u8 = unsafe { load(to, Field::PathMnt) };
-    let place = place_of(policy, target, !is_shared(onto));
     if in_own_namespace(mount) {
         return moving(&ctx, policy, root, own, place);
     }
