@@ -377,14 +377,17 @@ pub const fn split_dev(dev: u32) -> (u32, u32) {
 /// Longest file system type name that is told apart, in bytes.
 pub const TYPE_NAME_MAX: usize = 16;
 
-/// FNV-1a of a file system type's name, filled up with zeroes. There is no branch on a byte, for
-/// each of which the verifier would follow what comes after.
+/// FNV-1a of a file system type's name, up to its first NUL or [`TYPE_NAME_MAX`] bytes.
 #[inline(always)]
 pub const fn type_hash(name: &[u8; TYPE_NAME_MAX]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut at = 0;
     while at < TYPE_NAME_MAX {
-        hash = (hash ^ name[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        let byte = name[at];
+        if byte == 0 {
+            break;
+        }
+        hash = (hash ^ byte as u64).wrapping_mul(0x0100_0000_01b3);
         at += 1;
     }
     hash
@@ -414,7 +417,8 @@ pub fn type_hash_of(name: &str) -> u64 {
 pub const SOURCE_MAX: usize = 128;
 
 /// FNV-1a of a mount's source, filled up with zeroes; 0, which no rule has, for one that is empty
-/// or may have been cut. As in [`type_hash`], no byte is a branch but the two that say so.
+/// or may have been cut. No byte is a branch but the two that say so: the verifier would follow
+/// what comes after for each.
 #[inline(always)]
 pub fn source_hash(source: &[u8; SOURCE_MAX]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
