@@ -1,7 +1,7 @@
 //! The tables as the decision sees them: BPF maps in the kernel, ordinary maps on the host.
 
 use crate::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MAX_DEPTH, MountKey, MountRule,
     PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 
@@ -60,24 +60,36 @@ impl CapabilityRule {
 
 /// The chain of inodes from an object up to the root of its file system.
 pub trait Chain {
-    /// The next inode number, from the object upwards.
-    fn step(&mut self) -> Step;
+    /// Visits the inode numbers from the object upwards until `visit` says that it has seen enough;
+    /// 0, which no rule has, is an entry without an inode.
+    ///
+    /// A loop of its own for the kernel's sake: there it is one that the verifier goes through
+    /// once, and not [`MAX_DEPTH`] times.
+    fn walk<V: FnMut(u64) -> bool>(&mut self, visit: &mut V) -> Walked;
 }
 
-/// One link of a [`Chain`].
+/// How a walk up a [`Chain`] ended.
+#[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Step {
-    /// Inode number; 0, which no rule has, for an entry without an inode.
-    pub ino: u64,
-    /// It is the root of its file system, or the top of a chain that is connected to none.
-    pub last: bool,
+pub enum Walked {
+    /// After [`MAX_DEPTH`] steps, with more above.
+    TooDeep = 0,
+    /// At the root of its file system, or at the top of a chain that is connected to none.
+    Top = 1,
+    /// Where the visitor wanted.
+    Stopped = 2,
 }
 
 impl<I: Iterator<Item = u64>> Chain for core::iter::Peekable<I> {
-    fn step(&mut self) -> Step {
-        Step {
-            ino: self.next().unwrap_or(0),
-            last: self.peek().is_none(),
+    fn walk<V: FnMut(u64) -> bool>(&mut self, visit: &mut V) -> Walked {
+        for _ in 0..MAX_DEPTH {
+            if visit(self.next().unwrap_or(0)) {
+                return Walked::Stopped;
+            }
+            if self.peek().is_none() {
+                return Walked::Top;
+            }
         }
+        Walked::TooDeep
     }
 }

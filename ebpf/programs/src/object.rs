@@ -1,10 +1,12 @@
 //! Objects as the kernel knows them: directory entries, their super blocks and ancestors.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use ebpf_common::abi::{PolicyId, kernel};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_loop};
+use ebpf_common::abi::{MAX_DEPTH, PolicyId, kernel};
 use ebpf_common::decide::file::{Effective, FileObject, effective_rights};
 use ebpf_common::fields::Field;
-use ebpf_common::lookup::{Chain, Lookup, Step};
+use ebpf_common::lookup::{Chain, Lookup, Walked};
 use ebpf_common::magic;
 
 use crate::field::{load, offset, probe};
@@ -108,15 +110,45 @@ struct Ancestors(*const u8);
 
 impl Chain for Ancestors {
     #[inline(always)]
-    fn step(&mut self) -> Step {
-        let dentry = Dentry(self.0);
-        let parent = dentry.parent();
-        self.0 = parent.0;
-        Step {
-            ino: dentry.ino(),
-            last: parent.0 == dentry.0,
-        }
+    fn walk<V: FnMut(u64) -> bool>(&mut self, visit: &mut V) -> Walked {
+        let mut climb = Climb {
+            entry: self.0,
+            visit,
+            walked: Walked::TooDeep,
+        };
+        let context = (&raw mut climb).cast();
+        // SAFETY: the callback is of the helper's kind and takes that context.
+        unsafe { bpf_loop(MAX_DEPTH, climb_one::<V> as *mut c_void, context, 0) };
+        climb.walked
     }
+}
+
+/// Where a walk is.
+struct Climb<'a, V> {
+    entry: *const u8,
+    visit: &'a mut V,
+    walked: Walked,
+}
+
+/// One step of a walk: a callback of `bpf_loop` (Linux 5.17), which ends with 1.
+///
+/// # Safety
+/// `climb` is the context of a loop, whose entry is one that the verifier walks.
+unsafe extern "C" fn climb_one<V: FnMut(u64) -> bool>(_: u64, climb: *mut Climb<'_, V>) -> u64 {
+    // SAFETY: as above.
+    let climb = unsafe { &mut *climb };
+    let entry = Dentry(climb.entry);
+    let parent = entry.parent();
+    climb.entry = parent.0;
+    if (climb.visit)(entry.ino()) {
+        climb.walked = Walked::Stopped;
+        return 1;
+    }
+    if parent.0 == entry.0 {
+        climb.walked = Walked::Top;
+        return 1;
+    }
+    0
 }
 
 /// Whether the task acts with credentials other than its own, as overlayfs does behind a file of

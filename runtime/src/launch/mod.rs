@@ -310,7 +310,7 @@ impl Confined {
             channel,
             mut process,
         } = self;
-        channel.go(confinement, &held.cgroups.dirs().open_v1()?)?;
+        channel.go(confinement, &held.cgroups.dirs().open_v1(&[])?)?;
         let hooks = || run_hooks(&plan, &process);
         let notify = |listener| {
             let pid = Some(process.pid().as_raw_nonzero().get());

@@ -2,11 +2,11 @@
 
 use super::{Reason, Verdict, file_errno};
 use crate::abi::{
-    ANY_MINOR, DeviceKey, InodeKey, MAX_DEPTH, NO_RULE, PolicyId, RightsRule, SuperKey,
-    device_class, file_flags, super_kind,
+    ANY_MINOR, DeviceKey, InodeKey, NO_RULE, PolicyId, RightsRule, SuperKey, device_class,
+    file_flags, super_kind,
 };
 use crate::errno::{EACCES, EXDEV};
-use crate::lookup::{Chain, Lookup, Step};
+use crate::lookup::{Chain, Lookup, Walked};
 use crate::magic;
 use crate::rights::Rights;
 
@@ -91,36 +91,35 @@ pub fn effective_rights<L: Lookup, C: Chain>(
     if object.magic == magic::NSFS {
         return Effective::own(Rights::READ);
     }
+    let mut otherwise = Effective::none(Reason::NoGrant);
     if let Some(found) = tables.super_block(SuperKey {
         policy,
         dev: object.dev,
     }) && found.is(object.super_block, object.magic)
     {
-        if found.kind == super_kind::GRANTED {
-            let otherwise = Effective {
-                rights: found.rights,
-                rule: found.rule,
-                reason: Reason::NotInGrant,
-            };
-            return nearest_rule(tables, policy, object, chain, otherwise);
+        if found.kind != super_kind::GRANTED {
+            return owned(object);
         }
-        if !magic::shows_kernel(object.magic) {
-            return Effective::own(Rights::ALL);
-        }
-        if object.magic == magic::PROC && object.of_process {
-            return Effective::own(Rights::ALL);
-        }
-        return Effective::own(Rights::READ);
+        otherwise = Effective {
+            rights: found.rights,
+            rule: found.rule,
+            reason: Reason::NotInGrant,
+        };
     }
-    nearest_rule(
-        tables,
-        policy,
-        object,
-        chain,
-        Effective::none(Reason::NoGrant),
-    )
+    nearest_rule(tables, policy, object, chain, otherwise)
 }
 
+/// The rights over what the container itself mounted: all, but over views of the kernel.
+#[inline(always)]
+fn owned(object: &FileObject) -> Effective {
+    if !magic::shows_kernel(object.magic) || object.magic == magic::PROC && object.of_process {
+        Effective::own(Rights::ALL)
+    } else {
+        Effective::own(Rights::READ)
+    }
+}
+
+/// The nearest rule's rights, or `otherwise` where none is up to the root of the file system.
 #[inline(always)]
 fn nearest_rule<L: Lookup, C: Chain>(
     tables: &L,
@@ -129,31 +128,33 @@ fn nearest_rule<L: Lookup, C: Chain>(
     chain: &mut C,
     otherwise: Effective,
 ) -> Effective {
-    let mut depth = 0;
-    while depth < MAX_DEPTH {
-        let Step { ino, last } = chain.step();
-        if let Some(rule) = tables.file(InodeKey {
+    let mut nearest = Effective::none(Reason::NoGrant);
+    let walked = chain.walk(&mut |ino| {
+        let Some(rule) = tables.file(InodeKey {
             policy,
             dev: object.dev,
             ino,
-        }) && (rule.flags & file_flags::BACKING == 0 || object.backing)
-        {
-            let reason = match rule.flags & file_flags::CORE {
+        }) else {
+            return false;
+        };
+        if rule.flags & file_flags::BACKING != 0 && !object.backing {
+            return false;
+        }
+        nearest = Effective {
+            rights: rule.rights,
+            rule: rule.rule,
+            reason: match rule.flags & file_flags::CORE {
                 0 => Reason::NotInGrant,
                 _ => Reason::Core,
-            };
-            return Effective {
-                rights: rule.rights,
-                rule: rule.rule,
-                reason,
-            };
-        }
-        if last {
-            return otherwise;
-        }
-        depth += 1;
+            },
+        };
+        true
+    });
+    match walked {
+        Walked::Stopped => nearest,
+        Walked::Top => otherwise,
+        Walked::TooDeep => Effective::none(Reason::TooDeep),
     }
-    Effective::none(Reason::TooDeep)
 }
 
 /// Opening a device node: decided by class and number, wherever the node lies. `own_pts`: the node
