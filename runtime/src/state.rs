@@ -134,7 +134,9 @@ impl ProcessName {
         match pidfd_open(pid, PidfdFlags::empty()) {
             // Asked after the descriptor was made: now it is known whose it is.
             Ok(pidfd) => Ok(self.runs().then_some(pidfd)),
-            Err(Errno::SRCH) => Ok(None),
+            // EINVAL, and since 6.16 ENOENT: its number is only that of a group, session or thread
+            // any more.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(errno) => Err(Failure::new(format!("pidfd_open({})", self.pid), errno)),
         }
     }
@@ -484,6 +486,9 @@ pub fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     fn state(id: &str, process: Option<ProcessName>) -> State {
@@ -530,6 +535,24 @@ mod tests {
         assert_eq!(State::list(root.path()).unwrap().len(), 1);
         drop(dir);
         assert!(State::list(root.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_ended_process_whose_group_lives() {
+        let mut leader = Command::new("sh")
+            .args(["-c", "sleep 60 >/dev/null & read end"])
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let number = leader.id().cast_signed();
+        let name = ProcessName::of(number).unwrap();
+        assert!(name.open().unwrap().is_some());
+        // This closes its input and so ends it.
+        leader.wait().unwrap();
+        assert!(name.open().unwrap().is_none());
+        let group = Pid::from_raw(number).unwrap();
+        rustix::process::kill_process_group(group, Signal::KILL).unwrap();
     }
 
     #[test]

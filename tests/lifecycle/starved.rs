@@ -41,14 +41,19 @@ fn a_lost_link_is_noticed_at_the_next_start() {
 #[test]
 fn a_root_that_holds_the_state() {
     let container = contained(shell("true"));
-    for root in ["/", "/run", STATE_DIR] {
+    let roots = [
+        ("/", "is the root of the host"),
+        ("/run", STATE_DIR),
+        (STATE_DIR, STATE_DIR),
+    ];
+    for (root, why) in roots {
         let mut json = container.config().to_json();
         json["root"]["path"] = root.into();
         fs::write(container.directory().join("config.json"), json.to_string()).expect("write");
         let finished = run(&container);
         assert!(!finished.status.success(), "`{root}` was taken as a root");
-        let named = finished.stderr.contains(STATE_DIR);
-        assert!(named, "the state is not named: {}", finished.stderr);
+        let named = finished.stderr.contains(why);
+        assert!(named, "`{root}`, but not `{why}`: {}", finished.stderr);
         nothing_left(&container, "a root that holds the state");
     }
 }
@@ -96,6 +101,10 @@ fn an_end_without_descriptors() {
     left().into_iter().for_each(host::kill);
     let mut delete = tools::reeve().expect("reeve");
     // It may be gone already, or need the help.
-    let _ = delete.args(["delete", "--force", container.id()]).output();
-    nothing_left(&container, "an end without descriptors");
+    let done = delete.args(["delete", "--force", container.id()]).output();
+    let stderr = String::from_utf8_lossy(&done.expect("reeve delete").stderr).into_owned();
+    nothing_left(
+        &container,
+        &format!("an end without descriptors, and {stderr}"),
+    );
 }

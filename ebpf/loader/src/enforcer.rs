@@ -264,7 +264,9 @@ impl Enforcer {
             };
             let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
                 Ok(pidfd) => pidfd,
-                Err(Errno::SRCH) => {
+                // EINVAL, and since 6.16 ENOENT: its number is only that of a group, session or
+                // thread any more.
+                Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => {
                     found = found.max(Scan::Moving);
                     continue;
                 }
