@@ -9,7 +9,7 @@ use ebpf_common::fields::Field;
 use ebpf_common::lookup::{Chain, Lookup, Walked};
 use ebpf_common::magic;
 
-use crate::field::{load, offset, probe};
+use crate::field::{load, offset, probe, unknown};
 use crate::subject;
 use crate::tables::Tables;
 
@@ -98,7 +98,7 @@ pub(crate) fn rights_at(policy: PolicyId, dentry: Dentry) -> (Effective, FileObj
         backing: credentials_borrowed(),
     };
     let effective = effective_rights(&Tables, policy, &object, &mut Ancestors(dentry.0));
-    (effective, object)
+    (unknown(&effective), object)
 }
 
 /// The entry and its ancestors up to the root of its file system.
