@@ -79,7 +79,7 @@ pub fn sb_mount(ctx: LsmContext) -> i32 {
     let entry = unsafe { Dentry::of_path(path) };
     // SAFETY: as above.
     let mount: *const u8 = unsafe { load(path, Field::PathMnt) };
-    // The walk comes first: 6.1 takes no loop that is entered from several branches.
+    // The walk comes first, so that the verifier follows it once and not for each branch.
     let target = place_of(policy, entry, !is_shared(mount));
     if flags & ms::REMOUNT != 0 {
         return change(&ctx, policy, entry, flags, MountAction::Remount);
