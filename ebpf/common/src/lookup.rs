@@ -1,7 +1,7 @@
 //! The tables as the decision sees them: BPF maps in the kernel, ordinary maps on the host.
 
 use crate::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, GrantKey, InodeKey, MountKey, MountRule,
     PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 
@@ -25,6 +25,8 @@ pub trait Lookup {
     fn process(&self, key: ProcessKey) -> Option<ProcessRule>;
     /// `MODULES`.
     fn module(&self, key: InodeKey) -> Option<RightsRule>;
+    /// `GRANTS`.
+    fn grant(&self, key: GrantKey) -> Option<RightsRule>;
 }
 
 /// What `CAPABILITIES` says of one capability in one system call.

@@ -42,6 +42,11 @@ tables! {
     MODULES: InodeKey => RightsRule, ENTRIES_MAX;
     /// Containers' cgroups by id: the second witness of who belongs to them.
     CGROUPS: u64 => PolicyId, POLICIES_MAX;
+    /// What is named by a number: IPC, sysctls, parts of the kernel.
+    GRANTS: GrantKey => RightsRule, ENTRIES_MAX;
+    /// Address of an IPC object or key, to the policy of the container that made it. Whoever makes
+    /// another object at that address replaces the entry, so that it never speaks of an old one.
+    OWNERS: u64 => PolicyId, ENTRIES_MAX;
 }
 
 /// One [`GlobalState`].
