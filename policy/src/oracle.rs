@@ -78,6 +78,13 @@ fn causes(policy: &Policy, cause: Cause) -> bool {
         Cause::Modules => !policy.kernel.modules.is_empty(),
         Cause::Clock => policy.kernel.clock.is_some(),
         Cause::Bpf => policy.kernel.bpf.is_some(),
+        Cause::Switch(which) => policy.kernel.switches().any(|(_, one, _)| one == which),
+        Cause::Ipc => policy
+            .ipc
+            .shm
+            .or(policy.ipc.sem)
+            .or(policy.ipc.msg)
+            .is_some(),
     }
 }
 

@@ -14,6 +14,7 @@ mod capabilities;
 mod compat;
 mod entry;
 mod files;
+mod ipc;
 mod kernel;
 mod limits;
 mod mapping;
