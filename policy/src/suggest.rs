@@ -179,6 +179,16 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
         }
         Denied::Clock => Some("kernel: { clock: true }".to_owned()),
+        Denied::Ipc { .. }
+        | Denied::Sysctl { .. }
+        | Denied::Switch { .. }
+        | Denied::Lockdown { .. } => suggest_numbered(denied),
+    }
+}
+
+/// The line for what is named by a number.
+fn suggest_numbered(denied: &Denied) -> Option<String> {
+    match denied {
         Denied::Ipc { class, rights } => {
             let name = word(&IPC, *class)?;
             let known = Rights(rights.0 & ipc_rights(*class).0);
@@ -204,6 +214,7 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             let name = word(&LOCKDOWN, *reason)?;
             Some(format!("kernel: {{ lockdown: [{name}] }}"))
         }
+        _ => None,
     }
 }
 

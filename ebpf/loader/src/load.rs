@@ -85,8 +85,8 @@ fn hooks_of(kernel: &Btf) -> Result<Vec<(&'static HookInfo, &'static str)>, Erro
     Ok(found)
 }
 
-/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on, and
-/// `perf_event_open`, which has lost its first.
+/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on,
+/// and `perf_event_open`, which has lost its first later.
 fn program_of(kernel: &Btf, hook: &'static HookInfo) -> &'static str {
     match hook.name {
         "bpf" if kernel.parameters("bpf_lsm_bpf") == Some(4) => "bpf_from_kernel",

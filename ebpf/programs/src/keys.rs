@@ -37,8 +37,8 @@ pub fn key_alloc(ctx: LsmContext) -> i32 {
 pub fn key_permission(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 3);
     let mut reference = 0u64;
-    // SAFETY: the context is this program's, the buffer holds one argument. On a failure it stays 0,
-    // which is nobody's key.
+    // SAFETY: the context is this program's, the buffer holds one argument. On a failure it stays
+    // 0, which is nobody's key.
     unsafe { bpf_get_func_arg(ctx.as_ptr(), 0, &raw mut reference) };
     let need: u32 = ctx.arg(2);
     let own = made(policy, reference & !1);

@@ -18,7 +18,8 @@ fn decide(ctx: &LsmContext, hook: Hook, policy: PolicyId, which: u32) -> i32 {
 }
 
 macro_rules! switches {
-    ($($(#[$doc:meta])* $name:literal $function:ident: $hook:ident, $which:ident, $previous:literal;)*) => {
+    ($($(#[$doc:meta])* $name:literal $function:ident: $hook:ident, $which:ident,
+        $previous:literal;)*) => {
         $($(#[$doc])* #[lsm(hook = $name)]
         pub fn $function(ctx: LsmContext) -> i32 {
             let policy = when_enforced!(ctx, $previous);

@@ -233,30 +233,7 @@ impl FromStr for Question {
             ("load-module", _) => form("load-module", 9),
             ("set-clock", []) => Ok(Self::SetClock),
             ("set-clock", _) => form("set-clock", 10),
-            ("ipc", [class, right]) => ipc_object(class, right),
-            ("ipc", _) => form("ipc", 11),
-            ("sysctl", [how @ ("read" | "write"), name]) => Ok(Self::Sysctl {
-                write: *how == "write",
-                name: known(name, "names of settings", &[], SysctlName::parse)?,
-            }),
-            ("sysctl", _) => form("sysctl", 12),
-            ("kernel", [name]) => {
-                let names = kernel::SWITCHES.map(|(name, _)| name);
-                let part = known(name, "parts of the kernel", &names, kernel::part);
-                Ok(Self::Kernel(part?))
-            }
-            ("kernel", _) => form("kernel", 13),
-            ("lockdown", [name]) => {
-                let names = kernel::LOCKDOWN.map(|(name, _)| name);
-                let number = |word: &str| kernel::number(&kernel::LOCKDOWN, word);
-                Ok(Self::Lockdown(known(
-                    name,
-                    "reasons of lockdown",
-                    &names,
-                    number,
-                )?))
-            }
-            ("lockdown", _) => form("lockdown", 14),
+            ("ipc" | "sysctl" | "kernel" | "lockdown", rest) => of_kernel(verb, rest),
             (verb, rest) => match (Rights::from_name(verb), rest) {
                 (Some(rights), [at]) => {
                     let path = path(at)?;
@@ -270,6 +247,36 @@ impl FromStr for Question {
                 }),
             },
         }
+    }
+}
+
+/// The forms about IPC, settings and parts of the kernel.
+fn of_kernel(verb: &str, rest: &[&str]) -> Result<Question, QuestionError> {
+    match (verb, rest) {
+        ("ipc", [class, right]) => ipc_object(class, right),
+        ("ipc", _) => form("ipc", 11),
+        ("sysctl", [how @ ("read" | "write"), name]) => Ok(Question::Sysctl {
+            write: *how == "write",
+            name: known(name, "names of settings", &[], SysctlName::parse)?,
+        }),
+        ("sysctl", _) => form("sysctl", 12),
+        ("kernel", [name]) => {
+            let names = kernel::SWITCHES.map(|(name, _)| name);
+            let part = known(name, "parts of the kernel", &names, kernel::part);
+            Ok(Question::Kernel(part?))
+        }
+        ("kernel", _) => form("kernel", 13),
+        ("lockdown", [name]) => {
+            let names = kernel::LOCKDOWN.map(|(name, _)| name);
+            let number = |word: &str| kernel::number(&kernel::LOCKDOWN, word);
+            Ok(Question::Lockdown(known(
+                name,
+                "reasons of lockdown",
+                &names,
+                number,
+            )?))
+        }
+        _ => form("lockdown", 14),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Section `kernel`: modules, `bpf(2)`, the clock, settings, and parts that a line opens as a whole.
+//! Section `kernel`: modules, `bpf(2)`, the clock, settings, and parts that a line opens as a
+//! whole.
 
 use std::borrow::Cow;
 

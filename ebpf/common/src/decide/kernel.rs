@@ -54,8 +54,8 @@ pub fn decide_switch<L: Lookup>(tables: &L, policy: PolicyId, which: u32) -> Ver
 
 /// Reasons of lockdown that are decided here (`enum lockdown_reason`), by number: `DEV_MEM` (2),
 /// `HIBERNATION` (5) to `ACPI_TABLES` (9), `PCMCIA_CIS` (11) to `MMIOTRACE` (14). Their numbers are
-/// the same since 5.19. What other reasons stand for has rules of its own: modules, kexec, `bpf(2)`,
-/// perf, the files of debugfs and tracefs.
+/// the same since 5.19. What other reasons stand for has rules of its own: modules, kexec,
+/// `bpf(2)`, perf, the files of debugfs and tracefs.
 pub const LOCKDOWN_REASONS: u64 = 1 << 2 | 0b1_1111 << 5 | 0b1111 << 11;
 
 /// A use that lockdown knows.

@@ -32,10 +32,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["script"] => script::from_stdin(),
         ["script", "--", rest @ ..] => script::from_words(rest),
-        _ => script::one(&words),
+        words => script::one(words),
     }
 }
