@@ -4,8 +4,7 @@
 //! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION
 //! …` takes them from its arguments. Linked statically: it can be all that a root holds.
 //!
-//! Reading order: [`act`] the table of actions, then one module a topic; [`wrap`] actions that try
-//! another action from somewhere else (a child, another namespace); [`sys`] the calls themselves.
+//! Reading order: [`act`], then one module a topic; [`wrap`] tries from elsewhere, [`sys`] calls.
 
 mod act;
 mod attributes;
@@ -32,9 +31,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
         ["script"] => script::from_stdin(),
         ["script", "--", rest @ ..] => script::from_words(rest),
-        words => script::one(words),
+        _ => script::one(&words),
     }
 }
