@@ -108,7 +108,7 @@ fn sem_granted() {
     let mut contained = among_host_objects(PolicyText::new("sem").ipc("sem: [read]"));
     contained.allowed("sem_semctl", format!("sem-ctl {} 12", object.id));
     contained.refused("sem_semop", EACCES, format!("sem-op {} 1", object.id));
-    contained.refused("sem_semctl", EACCES, format!("sem-ctl {} 16", object.id));
+    contained.refused("sem_semctl", EACCES, format!("sem-ctl {} 17", object.id));
     contained.end();
 }
 
@@ -135,7 +135,7 @@ fn msg_granted() {
         format!("msg-get {} 0600", object.key),
     );
     contained.allowed("msg_queue_msgsnd", format!("msg-send {}", object.id));
-    contained.allowed("msg_queue_msgrcv", format!("msg-receive {}", object.id));
+    contained.allowed("ipc_permission", format!("msg-receive {}", object.id));
     contained.allowed("msg_queue_msgctl", format!("msg-ctl {} 2", object.id));
     own(
         &mut contained,
@@ -161,7 +161,7 @@ fn msg_refused() {
         format!("msg-send {}", object.id),
     );
     contained.refused(
-        "msg_queue_msgrcv",
+        "ipc_permission",
         EACCES,
         format!("msg-receive {}", object.id),
     );
@@ -220,6 +220,23 @@ fn ipc_in_an_own_namespace() {
     contained.allowed("inode_create", "mq-open reeve-own 0102");
     contained.allowed("file_open", "mq-open reeve-own 02");
     contained.allowed("inode_unlink", "mq-unlink reeve-own");
+    contained.end();
+}
+
+/// Who may only send does not keep a receiver of the host from its message.
+#[test]
+fn a_receiver_of_the_host_is_woken() {
+    let object = Object::new("msg");
+    let receive = format!("msg-wait {}", object.id);
+    let receiver = std::thread::spawn(move || on_host(&receive));
+    let mut contained = among_host_objects(PolicyText::new("send").ipc("msg: [write]"));
+    contained.refused(
+        "ipc_permission",
+        EACCES,
+        format!("msg-receive {}", object.id),
+    );
+    contained.allowed("msg_queue_msgsnd", format!("msg-send {}", object.id));
+    receiver.join().expect("a message");
     contained.end();
 }
 

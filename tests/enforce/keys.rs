@@ -1,6 +1,6 @@
 //! Keys and keyrings.
 
-use libc::{EACCES, EPERM};
+use libc::{EACCES, ENOKEY, EPERM};
 use reeve_tests::PolicyText;
 
 use crate::support::{Contained, on_host};
@@ -58,7 +58,12 @@ fn keys_granted() {
         "key_permission",
         format!("keyctl {KEYCTL_SETPERM} {key} 0x3f3f0000"),
     );
-    // Adding to the user's keyring is to write to that.
+    // Without `search` the keyring of the user is not found.
+    contained.refused("key_permission", ENOKEY, format!("key-add {OF_USER} more"));
+    contained.end();
+    let policy = PolicyText::new("keys").ipc("keys: [view, read, search]");
+    let mut contained = Contained::start(policy);
+    contained.allowed("key_permission", format!("key-read {OF_USER}"));
     contained.refused("key_permission", EACCES, format!("key-add {OF_USER} more"));
     contained.end();
 }
@@ -73,12 +78,19 @@ fn keys_refused() {
         format!("keyctl {KEYCTL_LINK} {key} {OF_PROCESS}"),
         format!("keyctl {KEYCTL_SETPERM} {key} 0x3f3f0000"),
         format!("keyctl {KEYCTL_REVOKE} {key}"),
-        format!("key-add {OF_USER} more"),
     ] {
         contained.refused("key_permission", EACCES, action);
     }
+    for action in [
+        format!("key-add {OF_USER} more"),
+        format!("key-read {OF_USER}"),
+    ] {
+        contained.refused("key_permission", ENOKEY, action);
+    }
+    contained.end();
     // The keyring itself is possessed by whoever names it: a kernel that hears `EACCES` would let
     // it be read.
+    let mut contained = Contained::start(PolicyText::new("keys").ipc("keys: [search]"));
     contained.refused("key_permission", EPERM, format!("key-read {OF_USER}"));
     contained.end();
 }

@@ -210,8 +210,8 @@ hooks! {
     MsgSend = "msg_queue_msgsnd", (6, 1), IPC,
         "send to a message queue",
         "msg_granted", "msg_refused";
-    MsgReceive = "msg_queue_msgrcv", (6, 1), IPC,
-        "receive from a message queue",
+    IpcPermission = "ipc_permission", (6, 1), IPC,
+        "receive from a message queue; any use of System V objects by a 32-bit call",
         "msg_granted", "msg_refused";
     InodeCreate = "inode_create", (6, 1), IPC,
         "make a POSIX message queue (`mq_open`)",

@@ -4,7 +4,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::abi::{PolicyId, Section, ipc_class, kernel};
 use ebpf_common::decide::Verdict;
-use ebpf_common::decide::ipc::{decide_ipc, of_command, of_mode};
+use ebpf_common::decide::ipc::{decide_ipc, decide_permission, of_command, of_mode};
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
@@ -13,6 +13,7 @@ use ebpf_common::rights::ipc;
 use ebpf_common::{Rights, magic};
 
 use crate::field::load;
+use crate::kernel::system_call;
 use crate::maps::OWNERS;
 use crate::object::{Dentry, super_identity};
 use crate::report::{Refusal, refuse};
@@ -170,8 +171,23 @@ used_hooks! {
         |ctx| of_command(ipc_class::MSG, ctx.arg(1));
     /// `msgsnd`.
     "msg_queue_msgsnd" msg_queue_msgsnd: MsgSend, MSG, 3, |_| ipc::WRITE;
-    /// `msgrcv`.
-    "msg_queue_msgrcv" msg_queue_msgrcv: MsgReceive, MSG, 5, |_| ipc::READ;
+}
+
+/// Receiving from a message queue, and whatever a 32-bit call does.
+#[lsm(hook = "ipc_permission")]
+pub fn ipc_permission(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 2);
+    let want = of_mode(ctx.arg(1));
+    let own = made(policy, ctx.arg(0)) || private(policy);
+    let verdict = decide_permission(&Tables, policy, system_call(), own, want);
+    settle(
+        &ctx,
+        Hook::IpcPermission,
+        ipc_class::MSG,
+        policy,
+        verdict,
+        want,
+    )
 }
 
 /// What opening a POSIX message queue wants of it.

@@ -31,7 +31,7 @@ pub(super) fn ipc_object(tables: &Tables, class: u32, rights: Rights) -> Decided
             Hook::MsgAssociate,
             Hook::MsgCtl,
             Hook::MsgSend,
-            Hook::MsgReceive,
+            Hook::IpcPermission,
         ],
         ipc_class::MQUEUE => &[Hook::FileOpen, Hook::InodeCreate, Hook::InodeUnlink],
         _ => &[Hook::KeyPermission],

@@ -1,6 +1,6 @@
 //! What is named by a number: IPC, keys, sysctls, parts of the kernel; case by case.
 
-use super::ipc::{decide_ipc, decide_key, of_command, of_mode};
+use super::ipc::{decide_ipc, decide_key, decide_permission, of_command, of_mode};
 use super::kernel::{decide_kernel_load, decide_lockdown, decide_switch};
 use super::sysctl::*;
 use super::*;
@@ -130,6 +130,21 @@ fn ipc_is_own_or_by_class() {
         let refused = decide(ipc_class::SEM, false, want);
         assert_eq!(refused, Verdict::no_grant(EACCES));
     }
+}
+
+#[test]
+fn receiving_is_decided_by_the_system_call() {
+    let rows = [(grant_kind::IPC, u64::from(ipc_class::MSG), ipc::READ)];
+    let decide = |rows, call, own| decide_permission(&Grants(rows), P, call, own, ipc::READ);
+    assert!(decide(&rows, 70, false).allowed());
+    assert!(!decide(&[], 70, false).allowed() && decide(&[], 70, true).allowed());
+    // The hooks of the other classes decide in their calls.
+    assert!(decide(&[], 30, false).allowed());
+    // In a call that is not known, all classes must.
+    assert!(!decide(&rows, u32::MAX, false).allowed());
+    let all = [ipc_class::MSG, ipc_class::SHM, ipc_class::SEM];
+    let all = all.map(|class| (grant_kind::IPC, u64::from(class), ipc::READ));
+    assert!(decide(&all, u32::MAX, false).allowed());
 }
 
 #[test]

@@ -39,6 +39,35 @@ pub fn decide_ipc<L: Lookup>(
     }
 }
 
+/// `msgrcv`.
+const MSGRCV: u32 = 70;
+
+/// A use of a System V object whose class only the system call says. That of receiving is decided
+/// here: the hook of its own is asked once a message, of whoever hands it over. In a call that is
+/// not known every class must give the right; in others the hooks of the classes decide.
+#[inline(always)]
+pub fn decide_permission<L: Lookup>(
+    tables: &L,
+    policy: PolicyId,
+    syscall: u32,
+    own: bool,
+    want: Rights,
+) -> Verdict {
+    let message = decide_ipc(tables, policy, ipc_class::MSG, own, want);
+    match syscall {
+        MSGRCV => message,
+        u32::MAX if message.allowed() => {
+            let memory = decide_ipc(tables, policy, ipc_class::SHM, own, want);
+            match memory.allowed() {
+                true => decide_ipc(tables, policy, ipc_class::SEM, own, want),
+                false => memory,
+            }
+        }
+        u32::MAX => message,
+        _ => Verdict::allow(NO_RULE),
+    }
+}
+
 /// A permission that is asked of a key, and the errno that a refusal has. A kernel that hears
 /// `EACCES` when the content of a key is wanted goes on if the task possesses the key.
 #[inline(always)]

@@ -4,7 +4,7 @@ use super::{Reason, Verdict};
 use crate::abi::{
     GrantKey, InodeKey, NO_RULE, PolicyHeader, PolicyId, RightsRule, grant_kind, kernel, switch,
 };
-use crate::errno::EPERM;
+use crate::errno::{EACCES, EPERM};
 use crate::lookup::Lookup;
 
 /// A file that the kernel reads into itself (`finit_module`): only the files of granted modules.
@@ -42,13 +42,15 @@ pub fn decide_switch<L: Lookup>(tables: &L, policy: PolicyId, which: u32) -> Ver
         kind: grant_kind::SWITCH,
         number: which as u64,
     };
+    // What an unprivileged caller of `perf_event_open` gets.
+    let errno = if which == switch::PERF { EACCES } else { EPERM };
     match tables.grant(key) {
         Some(RightsRule { rights, rule }) if rights.is_empty() => {
-            Verdict::refuse(EPERM, Reason::NotInGrant, rule)
+            Verdict::refuse(errno, Reason::NotInGrant, rule)
         }
         Some(found) => Verdict::allow(found.rule),
         None if which == switch::USERNS => Verdict::allow(NO_RULE),
-        None => Verdict::no_grant(EPERM),
+        None => Verdict::no_grant(errno),
     }
 }
 

@@ -39,7 +39,10 @@ pub(crate) const ACTIONS: &[Action] = &[
         told(call("msgget", libc::SYS_msgget, [key, flags].map(Arg::Int)))
     }),
     action("msg-send", "ID", msg_send),
-    action("msg-receive", "ID", msg_receive),
+    action("msg-receive", "ID", |words| {
+        msg_receive(words, libc::IPC_NOWAIT)
+    }),
+    action("msg-wait", "ID", |words| msg_receive(words, 0)),
     action("msg-ctl", "ID COMMAND", |words| {
         let [id, command] = numbers(words)?;
         control("msgctl", libc::SYS_msgctl, &[id, command])
@@ -105,10 +108,10 @@ fn msg_send(words: &[&str]) -> Done {
     done()
 }
 
-fn msg_receive(words: &[&str]) -> Done {
+fn msg_receive(words: &[&str], flags: i32) -> Done {
     let [id] = numbers(words)?;
     let mut message = [0u8; 16];
-    let flags = Arg::Int(libc::IPC_NOWAIT.into());
+    let flags = Arg::Int(flags.into());
     let arguments = [
         Arg::Int(id),
         Arg::Out(&mut message),
