@@ -163,7 +163,7 @@ fn check_write(reader: &mut Reader, name: &SysctlName, span: Span) {
         return;
     }
     let below = SysctlName::parse("kernel.usermodehelper").is_some_and(|top| top.covers(name));
-    if below || RUNS_AS_ROOT.iter().any(|text| named(&text)) {
+    if below || RUNS_AS_ROOT.iter().any(named) {
         let message = format!("writing `{name}` is as good as root on the host");
         let help = "the kernel executes what is written there: grant the settings that are needed";
         reader
