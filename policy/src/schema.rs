@@ -44,6 +44,8 @@ mod tests {
             ("SignalGrant", model::processes::SIGNAL_KEYS),
             ("PtraceGrant", model::processes::PTRACE_KEYS),
             ("Kernel", model::kernel::KEYS),
+            ("Sysctl", model::sysctl::KEYS),
+            ("Ipc", model::ipc::KEYS),
             ("Modes", sections.as_slice()),
         ] {
             let found = schema.pointer(&format!("/$defs/{name}"));

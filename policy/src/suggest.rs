@@ -1,13 +1,15 @@
 //! From an audited refusal to the line of policy that would allow it.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::device_class;
+use ebpf_common::abi::{device_class, switch};
 
 use crate::compile::Compiled;
+use crate::compile::rules::{CallSet, Cause, DERIVED};
 use crate::model::value::quoted;
-use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName};
+use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName, SysctlName, ipc};
 use crate::names::bpf::BpfCommand;
 use crate::names::capability::Capability;
+use crate::names::kernel::{IPC, LOCKDOWN, SWITCHES, URING, ipc_rights, word};
 use crate::names::mount;
 use crate::names::signal::Signal;
 use crate::names::syscall::Syscall;
@@ -73,6 +75,30 @@ pub enum Denied {
     },
     /// Setting the clock.
     Clock,
+    /// An object of IPC, or a key.
+    Ipc {
+        /// One of [`ebpf_common::abi::ipc_class`].
+        class: u32,
+        /// What was wanted.
+        rights: Rights,
+    },
+    /// A kernel setting.
+    Sysctl {
+        /// Its name.
+        name: String,
+        /// What was wanted.
+        rights: Rights,
+    },
+    /// A part of the kernel.
+    Switch {
+        /// One of [`switch`].
+        which: u32,
+    },
+    /// A use that lockdown knows.
+    Lockdown {
+        /// The kernel's number for it.
+        reason: u32,
+    },
 }
 
 impl Compiled {
@@ -121,6 +147,9 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             syscall,
         } => {
             let name = Capability::from_number(*capability)?.name();
+            if let Some(which) = part_of(name, *syscall) {
+                return suggest(&Denied::Switch { which });
+            }
             let calls = match syscall {
                 None => "all".to_owned(),
                 Some(number) => format!("[{}]", Syscall::from_number(*number)?.name()),
@@ -150,7 +179,58 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
         }
         Denied::Clock => Some("kernel: { clock: true }".to_owned()),
+        Denied::Ipc { .. }
+        | Denied::Sysctl { .. }
+        | Denied::Switch { .. }
+        | Denied::Lockdown { .. } => suggest_numbered(denied),
     }
+}
+
+/// The line for what is named by a number.
+fn suggest_numbered(denied: &Denied) -> Option<String> {
+    match denied {
+        Denied::Ipc { class, rights } => {
+            let name = word(&IPC, *class)?;
+            let known = Rights(rights.0 & ipc_rights(*class).0);
+            (!known.is_empty()).then(|| format!("ipc: {{ {name}: {} }}", ipc::text(known)))
+        }
+        Denied::Sysctl { name, rights } => {
+            let name = SysctlName::parse(name)?;
+            let key = match rights.minus(Rights::READ).is_empty() {
+                true => "read",
+                false => "write",
+            };
+            Some(format!("kernel: {{ sysctl: {{ {key}: [{name}] }} }}"))
+        }
+        // What a line takes away comes back by removing it.
+        Denied::Switch {
+            which: switch::USERNS,
+        } => None,
+        Denied::Switch { which } => Some(match word(&URING, *which) {
+            Some(use_) => format!("kernel: {{ io_uring: [{use_}] }}"),
+            None => format!("kernel: {{ {}: true }}", word(&SWITCHES, *which)?),
+        }),
+        Denied::Lockdown { reason } => {
+            let name = word(&LOCKDOWN, *reason)?;
+            Some(format!("kernel: {{ lockdown: [{name}] }}"))
+        }
+        _ => None,
+    }
+}
+
+/// The part of the kernel whose line brings a capability along in a system call.
+fn part_of(capability: &str, syscall: Option<u32>) -> Option<u32> {
+    let call = Syscall::from_number(syscall?)?.name();
+    DERIVED
+        .iter()
+        .find_map(|(cause, name, calls)| match (cause, calls) {
+            (Cause::Switch(which), CallSet::Only(names))
+                if *name == capability && names.contains(&call) =>
+            {
+                Some(*which)
+            }
+            _ => None,
+        })
 }
 
 fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
@@ -220,6 +300,21 @@ mod tests {
                 name: "dm-era".to_owned(),
             },
             Denied::Clock,
+            Denied::Ipc {
+                class: 4,
+                rights: ebpf_common::rights::ipc::SEARCH,
+            },
+            Denied::Sysctl {
+                name: "net/ipv4/conf/eth0.1/forwarding".to_owned(),
+                rights: Rights::WRITE | Rights::TRUNCATE,
+            },
+            Denied::Switch {
+                which: switch::URING_SQPOLL,
+            },
+            Denied::Switch {
+                which: switch::REBOOT,
+            },
+            Denied::Lockdown { reason: 7 },
         ];
         for denied in &all {
             reads(denied);
@@ -237,6 +332,19 @@ mod tests {
             suggest(&denied).as_deref(),
             Some("files: - { path: /var/lib/vms/web1.qcow2, allow: [read, write] }")
         );
+    }
+
+    #[test]
+    fn a_capability_of_a_part_of_the_kernel_names_the_part() {
+        let syscall = Syscall::from_name("sethostname").map(Syscall::number);
+        let capability = 21;
+        let line = suggest(&Denied::Capability {
+            capability,
+            syscall,
+        });
+        assert_eq!(line.as_deref(), Some("kernel: { hostname: true }"));
+        let which = switch::USERNS;
+        assert_eq!(suggest(&Denied::Switch { which }), None);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use ebpf_common::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, GrantKey, InodeKey, MountKey, MountRule,
     PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 use ebpf_common::lookup::{CapabilityUse, Lookup};
 use serde::{Deserialize, Serialize};
 
+use crate::compile::Numbered;
 use crate::facts::Inode;
 
 mod stored;
@@ -45,6 +46,8 @@ pub struct Tables {
     pub processes: BTreeMap<Inode, ProcessRule>,
     /// `MODULES`, by module file.
     pub modules: BTreeMap<Inode, RightsRule>,
+    /// `GRANTS`, by kind and number.
+    pub grants: Numbered,
 }
 
 fn inode(key: InodeKey) -> Inode {
@@ -91,5 +94,8 @@ impl Lookup for Tables {
     }
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         self.modules.get(&inode(key)).copied()
+    }
+    fn grant(&self, key: GrantKey) -> Option<RightsRule> {
+        self.grants.get(&(key.kind, key.number)).copied()
     }
 }

@@ -11,7 +11,9 @@ mod core;
 mod errnos;
 mod executing;
 mod files;
+mod ipc;
 mod kernel;
+mod keys;
 mod later;
 mod limits;
 mod mapping;
@@ -24,6 +26,8 @@ mod signal_owner;
 mod start;
 mod subject;
 mod support;
+mod switches;
+mod sysctl;
 
 use std::collections::BTreeSet;
 use std::process::Command;

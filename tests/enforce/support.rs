@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use ebpf_common::hooks::HOOKS;
 use reeve_tests::bundle::Config;
 use reeve_tests::fixture::in_container;
-use reeve_tests::{Container, Fixture, Outcome, PolicyText, Running, audit, host};
+use reeve_tests::{Container, Fixture, Outcome, PolicyText, Report, Running, audit, host, tools};
 
 /// Every file right of the policy language.
 const RIGHTS: &str =
@@ -298,4 +299,14 @@ pub(crate) fn opened(path: &Path) -> File {
         .write(true)
         .open(path)
         .expect("open a file")
+}
+
+/// What an attempt of the host itself tells; it must succeed.
+pub(crate) fn on_host(action: &str) -> String {
+    let probe = tools::find("probe").expect("the probe");
+    let text = tools::output(Command::new(probe).args(action.split(' ')))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let report = Report::parse(text.trim()).expect("its line");
+    assert!(report.outcome.is_done(), "`{action}`: {}", report.outcome);
+    report.outcome.detail().to_owned()
 }

@@ -13,6 +13,7 @@ pub struct PolicyText {
     capabilities: Vec<String>,
     processes: BTreeMap<&'static str, Vec<String>>,
     kernel: Vec<String>,
+    ipc: Vec<String>,
 }
 
 impl PolicyText {
@@ -25,6 +26,7 @@ impl PolicyText {
             capabilities: Vec::new(),
             processes: BTreeMap::new(),
             kernel: Vec::new(),
+            ipc: Vec::new(),
         }
     }
 
@@ -88,6 +90,12 @@ impl PolicyText {
         self
     }
 
+    /// A line of the `ipc` section, as it stands.
+    pub fn ipc(mut self, line: &str) -> Self {
+        self.ipc.push(line.to_owned());
+        self
+    }
+
     fn list(mut self, section: &'static str, line: String) -> Self {
         self.lists.entry(section).or_default().push(line);
         self
@@ -126,11 +134,11 @@ impl fmt::Display for PolicyText {
                 .iter()
                 .try_for_each(|line| writeln!(f, "    - {line}"))?;
         }
-        if !self.kernel.is_empty() {
-            writeln!(f, "kernel:")?;
-            self.kernel
-                .iter()
-                .try_for_each(|line| writeln!(f, "  {line}"))?;
+        for (section, lines) in [("kernel", &self.kernel), ("ipc", &self.ipc)] {
+            if !lines.is_empty() {
+                writeln!(f, "{section}:")?;
+            }
+            lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
         Ok(())
     }

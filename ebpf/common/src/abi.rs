@@ -55,8 +55,10 @@ pub enum Section {
     Capabilities = 3,
     /// Signals and ptrace.
     Processes = 4,
-    /// Modules, `bpf(2)`, clock.
+    /// Modules, `bpf(2)`, clock, sysctls and what else is the kernel's own.
     Kernel = 5,
+    /// System V and POSIX IPC, keys.
+    Ipc = 7,
 }
 
 /// Value of `POLICIES`, by [`PolicyId`].
@@ -190,7 +192,7 @@ pub mod device_class {
     pub const CHAR: u32 = 2;
 }
 
-/// Value of `DEVICES` and of `MODULES`.
+/// Value of `DEVICES`, of `MODULES` and of `GRANTS`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RightsRule {
@@ -273,6 +275,74 @@ pub mod ptrace {
     pub const ATTACH: u32 = 1 << 1;
 }
 
+/// Key of `GRANTS`: what is named by a number of its own kind.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GrantKey {
+    /// Whose rule it is.
+    pub policy: PolicyId,
+    /// One of [`grant_kind`].
+    pub kind: u32,
+    /// Which, among its kind.
+    pub number: u64,
+}
+
+/// Values of [`GrantKey::kind`].
+pub mod grant_kind {
+    /// [`GrantKey::number`](super::GrantKey::number) is one of [`switch`](super::switch); the rule
+    /// has all rights, or none where a line takes it away.
+    pub const SWITCH: u32 = 1;
+    /// The number is one of [`ipc_class`](super::ipc_class), the rights are those of
+    /// [`ipc`](crate::rights::ipc).
+    pub const IPC: u32 = 2;
+    /// The number is a hash of a sysctl's path, see [`sysctl`](crate::decide::sysctl).
+    pub const SYSCTL: u32 = 3;
+    /// The number is a `lockdown_reason` of the kernel.
+    pub const LOCKDOWN: u32 = 4;
+}
+
+/// Parts of the kernel that a line opens as a whole.
+pub mod switch {
+    /// The kernel's log.
+    pub const SYSLOG: u32 = 0;
+    /// `perf_event_open(2)`.
+    pub const PERF: u32 = 1;
+    /// Loading another kernel.
+    pub const KEXEC: u32 = 2;
+    /// An io_uring with a polling thread of the kernel's.
+    pub const URING_SQPOLL: u32 = 3;
+    /// An io_uring request under registered credentials.
+    pub const URING_PERSONALITY: u32 = 4;
+    /// A command to a driver through io_uring.
+    pub const URING_COMMAND: u32 = 5;
+    /// `quotactl(2)`.
+    pub const QUOTA: u32 = 6;
+    /// New user namespaces: the one switch that is on unless a line turns it off.
+    pub const USERNS: u32 = 7;
+    /// The host and domain name.
+    pub const HOSTNAME: u32 = 8;
+    /// `reboot(2)`.
+    pub const REBOOT: u32 = 9;
+    /// Swap areas.
+    pub const SWAP: u32 = 10;
+    /// Process accounting.
+    pub const ACCT: u32 = 11;
+}
+
+/// Kinds of objects of the section `ipc`.
+pub mod ipc_class {
+    /// System V shared memory.
+    pub const SHM: u32 = 0;
+    /// System V semaphores.
+    pub const SEM: u32 = 1;
+    /// System V message queues.
+    pub const MSG: u32 = 2;
+    /// POSIX message queues.
+    pub const MQUEUE: u32 = 3;
+    /// Keys and keyrings.
+    pub const KEYS: u32 = 4;
+}
+
 /// Value of the one-element array `STATE`, which only user space writes.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -338,6 +408,7 @@ const _: () = {
     assert!(size_of::<CapabilityRule>() == 72);
     assert!(size_of::<ProcessRule>() == 16);
     assert!(size_of::<GlobalState>() == 8);
+    assert!(size_of::<GrantKey>() == 16);
     assert!(core::mem::offset_of!(InodeKey, ino) == 8);
     assert!(core::mem::offset_of!(PolicyHeader, bpf_commands) == 8);
     assert!(core::mem::offset_of!(MountKey, policy) == 8);

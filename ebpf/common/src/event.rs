@@ -41,11 +41,20 @@ pub enum Action {
     SignalOwner = 12,
     /// Limits, priority or placement of another process: `target_pid` is whose.
     Limits = 13,
+    /// An object of IPC or a key: `detail` is its [`crate::abi::ipc_class`], `rights` those of
+    /// [`crate::rights::ipc`].
+    Ipc = 14,
+    /// A kernel setting: `rights` says which access, the components are its name.
+    Sysctl = 15,
+    /// A part of the kernel: `detail` is its [`crate::abi::switch`].
+    Switch = 16,
+    /// A use that lockdown knows: `detail` is the kernel's `lockdown_reason`.
+    Lockdown = 17,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::File,
         Self::Device,
         Self::Mount,
@@ -60,6 +69,10 @@ impl Action {
         Self::Clock,
         Self::SignalOwner,
         Self::Limits,
+        Self::Ipc,
+        Self::Sysctl,
+        Self::Switch,
+        Self::Lockdown,
     ];
 
     /// The action of this number.

@@ -105,6 +105,12 @@ fields! {
     UpidNumber = "upid", "nr";
     /// System call number at entry (x86-64).
     RegsSyscall = "pt_regs", "orig_ax";
+    /// Namespaces of a task.
+    TaskNsproxy = "task_struct", "nsproxy";
+    /// IPC namespace among them.
+    NsproxyIpc = "nsproxy", "ipc_ns";
+    /// Number of an IPC namespace.
+    IpcNsNumber = "ipc_namespace", "ns.inum";
 }
 
 /// Fields there are.

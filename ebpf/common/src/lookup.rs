@@ -1,8 +1,8 @@
 //! The tables as the decision sees them: BPF maps in the kernel, ordinary maps on the host.
 
 use crate::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MAX_DEPTH, MountKey, MountRule,
-    PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, GrantKey, InodeKey, MAX_DEPTH, MountKey,
+    MountRule, PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 
 /// Look-ups by key; `None` is "no such rule", which the decision answers with a refusal.
@@ -25,6 +25,8 @@ pub trait Lookup {
     fn process(&self, key: ProcessKey) -> Option<ProcessRule>;
     /// `MODULES`.
     fn module(&self, key: InodeKey) -> Option<RightsRule>;
+    /// `GRANTS`.
+    fn grant(&self, key: GrantKey) -> Option<RightsRule>;
 }
 
 /// What `CAPABILITIES` says of one capability in one system call.

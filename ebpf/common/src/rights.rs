@@ -107,3 +107,49 @@ impl core::fmt::Debug for Rights {
         f.debug_set().entries(self.names()).finish()
     }
 }
+
+/// Rights over objects of the section `ipc`, in the same bits as those over files but with words of
+/// their own.
+pub mod ipc {
+    use super::Rights;
+
+    /// Attach for reading, receive, look at; the content of a key.
+    pub const READ: Rights = Rights(1 << 0);
+    /// Attach for writing, send, change; replace a key, change a keyring.
+    pub const WRITE: Rights = Rights(1 << 1);
+    /// Make a new one.
+    pub const CREATE: Rights = Rights(1 << 2);
+    /// Remove a POSIX message queue.
+    pub const DELETE: Rights = Rights(1 << 3);
+    /// Remove, lock, change owner and mode.
+    pub const CONTROL: Rights = Rights(1 << 4);
+    /// Attributes of a key.
+    pub const VIEW: Rights = Rights(1 << 5);
+    /// Find a key by its description; search a keyring.
+    pub const SEARCH: Rights = Rights(1 << 6);
+    /// Link a key to a keyring.
+    pub const LINK: Rights = Rights(1 << 7);
+    /// Change owner, permissions and lifetime of a key.
+    pub const SETATTR: Rights = Rights(1 << 8);
+
+    /// Name and bit of each right, in the order in which they are documented.
+    pub const NAMES: [(&str, Rights); 9] = [
+        ("read", READ),
+        ("write", WRITE),
+        ("create", CREATE),
+        ("delete", DELETE),
+        ("control", CONTROL),
+        ("view", VIEW),
+        ("search", SEARCH),
+        ("link", LINK),
+        ("setattr", SETATTR),
+    ];
+
+    /// The names of the rights in the set, in documented order.
+    pub fn names(rights: Rights) -> impl Iterator<Item = &'static str> {
+        NAMES
+            .into_iter()
+            .filter(move |(_, right)| rights.contains(*right))
+            .map(|(name, _)| name)
+    }
+}

@@ -1,7 +1,7 @@
 //! Writing a policy's tables into the maps under its number, and removing them.
 
 use ebpf_common::PolicyId;
-use ebpf_common::abi::{CapabilityKey, DeviceKey, InodeKey, MountKey, SuperKey};
+use ebpf_common::abi::{CapabilityKey, DeviceKey, GrantKey, InodeKey, MountKey, SuperKey};
 use policy::{Device, Inode, Tables};
 
 use crate::Error;
@@ -35,6 +35,9 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for (capability, rule) in &tables.capabilities {
         maps.set("CAPABILITIES", &key.capability(*capability), rule)?;
     }
+    for (numbered, rule) in &tables.grants {
+        maps.set("GRANTS", &key.grant(*numbered), rule)?;
+    }
     maps.set("POLICIES", &policy, &tables.header)
 }
 
@@ -67,6 +70,9 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for capability in tables.capabilities.keys() {
         maps.delete("CAPABILITIES", &key.capability(*capability))?;
     }
+    for numbered in tables.grants.keys() {
+        maps.delete("GRANTS", &key.grant(*numbered))?;
+    }
     maps.remove_found(policy)
 }
 
@@ -96,6 +102,14 @@ impl Keys {
             fs_type,
             policy: self.0,
             reserved: 0,
+        }
+    }
+
+    fn grant(&self, (kind, number): (u32, u64)) -> GrantKey {
+        GrantKey {
+            policy: self.0,
+            kind,
+            number,
         }
     }
 

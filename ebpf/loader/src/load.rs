@@ -10,7 +10,7 @@ use aya::maps::Map;
 use aya::programs::links::FdLink;
 use aya::programs::{Lsm, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use ebpf_common::hooks::{HOOKS, HookInfo};
+use ebpf_common::hooks::{HOOKS, HookInfo, OF_FACILITIES};
 
 use crate::btf::{self, Btf};
 use crate::pins::Pins;
@@ -25,7 +25,7 @@ pub(crate) fn has_object() -> bool {
 }
 
 /// Maps that are pinned; all that the programs have.
-pub(crate) const MAPS: [&str; 15] = [
+pub(crate) const MAPS: [&str; 17] = [
     "POLICIES",
     "FILES",
     "SUPERS",
@@ -41,6 +41,8 @@ pub(crate) const MAPS: [&str; 15] = [
     "EVENTS",
     "SUBJECTS",
     "AYA_LOGS",
+    "GRANTS",
+    "OWNERS",
 ];
 
 /// Loads, attaches and pins everything. On failure nothing stays: the pins of a load that is not
@@ -76,17 +78,21 @@ fn hooks_of(kernel: &Btf) -> Result<Vec<(&'static HookInfo, &'static str)>, Erro
     for hook in HOOKS {
         if kernel.has_function(&format!("bpf_lsm_{}", hook.name)) {
             found.push((hook, program_of(kernel, hook)));
-        } else if version >= hook.since {
+        } else if version >= hook.since && !OF_FACILITIES.contains(&hook.name) {
             return Err(Error::NoHook(hook.name));
         }
     }
     Ok(found)
 }
 
-/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on.
+/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on,
+/// and `perf_event_open`, which has lost its first later.
 fn program_of(kernel: &Btf, hook: &'static HookInfo) -> &'static str {
     match hook.name {
         "bpf" if kernel.parameters("bpf_lsm_bpf") == Some(4) => "bpf_from_kernel",
+        "perf_event_open" if kernel.parameters("bpf_lsm_perf_event_open") == Some(1) => {
+            "perf_event_open_of_type"
+        }
         name => name,
     }
 }

@@ -101,8 +101,8 @@ impl Maps {
         self.set("STATE", &0u32, &state)
     }
 
-    /// Removes the entries of a policy that are known by looking only: its super blocks, which the
-    /// kernel side adds to, and its cgroup.
+    /// Removes the entries of a policy that are known by looking only: its super blocks and IPC
+    /// objects, which the kernel side adds to, and its cgroup.
     pub(crate) fn remove_found(&self, policy: PolicyId) -> Result<(), Error> {
         for key in self.keys::<SuperKey>("SUPERS")? {
             if key.policy == policy {
@@ -115,9 +115,11 @@ impl Maps {
                 self.delete("SUPER_OWNERS", &address)?;
             }
         }
-        for group in self.keys::<u64>("CGROUPS")? {
-            if self.get("CGROUPS", &group)? == Some(policy) {
-                self.delete("CGROUPS", &group)?;
+        for name in ["CGROUPS", "OWNERS"] {
+            for key in self.keys::<u64>(name)? {
+                if self.get(name, &key)? == Some(policy) {
+                    self.delete(name, &key)?;
+                }
             }
         }
         Ok(())

@@ -48,6 +48,7 @@ plain!(
     abi::ProcessRule,
     abi::Subject,
     abi::GlobalState,
+    abi::GrantKey,
     Event,
     u32,
     u64,

@@ -3,9 +3,10 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::Rights;
-use ebpf_common::abi::{PolicyId, Section, SuperKey, device_class, split_dev, state};
+use ebpf_common::abi::{PolicyId, Section, SuperKey, device_class, ipc_class, split_dev, state};
 use ebpf_common::decide::Verdict;
 use ebpf_common::decide::file::decide_device;
+use ebpf_common::decide::sysctl::decide_sysctl;
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
@@ -13,9 +14,11 @@ use ebpf_common::lookup::Lookup;
 use ebpf_common::magic;
 
 use crate::field::load;
+use crate::ipc;
 use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject;
+use crate::sysctl;
 use crate::tables::Tables;
 
 const FMODE_READ: u32 = 1 << 0;
@@ -131,6 +134,50 @@ pub(crate) fn decide_entry(
     refuse(ctx, policy, verdict, &refusal)
 }
 
+/// As [`decide_entry`], for hooks at which an entry may be something else than a file: a kernel
+/// setting, or a message queue.
+#[inline(always)]
+pub(crate) fn decide_opened(
+    ctx: &LsmContext,
+    hook: Hook,
+    policy: PolicyId,
+    dentry: Dentry,
+    want: impl FnOnce() -> Rights,
+) -> i32 {
+    let (effective, object) = rights_at(policy, dentry);
+    let want = want();
+    let mut verdict = effective.decide(want);
+    if verdict.allowed() {
+        return 0;
+    }
+    let mut refusal = Refusal {
+        rights: want,
+        dentry: dentry.0 as u64,
+        dev: object.dev,
+        ino: dentry.ino(),
+        magic: object.magic,
+        ..Refusal::of(hook, Action::File, Section::Files)
+    };
+    if object.magic == magic::PROC {
+        let (path, setting) = sysctl::path_of(dentry);
+        if setting {
+            verdict = decide_sysctl(&Tables, policy, &path, effective.rights, want);
+            refusal.action = Action::Sysctl;
+            refusal.section = Section::Kernel;
+        }
+    } else if object.magic == magic::MQUEUE {
+        refusal.rights = ipc::of_queue(want);
+        refusal.action = Action::Ipc;
+        refusal.section = Section::Ipc;
+        refusal.detail = u64::from(ipc_class::MQUEUE);
+        verdict = ipc::decide_queue(policy, refusal.rights);
+    }
+    if verdict.allowed() {
+        return 0;
+    }
+    refuse(ctx, policy, verdict, &refusal)
+}
+
 /// Opening a file: device nodes by number, everything else by identity.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
@@ -156,7 +203,11 @@ pub fn file_open(ctx: LsmContext) -> i32 {
         S_IFCHR => device_class::CHAR,
         S_IFBLK => device_class::BLOCK,
         _ => {
-            return decide_file(&ctx, Hook::FileOpen, subject.policy, file, || wanted(file));
+            // SAFETY: `file` is trusted.
+            let dentry = unsafe { Dentry::of_file(file) };
+            return decide_opened(&ctx, Hook::FileOpen, subject.policy, dentry, || {
+                wanted(file)
+            });
         }
     };
     open_device(&ctx, subject.policy, file, inode, class)

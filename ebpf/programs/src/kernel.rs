@@ -3,10 +3,10 @@
 use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, SYSCALLS, Section};
+use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, SYSCALLS, Section, switch};
 use ebpf_common::decide::capability::{counted_level, decide_capability, is_of_overlay};
 use ebpf_common::decide::kernel::{
-    decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read,
+    decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read, decide_switch, is_kexec,
 };
 use ebpf_common::decide::{Reason, Verdict};
 use ebpf_common::errno::EPERM;
@@ -35,7 +35,7 @@ const UNKNOWN: u32 = u32::MAX;
 /// The native system call the task is in, or [`UNKNOWN`]. No `Option`: what one holds when it is
 /// `None` is whatever was in the register, which the verifier may not like.
 #[inline(always)]
-fn system_call() -> u32 {
+pub(crate) fn system_call() -> u32 {
     let task = subject::current();
     // SAFETY: `current` is trusted; `flags` is 32 bits.
     let flags: u32 = unsafe { load(task, Field::TaskFlags) };
@@ -102,7 +102,7 @@ fn by_header(policy: PolicyId, decide: impl FnOnce(&PolicyHeader) -> Verdict) ->
 
 /// Refuses for `hook` unless the verdict allows.
 #[inline(always)]
-fn settle(
+pub(crate) fn settle(
     ctx: &LsmContext,
     hook: Hook,
     action: Action,
@@ -158,7 +158,7 @@ pub fn kernel_load_data(ctx: LsmContext) -> i32 {
         Hook::KernelLoadData,
         Action::KernelLoad,
         policy,
-        decide_kernel_load(),
+        decide_kernel_load(&Tables, policy, system_call()),
         ctx.arg(0),
     )
 }
@@ -172,7 +172,11 @@ pub fn kernel_read_file(ctx: LsmContext) -> i32 {
     let dentry = unsafe { Dentry::of_file(file) };
     let (dev, magic, _) = super_identity(dentry.super_block());
     let ino = dentry.ino();
-    let verdict = decide_kernel_read(&Tables, InodeKey { policy, dev, ino });
+    let verdict = if is_kexec(system_call()) {
+        decide_switch(&Tables, policy, switch::KEXEC)
+    } else {
+        decide_kernel_read(&Tables, InodeKey { policy, dev, ino })
+    };
     if verdict.allowed() {
         return 0;
     }

@@ -12,7 +12,9 @@
 
 mod field;
 mod files;
+mod ipc;
 mod kernel;
+mod keys;
 mod maps;
 mod mounts;
 mod names;
@@ -20,6 +22,8 @@ mod object;
 mod processes;
 mod report;
 mod subject;
+mod switches;
+mod sysctl;
 mod tables;
 
 /// The helpers that LSM programs call are for GPL-compatible programs only.

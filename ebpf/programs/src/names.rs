@@ -11,7 +11,7 @@ use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
 
 use crate::field::load;
-use crate::files::decide_entry;
+use crate::files::{decide_entry, decide_opened};
 use crate::object::{Dentry, rights_at};
 use crate::report::{Refusal, refuse};
 use crate::subject::when_enforced;
@@ -58,10 +58,6 @@ on_path! {
     path_symlink = "path_symlink", PathSymlink, 0, 3, CREATE
 }
 on_path! {
-    /// Cutting a file by path; on 6.1 by descriptor too.
-    path_truncate = "path_truncate", PathTruncate, 0, 1, TRUNCATE
-}
-on_path! {
     /// Changing permission bits.
     path_chmod = "path_chmod", PathChmod, 0, 2, CHMOD
 }
@@ -105,6 +101,17 @@ pub fn path_mknod(ctx: LsmContext) -> i32 {
     })
 }
 
+/// Cutting a file by path; on 6.1 by descriptor too.
+#[lsm(hook = "path_truncate")]
+pub fn path_truncate(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 1);
+    // SAFETY: the hook's argument is trusted.
+    let dentry = unsafe { Dentry::of_path(ctx.arg(0)) };
+    decide_opened(&ctx, Hook::PathTruncate, policy, dentry, || {
+        Rights::TRUNCATE
+    })
+}
+
 /// Cutting a file by descriptor; the one that made the file may.
 #[lsm(hook = "file_truncate")]
 pub fn file_truncate(ctx: LsmContext) -> i32 {
@@ -114,7 +121,7 @@ pub fn file_truncate(ctx: LsmContext) -> i32 {
     let created = unsafe { load::<u32>(file, Field::FileMode) } & FMODE_CREATED != 0;
     // SAFETY: as above.
     let dentry = unsafe { Dentry::of_file(file) };
-    decide_entry(&ctx, Hook::FileTruncate, policy, dentry, || {
+    decide_opened(&ctx, Hook::FileTruncate, policy, dentry, || {
         if created {
             Rights::CREATE
         } else {

@@ -57,4 +57,9 @@ impl Lookup for Tables {
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         copied!(MODULES, key)
     }
+
+    #[inline(always)]
+    fn grant(&self, key: GrantKey) -> Option<RightsRule> {
+        copied!(GRANTS, key)
+    }
 }

@@ -3,6 +3,7 @@
 
 mod capability;
 mod files;
+mod numbered;
 mod processes;
 pub mod rules;
 
@@ -14,6 +15,8 @@ use ebpf_common::abi::{
     type_hash_of,
 };
 use serde::{Deserialize, Serialize};
+
+pub use numbered::Numbered;
 
 use crate::diagnostic::Diagnostics;
 use crate::facts::Facts;
@@ -56,16 +59,23 @@ pub struct Compiled {
 /// All findings at once if one of them is an error.
 pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> {
     let mut out = policy.warnings.clone();
-    let (grants, starts) = grants(policy);
+    let (mut all, starts) = grants(policy);
+    let numbered = numbered::compile(policy, &mut all);
     let mut tables = Tables {
         header: header(policy, facts, &starts),
         files: files::compile(policy, facts, starts.files, &mut out),
         supers: supers(facts),
         devices: devices(policy, starts.devices),
         mounts: mounts(policy, starts.mounts),
-        capabilities: capability::compile(policy, starts.capabilities, starts.firsts(policy)),
+        capabilities: capability::compile(
+            policy,
+            starts.capabilities,
+            starts.firsts(policy),
+            &numbered,
+        ),
         processes: BTreeMap::new(),
         modules: processes::modules(policy, facts, starts.modules, &mut out),
+        grants: numbered,
     };
     tables.processes = processes::compile(policy, facts, starts.signal, starts.ptrace, &mut out);
     let out = out.sorted();
@@ -76,7 +86,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> 
         name: policy.name().to_owned(),
         source: policy.source_name().to_owned(),
         tables,
-        grants,
+        grants: all.0,
         warnings: out,
     })
 }
@@ -124,7 +134,7 @@ impl Grants {
     }
 }
 
-fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
+fn grants(policy: &Policy) -> (Grants, Starts) {
     let mut all = Grants(Vec::new());
     let files = all.next();
     for grant in &policy.files {
@@ -185,7 +195,7 @@ fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
         bpf,
         clock,
     };
-    (all.0, starts)
+    (all, starts)
 }
 
 fn header(policy: &Policy, facts: &Facts, starts: &Starts) -> PolicyHeader {

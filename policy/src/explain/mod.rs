@@ -5,6 +5,7 @@
 //! grant.
 
 mod answer;
+mod kernel;
 mod question;
 
 pub use answer::{Answer, DecidedBy};
@@ -124,6 +125,10 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             let hooks = &[Hook::Capable, Hook::Settime];
             Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Clock)
         }
+        Question::Ipc { class, right } => kernel::ipc_object(tables, *class, *right),
+        Question::Sysctl { write, name } => kernel::setting(tables, *write, name),
+        Question::Kernel(which) => kernel::part(tables, *which),
+        Question::Lockdown(reason) => kernel::lockdown(tables, *reason),
     }
 }
 

@@ -4,17 +4,19 @@ use std::fmt;
 use std::str::FromStr;
 
 use ebpf_common::Rights;
+use ebpf_common::rights::ipc;
 
-use crate::model::{DeviceClass, DeviceNumber, HostPath, ModuleName};
+use crate::model::{DeviceClass, DeviceNumber, HostPath, ModuleName, SysctlName};
 use crate::names::bpf::{self, BpfCommand};
 use crate::names::capability::{self, Capability};
 use crate::names::did_you_mean;
+use crate::names::kernel;
 use crate::names::mount;
 use crate::names::signal::{self, Signal};
 use crate::names::syscall::Syscall;
 
 /// The forms that a question may have, for help texts. A word in single quotes may hold spaces.
-pub const FORMS: [&str; 11] = [
+pub const FORMS: [&str; 15] = [
     "RIGHT PATH (read, write, create, delete, truncate, chmod, chown, execute, mknod, xattr)",
     "rename OLD NEW",
     "link OLD NEW",
@@ -26,9 +28,14 @@ pub const FORMS: [&str; 11] = [
     "bpf COMMAND",
     "load-module NAME",
     "set-clock",
+    "ipc shm|sem|msg|mqueue|keys RIGHT",
+    "sysctl read|write NAME",
+    "kernel PART (syslog, perf, kexec, hostname, reboot, swap, quota, acct, userns, \
+     io_uring.sqpoll, io_uring.personality, io_uring.command)",
+    "lockdown REASON",
 ];
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 24] = [
     "read",
     "write",
     "create",
@@ -49,6 +56,10 @@ const VERBS: [&str; 20] = [
     "bpf",
     "load-module",
     "set-clock",
+    "ipc",
+    "sysctl",
+    "kernel",
+    "lockdown",
 ];
 
 /// An action that a policy allows or refuses.
@@ -113,6 +124,24 @@ pub enum Question {
     LoadModule(ModuleName),
     /// Setting the clock.
     SetClock,
+    /// Using an object of IPC, or a key, that is not the container's own.
+    Ipc {
+        /// One of [`ebpf_common::abi::ipc_class`].
+        class: u32,
+        /// What is wanted.
+        right: Rights,
+    },
+    /// Access to a kernel setting, through a procfs that is not the container's own.
+    Sysctl {
+        /// More than reading.
+        write: bool,
+        /// Which.
+        name: SysctlName,
+    },
+    /// A part of the kernel, by its [`ebpf_common::abi::switch`].
+    Kernel(u32),
+    /// A use that lockdown knows, by its number.
+    Lockdown(u32),
 }
 
 /// Why a text is no question.
@@ -204,6 +233,7 @@ impl FromStr for Question {
             ("load-module", _) => form("load-module", 9),
             ("set-clock", []) => Ok(Self::SetClock),
             ("set-clock", _) => form("set-clock", 10),
+            ("ipc" | "sysctl" | "kernel" | "lockdown", rest) => of_kernel(verb, rest),
             (verb, rest) => match (Rights::from_name(verb), rest) {
                 (Some(rights), [at]) => {
                     let path = path(at)?;
@@ -218,6 +248,46 @@ impl FromStr for Question {
             },
         }
     }
+}
+
+/// The forms about IPC, settings and parts of the kernel.
+fn of_kernel(verb: &str, rest: &[&str]) -> Result<Question, QuestionError> {
+    match (verb, rest) {
+        ("ipc", [class, right]) => ipc_object(class, right),
+        ("ipc", _) => form("ipc", 11),
+        ("sysctl", [how @ ("read" | "write"), name]) => Ok(Question::Sysctl {
+            write: *how == "write",
+            name: known(name, "names of settings", &[], SysctlName::parse)?,
+        }),
+        ("sysctl", _) => form("sysctl", 12),
+        ("kernel", [name]) => {
+            let names = kernel::SWITCHES.map(|(name, _)| name);
+            let part = known(name, "parts of the kernel", &names, kernel::part);
+            Ok(Question::Kernel(part?))
+        }
+        ("kernel", _) => form("kernel", 13),
+        ("lockdown", [name]) => {
+            let names = kernel::LOCKDOWN.map(|(name, _)| name);
+            let number = |word: &str| kernel::number(&kernel::LOCKDOWN, word);
+            Ok(Question::Lockdown(known(
+                name,
+                "reasons of lockdown",
+                &names,
+                number,
+            )?))
+        }
+        _ => form("lockdown", 14),
+    }
+}
+
+fn ipc_object(class: &str, right: &str) -> Result<Question, QuestionError> {
+    let names = kernel::IPC.map(|(name, _)| name);
+    let number = |word: &str| kernel::number(&kernel::IPC, word);
+    let class = known(class, "classes of IPC", &names, number)?;
+    let words = kernel::ipc_words(class);
+    let parse = |word: &str| kernel::ipc_right(class, word);
+    let right = known(right, "rights over them", &words, parse)?;
+    Ok(Question::Ipc { class, right })
 }
 
 fn form(verb: &'static str, at: usize) -> Result<Question, QuestionError> {
@@ -375,6 +445,19 @@ impl fmt::Display for Question {
             Self::Bpf(command) => write!(f, "bpf {}", command.name()),
             Self::LoadModule(name) => write!(f, "load-module {}", name.as_str()),
             Self::SetClock => f.write_str("set-clock"),
+            Self::Ipc { class, right } => {
+                let class = kernel::word(&kernel::IPC, *class).unwrap_or("?");
+                let right = ipc::names(*right).collect::<Vec<_>>().join(",");
+                write!(f, "ipc {class} {right}")
+            }
+            Self::Sysctl { write, name } => {
+                write!(f, "sysctl {} {name}", if *write { "write" } else { "read" })
+            }
+            Self::Kernel(which) => write!(f, "kernel {}", kernel::part_text(*which)),
+            Self::Lockdown(reason) => {
+                let name = kernel::word(&kernel::LOCKDOWN, *reason).unwrap_or("?");
+                write!(f, "lockdown {name}")
+            }
         }
     }
 }
@@ -403,6 +486,12 @@ mod tests {
             "bpf prog_load",
             "load-module nbd",
             "set-clock",
+            "ipc shm read",
+            "ipc keys setattr",
+            "sysctl write net.ipv4.ip_forward",
+            "kernel syslog",
+            "kernel io_uring.sqpoll",
+            "lockdown ioport",
         ] {
             let question: Question = text.parse().expect(text);
             assert_eq!(question.to_string(), text);
@@ -435,6 +524,10 @@ mod tests {
             "open-device block 8:* read",
             "'",
             "mount tmpfs x",
+            "ipc shm search",
+            "sysctl write *",
+            "kernel io_uring",
+            "lockdown none",
         ] {
             assert!(text.parse::<Question>().is_err(), "{text}");
         }

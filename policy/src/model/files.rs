@@ -81,12 +81,27 @@ fn read_one(reader: &mut Reader, node: &Node) -> Option<FileGrant> {
 /// Directories whose writer is as good as root on the host.
 const TAKES_OVER: [&str; 7] = ["/", "/etc", "/usr", "/bin", "/sbin", "/lib", "/boot"];
 
+/// Places where whoever writes has the kernel execute a program, or changes what it executes.
+const TAKES_KERNEL: [&str; 4] = [
+    "/sys/kernel/tracing",
+    "/sys/kernel/debug",
+    "/sys/kernel/uevent_helper",
+    "/proc/sys/fs/binfmt_misc",
+];
+
+/// Whether writing there has the kernel act as root.
+fn takes_kernel(path: &HostPath) -> bool {
+    let release_agent = path.as_str().ends_with("/release_agent");
+    release_agent || TAKES_KERNEL.iter().any(|place| path.is_within(place))
+}
+
 fn warn(reader: &mut Reader, grants: &[FileGrant]) {
     let changes = Rights::ALL.minus(Rights::READ | Rights::EXECUTE);
     for grant in grants {
         let path = &grant.path.value;
         let changing = !grant.allow.0.minus(Rights::ALL.minus(changes)).is_empty();
-        if changing && TAKES_OVER.contains(&path.as_str()) {
+        let taken = TAKES_OVER.contains(&path.as_str()) || takes_kernel(path);
+        if changing && taken {
             let message = format!("changing `{path}` is as good as root on the host");
             let help = "grant the directories that are needed";
             reader

@@ -4,7 +4,9 @@
 use ebpf_common::abi::{ANY_MINOR, InodeKey, PolicyId, SYSCALLS, device_class};
 use ebpf_common::decide::capability::decide_capability;
 use ebpf_common::decide::file::{decide_device, effective_rights};
+use ebpf_common::decide::ipc::decide_ipc;
 use ebpf_common::decide::process::{Target, decide_ptrace, decide_signal};
+use ebpf_common::decide::sysctl::{PARTS, SysctlPath, decide_sysctl};
 use ebpf_common::decide::{FileObject, kernel};
 use ebpf_common::{Rights, magic};
 use proptest::collection::vec;
@@ -12,12 +14,13 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::tree::{Mark, Node, System, Tree};
-use super::{capability_allowed, file_rights};
+use super::{capability_allowed, file_rights, ipc_allowed, setting_allowed};
 use crate::compile::compile;
 use crate::compile::rules::DEVICES;
 use crate::facts::Facts;
-use crate::model::{FileRights, Policy, parse};
+use crate::model::{FileRights, Policy, SysctlName, parse};
 use crate::names::capability::{Capability, NAMES};
+use crate::names::kernel as names_kernel;
 use crate::names::syscall::Syscall;
 
 const P: PolicyId = PolicyId(3);
@@ -201,6 +204,81 @@ proptest! {
         let key = InodeKey { policy: P, dev: 0, ino: 0 };
         prop_assert!(!kernel::decide_kernel_read(tables, key).allowed());
     }
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn ipc_settings_and_parts(text in kernel_sections()) {
+        let policy = parse("p.yaml", &text).unwrap_or_else(|found| panic!("{text}\n{found}"));
+        let compiled = compile(&policy, &Facts::lexical(&policy, []));
+        let compiled = compiled.unwrap_or_else(|found| panic!("{text}\n{found}"));
+        let tables = &compiled.tables;
+        for (name, class) in names_kernel::IPC {
+            for (word, right) in ebpf_common::rights::ipc::NAMES {
+                let found = decide_ipc(tables, P, class, false, right).allowed();
+                let meant = ipc_allowed(&policy, name, word);
+                prop_assert_eq!(found, meant, "{} {} in {}", name, word, text);
+            }
+        }
+        for name in ["vm.x", "net.ipv4.x", "net.ipv4", "net.x", "kernel.ftrace_enabled", "a.b.c"] {
+            let setting = SysctlName::parse(name).expect("a name");
+            let mut path = SysctlPath { parts: [0; PARTS], length: 0 };
+            for part in setting.upwards() {
+                path.parts[path.length] = part;
+                path.length += 1;
+            }
+            for want in [Rights::READ, Rights::WRITE] {
+                let found = decide_sysctl(tables, P, &path, Rights::NONE, want).allowed();
+                let meant = setting_allowed(&policy, name, want == Rights::WRITE);
+                prop_assert_eq!(found, meant, "{} {:?} in {}", name, want, text);
+            }
+        }
+        for (name, which) in names_kernel::SWITCHES {
+            let found = kernel::decide_switch(tables, P, which).allowed();
+            let meant = match name {
+                "userns" => !text.contains("userns: false"),
+                name => text.contains(&format!("{name}: true")),
+            };
+            prop_assert_eq!(found, meant, "{} in {}", name, text);
+        }
+    }
+}
+
+/// Policies of what is named by a number, each line there or not.
+fn kernel_sections() -> impl Strategy<Value = String> {
+    let lines = vec![
+        "  sysctl: { read: [vm.x, net.*], write: [net.ipv4.*] }\n",
+        "  sysctl: { read: [net.ipv4.x], write: [a.b.c, kernel.*] }\n",
+        "  syslog: true\n",
+        "  perf: false\n",
+        "  swap: true\n",
+        "  userns: false\n",
+        "  userns: true\n",
+    ];
+    let classes = vec![
+        "  shm: [read, create]\n",
+        "  sem: [control]\n",
+        "  mqueue: [read, write, delete]\n",
+        "  keys: [search, setattr]\n",
+    ];
+    let chosen = |lines: Vec<&'static str>| {
+        let count = lines.len();
+        proptest::sample::subsequence(lines, 0..=count)
+    };
+    (chosen(lines), chosen(classes)).prop_map(|(kernel, ipc)| {
+        let mut text = "reeve: v1\nname: a\nkernel:\n".to_owned();
+        let mut seen = Vec::new();
+        for line in kernel {
+            let key = line.split(':').next().unwrap_or("");
+            if !seen.contains(&key) {
+                seen.push(key);
+                text += line;
+            }
+        }
+        text + "ipc:\n" + &ipc.concat()
+    })
 }
 
 /// Policies with every section but `files`, each line there or not.

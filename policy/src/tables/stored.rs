@@ -30,6 +30,9 @@ pub(super) struct Stored {
     processes: Vec<(Inode, u64, u32, u32)>,
     /// Key, rights, rule.
     modules: Vec<(Inode, (u32, u32))>,
+    /// Kind and number, rights, rule; a state of an older version has none.
+    #[serde(default)]
+    grants: Vec<((u32, u64), (u32, u32))>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,6 +95,7 @@ impl From<Tables> for Stored {
                 (key, row.signals, row.ptrace, row.rule)
             }),
             modules: rows(tables.modules, |key, row| (key, rights(row))),
+            grants: rows(tables.grants, |key, row| (key, rights(row))),
         }
     }
 }
@@ -120,6 +124,11 @@ impl From<Stored> for Tables {
             processes: stored.processes.into_iter().map(process_rule).collect(),
             modules: stored
                 .modules
+                .into_iter()
+                .map(|(key, row)| (key, rights(row)))
+                .collect(),
+            grants: stored
+                .grants
                 .into_iter()
                 .map(|(key, row)| (key, rights(row)))
                 .collect(),

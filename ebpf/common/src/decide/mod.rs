@@ -6,9 +6,11 @@
 
 pub mod capability;
 pub mod file;
+pub mod ipc;
 pub mod kernel;
 pub mod mount;
 pub mod process;
+pub mod sysctl;
 
 pub use file::{FileObject, effective_rights};
 
@@ -130,5 +132,7 @@ pub(crate) const fn file_errno(want: Rights) -> i32 {
     }
 }
 
+#[cfg(test)]
+mod grants_tests;
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,9 @@ impl Lookup for Tables<'_> {
     fn module(&self, _: InodeKey) -> Option<RightsRule> {
         None
     }
+    fn grant(&self, _: GrantKey) -> Option<RightsRule> {
+        None
+    }
 }
 
 fn rule(rights: Rights, rule: u32) -> FileRule {

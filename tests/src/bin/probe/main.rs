@@ -4,8 +4,7 @@
 //! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION
 //! …` takes them from its arguments. Linked statically: it can be all that a root holds.
 //!
-//! Reading order: [`act`] the table of actions, then one module a topic; [`wrap`] actions that try
-//! another action from somewhere else (a child, another namespace); [`sys`] the calls themselves.
+//! Reading order: [`act`], then one module a topic; [`wrap`] tries from elsewhere, [`sys`] calls.
 
 mod act;
 mod attributes;
@@ -14,6 +13,7 @@ mod capabilities;
 mod compat;
 mod entry;
 mod files;
+mod ipc;
 mod kernel;
 mod limits;
 mod mapping;
