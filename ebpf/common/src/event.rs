@@ -41,11 +41,19 @@ pub enum Action {
     SignalOwner = 12,
     /// Limits, priority or placement of another process: `target_pid` is whose.
     Limits = 13,
+    /// `ioctl` on a file: `detail` is the command.
+    Ioctl = 14,
+    /// `ioctl` on a block device: `detail` is `dev_t << 32 | command`.
+    BlockIoctl = 15,
+    /// The same on a character device.
+    CharIoctl = 16,
+    /// Making a device node: `detail` as for [`Action::Device`].
+    MakeDevice = 17,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::File,
         Self::Device,
         Self::Mount,
@@ -60,6 +68,10 @@ impl Action {
         Self::Clock,
         Self::SignalOwner,
         Self::Limits,
+        Self::Ioctl,
+        Self::BlockIoctl,
+        Self::CharIoctl,
+        Self::MakeDevice,
     ];
 
     /// The action of this number.

@@ -105,6 +105,10 @@ fields! {
     UpidNumber = "upid", "nr";
     /// System call number at entry (x86-64).
     RegsSyscall = "pt_regs", "orig_ax";
+    /// What tells an inode from another that had its number.
+    InodeGeneration = "inode", "i_generation";
+    /// `ATTR_*`: which attributes are to be set.
+    AttrValid = "iattr", "ia_valid";
 }
 
 /// Fields there are.

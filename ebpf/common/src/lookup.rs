@@ -1,7 +1,7 @@
 //! The tables as the decision sees them: BPF maps in the kernel, ordinary maps on the host.
 
 use crate::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, IoctlKey, MountKey, MountRule,
     PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 
@@ -25,6 +25,10 @@ pub trait Lookup {
     fn process(&self, key: ProcessKey) -> Option<ProcessRule>;
     /// `MODULES`.
     fn module(&self, key: InodeKey) -> Option<RightsRule>;
+    /// Whether `IOCTLS` has the command.
+    fn ioctl(&self, key: IoctlKey) -> bool;
+    /// `DEVICE_USES`: how often file systems under an anonymous device number have gone away.
+    fn uses_of_device(&self, dev: u32) -> u32;
 }
 
 /// What `CAPABILITIES` says of one capability in one system call.
@@ -69,6 +73,8 @@ pub trait Chain {
 pub struct Step {
     /// Inode number; 0, which no rule has, for an entry without an inode.
     pub ino: u64,
+    /// `i_generation`, 0 where it is not known.
+    pub generation: u32,
     /// It is the root of its file system, or the top of a chain that is connected to none.
     pub last: bool,
 }
@@ -77,6 +83,7 @@ impl<I: Iterator<Item = u64>> Chain for core::iter::Peekable<I> {
     fn step(&mut self) -> Step {
         Step {
             ino: self.next().unwrap_or(0),
+            generation: 0,
             last: self.peek().is_none(),
         }
     }

@@ -25,7 +25,7 @@ pub(crate) fn has_object() -> bool {
 }
 
 /// Maps that are pinned; all that the programs have.
-pub(crate) const MAPS: [&str; 15] = [
+pub(crate) const MAPS: [&str; 17] = [
     "POLICIES",
     "FILES",
     "SUPERS",
@@ -36,6 +36,8 @@ pub(crate) const MAPS: [&str; 15] = [
     "PROCESSES",
     "MODULES",
     "CGROUPS",
+    "IOCTLS",
+    "DEVICE_USES",
     "STATE",
     "LOST",
     "EVENTS",
@@ -83,10 +85,14 @@ fn hooks_of(kernel: &Btf) -> Result<Vec<(&'static HookInfo, &'static str)>, Erro
     Ok(found)
 }
 
-/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on.
+/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on,
+/// and `inode_setattr`, which has a third from 6.9 on.
 fn program_of(kernel: &Btf, hook: &'static HookInfo) -> &'static str {
     match hook.name {
         "bpf" if kernel.parameters("bpf_lsm_bpf") == Some(4) => "bpf_from_kernel",
+        "inode_setattr" if kernel.parameters("bpf_lsm_inode_setattr") == Some(2) => {
+            "inode_setattr_of_two"
+        }
         name => name,
     }
 }

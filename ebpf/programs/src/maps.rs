@@ -42,6 +42,10 @@ tables! {
     MODULES: InodeKey => RightsRule, ENTRIES_MAX;
     /// Containers' cgroups by id: the second witness of who belongs to them.
     CGROUPS: u64 => PolicyId, POLICIES_MAX;
+    /// Commands of `ioctl(2)` that lines name.
+    IOCTLS: IoctlKey => u32, ENTRIES_MAX;
+    /// How often file systems under an anonymous device number that rules name have gone away.
+    DEVICE_USES: u32 => u32, ENTRIES_MAX;
 }
 
 /// One [`GlobalState`].

@@ -57,6 +57,17 @@ impl Dentry {
         unsafe { load(self.0, Field::DentrySuper) }
     }
 
+    /// The generation of its inode, 0 without one.
+    #[inline(always)]
+    fn generation(self) -> u32 {
+        let inode = self.inode();
+        if inode.is_null() {
+            return 0;
+        }
+        // SAFETY: the pointer is an inode; the field is 32 bits.
+        unsafe { load(inode, Field::InodeGeneration) }
+    }
+
     /// Its inode number, 0 without an inode.
     #[inline(always)]
     pub(crate) fn ino(self) -> u64 {
@@ -114,6 +125,7 @@ impl Chain for Ancestors {
         self.0 = parent.0;
         Step {
             ino: dentry.ino(),
+            generation: dentry.generation(),
             last: parent.0 == dentry.0,
         }
     }
