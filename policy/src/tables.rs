@@ -1,10 +1,10 @@
 //! The compiled tables: what the loader writes into the BPF maps, and the same decisions without a
 //! kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_common::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, IoctlKey, MountKey, MountRule,
     PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 use ebpf_common::lookup::{CapabilityUse, Lookup};
@@ -45,6 +45,8 @@ pub struct Tables {
     pub processes: BTreeMap<Inode, ProcessRule>,
     /// `MODULES`, by module file.
     pub modules: BTreeMap<Inode, RightsRule>,
+    /// `IOCTLS`: index of the line, command.
+    pub ioctls: BTreeSet<(u32, u32)>,
 }
 
 fn inode(key: InodeKey) -> Inode {
@@ -91,5 +93,12 @@ impl Lookup for Tables {
     }
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         self.modules.get(&inode(key)).copied()
+    }
+    fn ioctl(&self, key: IoctlKey) -> bool {
+        self.ioctls.contains(&(key.rule, key.command))
+    }
+    fn uses_of_device(&self, _: u32) -> u32 {
+        // Nothing goes away between the look-up of a path and the answer.
+        0
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ebpf_common::Rights;
 
-use crate::model::{DeviceClass, DeviceNumber, HostPath, ModuleName};
+use crate::model::{DeviceClass, DeviceNumber, HostPath, IoctlCommand, ModuleName};
 use crate::names::bpf::{self, BpfCommand};
 use crate::names::capability::{self, Capability};
 use crate::names::did_you_mean;
@@ -14,8 +14,9 @@ use crate::names::signal::{self, Signal};
 use crate::names::syscall::Syscall;
 
 /// The forms that a question may have, for help texts. A word in single quotes may hold spaces.
-pub const FORMS: [&str; 11] = [
-    "RIGHT PATH (read, write, create, delete, truncate, chmod, chown, execute, mknod, xattr)",
+pub const FORMS: [&str; 14] = [
+    "RIGHT PATH (read, write, append, create, delete, truncate, chmod, chown, execute, mknod, \
+     xattr, times, flags)",
     "rename OLD NEW",
     "link OLD NEW",
     "open-device block|char MAJOR:MINOR read|write",
@@ -26,11 +27,15 @@ pub const FORMS: [&str; 11] = [
     "bpf COMMAND",
     "load-module NAME",
     "set-clock",
+    "ioctl COMMAND PATH",
+    "device-ioctl COMMAND block|char MAJOR:MINOR",
+    "make-device block|char MAJOR:MINOR",
 ];
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 26] = [
     "read",
     "write",
+    "append",
     "create",
     "delete",
     "rename",
@@ -41,6 +46,11 @@ const VERBS: [&str; 20] = [
     "execute",
     "mknod",
     "xattr",
+    "times",
+    "flags",
+    "ioctl",
+    "device-ioctl",
+    "make-device",
     "open-device",
     "mount",
     "capability",
@@ -78,6 +88,22 @@ pub enum Question {
         number: DeviceNumber,
         /// What is wanted.
         rights: Rights,
+    },
+    /// A command of `ioctl(2)` on a file.
+    Ioctl {
+        /// The command.
+        command: IoctlCommand,
+        /// The host path.
+        path: HostPath,
+    },
+    /// A command of `ioctl(2)` on a device.
+    DeviceIoctl {
+        /// The command.
+        command: IoctlCommand,
+        /// Block or character.
+        class: DeviceClass,
+        /// Which, never every minor.
+        number: DeviceNumber,
     },
     /// Mounting on a mount point of the container's own.
     Mount {
@@ -164,6 +190,30 @@ impl FromStr for Question {
         match (verb, rest) {
             ("open-device", [class, number, rights]) => device(class, number, rights),
             ("open-device", _) => form("open-device", 3),
+            ("make-device", [kind, number]) => {
+                let (class, number) = device_number(kind, number)?;
+                let rights = Rights::MKNOD;
+                Ok(Self::Device {
+                    class,
+                    number,
+                    rights,
+                })
+            }
+            ("make-device", _) => form("make-device", 13),
+            ("ioctl", [command, at]) => Ok(Self::Ioctl {
+                command: ioctl(command)?,
+                path: path(at)?,
+            }),
+            ("ioctl", _) => form("ioctl", 11),
+            ("device-ioctl", [command, kind, number]) => {
+                let (class, number) = device_number(kind, number)?;
+                Ok(Self::DeviceIoctl {
+                    command: ioctl(command)?,
+                    class,
+                    number,
+                })
+            }
+            ("device-ioctl", _) => form("device-ioctl", 12),
             ("rename" | "link", [from, to]) => Ok(Self::Move {
                 needed: Rights::from_name(verb).unwrap_or(Rights::NONE),
                 from: path(from)?,
@@ -258,7 +308,15 @@ fn known<T>(
     })
 }
 
-fn device(class: &str, number: &str, rights: &str) -> Result<Question, QuestionError> {
+fn ioctl(word: &str) -> Result<IoctlCommand, QuestionError> {
+    let names: Vec<&str> = ebpf_common::ioctl::NAMES
+        .iter()
+        .map(|(name, _)| *name)
+        .collect();
+    known(word, "ioctl commands", &names, IoctlCommand::parse)
+}
+
+fn device_number(class: &str, number: &str) -> Result<(DeviceClass, DeviceNumber), QuestionError> {
     let class = known(
         class,
         "classes of devices",
@@ -272,6 +330,11 @@ fn device(class: &str, number: &str, rights: &str) -> Result<Question, QuestionE
     let number = known(number, "device numbers (`MAJOR:MINOR`)", &[], |word| {
         DeviceNumber::parse(word).filter(|number| number.minor != ebpf_common::abi::ANY_MINOR)
     })?;
+    Ok((class, number))
+}
+
+fn device(class: &str, number: &str, rights: &str) -> Result<Question, QuestionError> {
+    let (class, number) = device_number(class, number)?;
     let names = ["read", "write"];
     let rights = known(rights, "rights over a device", &names, |word| {
         names
@@ -314,7 +377,7 @@ impl Question {
     /// not exist.
     pub fn paths(&self) -> Vec<String> {
         let named: Vec<&HostPath> = match self {
-            Self::File { path, .. } => vec![path],
+            Self::File { path, .. } | Self::Ioctl { path, .. } => vec![path],
             Self::Move { from, .. } => vec![from],
             Self::Signal { exe, .. } | Self::Ptrace { exe, .. } => vec![exe],
             _ => Vec::new(),
@@ -346,6 +409,17 @@ impl fmt::Display for Question {
         match self {
             Self::File { rights, path } => write!(f, "{} {path}", names(*rights)),
             Self::Move { needed, from, to } => write!(f, "{} {from} {to}", names(*needed)),
+            Self::Ioctl { command, path } => write!(f, "ioctl {command} {path}"),
+            Self::DeviceIoctl {
+                command,
+                class,
+                number,
+            } => write!(f, "device-ioctl {command} {} {number}", class.name()),
+            Self::Device {
+                class,
+                number,
+                rights: Rights::MKNOD,
+            } => write!(f, "make-device {} {number}", class.name()),
             Self::Device {
                 class,
                 number,
@@ -395,6 +469,10 @@ mod tests {
             "rename /a /b",
             "link /a /b/c",
             "open-device block 8:0 read",
+            "make-device char 10:200",
+            "append /var/log/agent",
+            "ioctl FICLONE /srv/new",
+            "device-ioctl 0x1234 block 7:0",
             "mount tmpfs",
             "mount tmpfs nosuid,nodev",
             "capability SYS_ADMIN mount",
