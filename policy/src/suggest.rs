@@ -6,7 +6,7 @@ use ebpf_common::ioctl::sets_flags;
 
 use crate::compile::Compiled;
 use crate::model::value::{IoctlCommand, quoted};
-use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName};
+use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName, Policy};
 use crate::names::bpf::BpfCommand;
 use crate::names::capability::Capability;
 use crate::names::mount;
@@ -111,6 +111,12 @@ impl Compiled {
 }
 
 impl Compiled {
+    /// Whether some line lets files be added to that may not be written.
+    pub fn adds_without_writing(&self) -> bool {
+        let mut rules = self.tables.files.values();
+        rules.any(|rule| adds_only(rule.rights))
+    }
+
     /// The rights that the grant of this index gives over a device; `read` if it is no grant of
     /// devices.
     pub fn device_rights(&self, rule: u32) -> Rights {
@@ -118,6 +124,17 @@ impl Compiled {
         let found = rules.find(|found| found.rule == rule && rule != NO_RULE);
         found.map_or(Rights::READ, |found| found.rights)
     }
+}
+
+impl Policy {
+    /// Whether some line lets files be added to that may not be written.
+    pub fn adds_without_writing(&self) -> bool {
+        self.files.iter().any(|grant| adds_only(grant.allow.0))
+    }
+}
+
+fn adds_only(rights: Rights) -> bool {
+    rights.contains(Rights::APPEND) && !rights.contains(Rights::WRITE)
 }
 
 /// The line of policy that would allow a refused action; `None` where no line can: the fixed core,

@@ -12,6 +12,7 @@ mod attributes;
 mod bpf;
 mod capabilities;
 mod compat;
+mod descriptors;
 mod entry;
 mod files;
 mod kernel;
