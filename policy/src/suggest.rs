@@ -256,7 +256,7 @@ mod tests {
     use crate::model::parse;
 
     /// A suggestion, as a policy of its own.
-    fn reads(denied: &Denied) -> crate::Policy {
+    fn reads(denied: &Denied) -> Policy {
         let line = suggest(denied).expect("a line");
         let text = format!(
             "reeve: v1\nname: a\n{}\n",
