@@ -30,11 +30,11 @@ fn open_refused() {
     let writes = [
         "open w {}/file",
         "open rw {}/file",
-        "open append {}/file",
         "open w {}/symlink",
         "open neither {}/file",
     ];
     refused("file_open", EACCES, &["write"], &writes);
+    refused("file_open", EACCES, &["append"], &["open append {}/file"]);
     refused(
         "file_open",
         EACCES,

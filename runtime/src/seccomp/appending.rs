@@ -59,3 +59,38 @@ fn profile() -> Profile {
         ],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::table::Table;
+    use crate::seccomp::tests::interpreter::{Call, answer};
+
+    #[test]
+    fn only_what_overwrites_is_refused() {
+        let filter = Filter::new(&profile(), Flags::default()).expect("a filter");
+        let ask = |arch, name: &str, args: &[u64]| {
+            let number = Table::of(arch).and_then(|table| table.number(name));
+            let call = Call::new(arch, number.expect(name), args);
+            answer(&filter.program, &call)
+        };
+        let allow = Action::Allow.returned();
+        let errno = |errno: i32| Action::Errno(errno as u16).returned();
+        for arch in [Architecture::X86_64, Architecture::X86] {
+            for (mode, wanted) in [
+                (0, allow),
+                (KEEP_SIZE, allow),
+                (2 | KEEP_SIZE, errno(libc::EPERM)),
+                (0x10, errno(libc::EPERM)),
+            ] {
+                assert_eq!(ask(arch, "fallocate", &[3, mode]), wanted, "{mode}");
+            }
+            let write = |flags| ask(arch, "pwritev2", &[3, 0, 1, 0, 0, flags]);
+            assert_eq!(write(0x10), allow);
+            assert_eq!(write(NOAPPEND), errno(libc::EOPNOTSUPP));
+            assert_eq!(ask(arch, "io_uring_setup", &[]), errno(libc::ENOSYS));
+            assert_eq!(ask(arch, "io_setup", &[]), errno(libc::ENOSYS));
+            assert_eq!(ask(arch, "write", &[]), allow);
+        }
+    }
+}
