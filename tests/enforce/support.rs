@@ -13,11 +13,13 @@ use reeve_tests::fixture::in_container;
 use reeve_tests::{Container, Fixture, Outcome, PolicyText, Running, audit, host};
 
 /// Every file right of the policy language.
-const RIGHTS: &str = "read, write, append, create, delete, rename, link, truncate, chmod, chown, execute, mknod, \
-     xattr, times, flags, ioctl";
+const RIGHTS: &str = concat!(
+    "read, write, append, create, delete, rename, link, truncate, chmod, chown, execute, mknod, ",
+    "xattr, times, flags, ioctl"
+);
 
-/// All rights but those of `lacking`. `write` gives `truncate` and `append` too, so who lacks one of
-/// these lacks `write` as well.
+/// All rights but those of `lacking`. `write` gives `truncate` and `append` too, so who lacks one
+/// of these lacks `write` as well.
 pub(crate) fn rights_without(lacking: &[&str]) -> String {
     let kept = RIGHTS.split(", ").filter(|right| {
         !(lacking.contains(right)

@@ -190,30 +190,7 @@ impl FromStr for Question {
         match (verb, rest) {
             ("open-device", [class, number, rights]) => device(class, number, rights),
             ("open-device", _) => form("open-device", 3),
-            ("make-device", [kind, number]) => {
-                let (class, number) = device_number(kind, number)?;
-                let rights = Rights::MKNOD;
-                Ok(Self::Device {
-                    class,
-                    number,
-                    rights,
-                })
-            }
-            ("make-device", _) => form("make-device", 13),
-            ("ioctl", [command, at]) => Ok(Self::Ioctl {
-                command: ioctl(command)?,
-                path: path(at)?,
-            }),
-            ("ioctl", _) => form("ioctl", 11),
-            ("device-ioctl", [command, kind, number]) => {
-                let (class, number) = device_number(kind, number)?;
-                Ok(Self::DeviceIoctl {
-                    command: ioctl(command)?,
-                    class,
-                    number,
-                })
-            }
-            ("device-ioctl", _) => form("device-ioctl", 12),
+            ("make-device" | "ioctl" | "device-ioctl", rest) => on_open(verb, rest),
             ("rename" | "link", [from, to]) => Ok(Self::Move {
                 needed: Rights::from_name(verb).unwrap_or(Rights::NONE),
                 from: path(from)?,
@@ -267,6 +244,36 @@ impl FromStr for Question {
                 }),
             },
         }
+    }
+}
+
+/// Questions about device nodes and what is open.
+fn on_open(verb: &str, rest: &[&str]) -> Result<Question, QuestionError> {
+    match (verb, rest) {
+        ("make-device", [kind, number]) => {
+            let (class, number) = device_number(kind, number)?;
+            let rights = Rights::MKNOD;
+            Ok(Question::Device {
+                class,
+                number,
+                rights,
+            })
+        }
+        ("make-device", _) => form("make-device", 13),
+        ("ioctl", [command, at]) => Ok(Question::Ioctl {
+            command: ioctl(command)?,
+            path: path(at)?,
+        }),
+        ("ioctl", _) => form("ioctl", 11),
+        ("device-ioctl", [command, kind, number]) => {
+            let (class, number) = device_number(kind, number)?;
+            Ok(Question::DeviceIoctl {
+                command: ioctl(command)?,
+                class,
+                number,
+            })
+        }
+        _ => form("device-ioctl", 12),
     }
 }
 

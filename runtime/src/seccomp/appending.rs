@@ -72,7 +72,7 @@ mod tests {
         let ask = |arch, name: &str, args: &[u64]| {
             let number = Table::of(arch).and_then(|table| table.number(name));
             let call = Call::new(arch, number.expect(name), args);
-            answer(&filter.program, &call)
+            answer(&filter.program, &call).returned
         };
         let allow = Action::Allow.returned();
         let errno = |errno: i32| Action::Errno(errno as u16).returned();
