@@ -1,12 +1,13 @@
 //! From an audited refusal to the line of policy that would allow it.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::{device_class, switch};
+use ebpf_common::abi::{NO_RULE, device_class, switch};
+use ebpf_common::ioctl::sets_flags;
 
 use crate::compile::Compiled;
 use crate::compile::rules::{CallSet, Cause, DERIVED};
-use crate::model::value::quoted;
-use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName, SysctlName, ipc};
+use crate::model::value::{IoctlCommand, quoted};
+use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName, Policy, SysctlName, ipc};
 use crate::names::bpf::BpfCommand;
 use crate::names::capability::Capability;
 use crate::names::kernel::{IPC, LOCKDOWN, SWITCHES, URING, ipc_rights, word};
@@ -24,6 +25,28 @@ pub enum Denied {
         /// What was wanted.
         rights: Rights,
         /// What the deciding grant gives ([`Compiled::file_rights`]): a nearer line must repeat it.
+        held: Rights,
+    },
+    /// A command of `ioctl(2)` on a file.
+    Ioctl {
+        /// The object's path on the host.
+        path: String,
+        /// The command.
+        command: u32,
+        /// What the deciding grant gives: a nearer line must repeat it.
+        held: Rights,
+    },
+    /// A command of `ioctl(2)` on a device.
+    DeviceIoctl {
+        /// One of [`device_class`].
+        class: u32,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+        /// The command.
+        command: u32,
+        /// What the line of the device gives.
         held: Rights,
     },
     /// Opening a device node.
@@ -113,31 +136,56 @@ impl Compiled {
     }
 }
 
+impl Compiled {
+    /// Whether some line lets files be added to that may not be written.
+    pub fn adds_without_writing(&self) -> bool {
+        let mut rules = self.tables.files.values();
+        rules.any(|rule| adds_only(rule.rights))
+    }
+
+    /// The rights that the grant of this index gives over a device; `read` if it is no grant of
+    /// devices.
+    pub fn device_rights(&self, rule: u32) -> Rights {
+        let mut rules = self.tables.devices.values();
+        let found = rules.find(|found| found.rule == rule && rule != NO_RULE);
+        found.map_or(Rights::READ, |found| found.rights)
+    }
+}
+
+impl Policy {
+    /// Whether some line lets files be added to that may not be written.
+    pub fn adds_without_writing(&self) -> bool {
+        self.files.iter().any(|grant| adds_only(grant.allow.0))
+    }
+}
+
+fn adds_only(rights: Rights) -> bool {
+    rights.contains(Rights::APPEND) && !rights.contains(Rights::WRITE)
+}
+
 /// The line of policy that would allow a refused action; `None` where no line can: the fixed core,
 /// procfs, file systems that may not be mounted.
 pub fn suggest(denied: &Denied) -> Option<String> {
     match denied {
         Denied::File { path, rights, held } => suggest_file(path, *rights, *held),
+        Denied::Ioctl {
+            path,
+            command,
+            held,
+        } => suggest_ioctl(path, *command, *held),
+        Denied::DeviceIoctl {
+            class,
+            major,
+            minor,
+            command,
+            held,
+        } => suggest_device(*class, (*major, *minor), *held, &[IoctlCommand(*command)]),
         Denied::Device {
             class,
             major,
             minor,
             rights,
-        } => {
-            let class = match *class {
-                device_class::BLOCK => "block",
-                device_class::CHAR => "char",
-                _ => return None,
-            };
-            let number = DeviceNumber {
-                major: *major,
-                minor: *minor,
-            };
-            let allow = FileRights(*rights).text();
-            Some(format!(
-                "devices: - {{ {class}: \"{number}\", allow: {allow} }}"
-            ))
-        }
+        } => suggest_device(*class, (*major, *minor), *rights, &[]),
         Denied::Mount { fs_type } => {
             let known = mount::TYPES.contains(&fs_type.as_str());
             known.then(|| format!("mounts: - {{ type: {fs_type} }}"))
@@ -233,6 +281,38 @@ fn part_of(capability: &str, syscall: Option<u32>) -> Option<u32> {
         })
 }
 
+fn suggest_device(
+    class: u32,
+    (major, minor): (u32, u32),
+    rights: Rights,
+    commands: &[IoctlCommand],
+) -> Option<String> {
+    let class = match class {
+        device_class::BLOCK => "block",
+        device_class::CHAR => "char",
+        _ => return None,
+    };
+    let (number, allow) = (DeviceNumber { major, minor }, FileRights(rights).text());
+    let ioctl = IoctlCommand::list_text(commands);
+    Some(format!(
+        "devices: - {{ {class}: \"{number}\", allow: {allow}{ioctl} }}"
+    ))
+}
+
+fn suggest_ioctl(path: &str, command: u32, held: Rights) -> Option<String> {
+    if sets_flags(command) {
+        return suggest_file(path, Rights::FLAGS, held);
+    }
+    let rights = match held.is_empty() {
+        // Without any right there is no descriptor to ask.
+        true => Rights::READ,
+        false => held,
+    };
+    let line = suggest_file(path, rights, Rights::NONE)?;
+    let ioctl = IoctlCommand::list_text(&[IoctlCommand(command)]);
+    Some(line.replace("] }", &format!("]{ioctl} }}")))
+}
+
 fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
     let path = HostPath::parse(path).ok()?;
     if path.is_within("/proc") || path.is_within("/sys/fs/bpf") || wanted.is_empty() {
@@ -240,8 +320,8 @@ fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
     }
     let mut rights = wanted | held;
     if rights.contains(Rights::WRITE) {
-        // `write` brings it along.
-        rights = rights.minus(Rights::TRUNCATE);
+        // `write` brings them along.
+        rights = rights.minus(Rights::TRUNCATE | Rights::APPEND);
     }
     let allow = FileRights(rights).text();
     Some(format!(
@@ -256,7 +336,7 @@ mod tests {
     use crate::model::parse;
 
     /// A suggestion, as a policy of its own.
-    fn reads(denied: &Denied) -> crate::Policy {
+    fn reads(denied: &Denied) -> Policy {
         let line = suggest(denied).expect("a line");
         let text = format!(
             "reeve: v1\nname: a\n{}\n",
@@ -282,6 +362,18 @@ mod tests {
                 major: 8,
                 minor: 0,
                 rights: Rights::READ | Rights::WRITE,
+            },
+            Denied::Ioctl {
+                path: "/srv/images".to_owned(),
+                command: 0x4004_9409,
+                held: Rights::NONE,
+            },
+            Denied::DeviceIoctl {
+                class: 2,
+                major: 10,
+                minor: 200,
+                command: 0x9999,
+                held: Rights::READ | Rights::WRITE,
             },
             Denied::Mount {
                 fs_type: "tmpfs".to_owned(),

@@ -1,11 +1,11 @@
 //! The compiled tables: what the loader writes into the BPF maps, and the same decisions without a
 //! kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_common::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, GrantKey, InodeKey, MountKey, MountRule,
-    PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, GrantKey, InodeKey, IoctlKey, MountKey,
+    MountRule, PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 use ebpf_common::lookup::{CapabilityUse, Lookup};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,8 @@ pub struct Tables {
     pub modules: BTreeMap<Inode, RightsRule>,
     /// `GRANTS`, by kind and number.
     pub grants: Numbered,
+    /// `IOCTLS`: index of the line, command.
+    pub ioctls: BTreeSet<(u32, u32)>,
 }
 
 fn inode(key: InodeKey) -> Inode {
@@ -97,5 +99,12 @@ impl Lookup for Tables {
     }
     fn grant(&self, key: GrantKey) -> Option<RightsRule> {
         self.grants.get(&(key.kind, key.number)).copied()
+    }
+    fn ioctl(&self, key: IoctlKey) -> bool {
+        self.ioctls.contains(&(key.rule, key.command))
+    }
+    fn uses_of_device(&self, _: u32) -> u32 {
+        // Nothing goes away between the look-up of a path and the answer.
+        0
     }
 }

@@ -14,13 +14,17 @@ use reeve_tests::fixture::in_container;
 use reeve_tests::{Container, Fixture, Outcome, PolicyText, Report, Running, audit, host, tools};
 
 /// Every file right of the policy language.
-const RIGHTS: &str =
-    "read, write, create, delete, rename, link, truncate, chmod, chown, execute, mknod, xattr";
+const RIGHTS: &str = concat!(
+    "read, write, append, create, delete, rename, link, truncate, chmod, chown, execute, mknod, ",
+    "xattr, times, flags, ioctl"
+);
 
-/// All rights but those of `lacking`. `write` gives `truncate` too, so who lacks this lacks both.
+/// All rights but those of `lacking`. `write` gives `truncate` and `append` too, so who lacks one
+/// of these lacks `write` as well.
 pub(crate) fn rights_without(lacking: &[&str]) -> String {
     let kept = RIGHTS.split(", ").filter(|right| {
-        !(lacking.contains(right) || *right == "write" && lacking.contains(&"truncate"))
+        !(lacking.contains(right)
+            || *right == "write" && (lacking.contains(&"truncate") || lacking.contains(&"append")))
     });
     kept.collect::<Vec<_>>().join(", ")
 }
@@ -40,7 +44,7 @@ fn governing(hook: &str) -> &str {
         "file_truncate" => "path_truncate",
         "inode_set_acl" => "inode_setxattr",
         "inode_remove_acl" => "inode_removexattr",
-        "file_ioctl_compat" => "file_ioctl",
+        "file_ioctl_compat" | "inode_file_setattr" => "file_ioctl",
         other => panic!("no older hook stands in for `{other}` on this kernel"),
     }
 }

@@ -42,6 +42,11 @@ impl PolicyText {
         self.list("files", line)
     }
 
+    /// A line of a section, as it stands.
+    pub fn line(self, section: &'static str, line: &str) -> Self {
+        self.list(section, line.to_owned())
+    }
+
     /// Grants `rights` on a device; `device` is `block: "8:0"` or `char: "1:3"`.
     pub fn device(self, device: &str, rights: &str) -> Self {
         self.list("devices", format!("{{ {device}, allow: [{rights}] }}"))

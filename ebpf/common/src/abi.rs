@@ -114,6 +114,11 @@ pub struct FileRule {
     pub flags: u32,
     /// Index into the policy's table of grants, or [`NO_RULE`].
     pub rule: u32,
+    /// `i_generation` of the inode that the rule was made for, or 0 where it is not known. Another
+    /// inode that got the number of a deleted one has another.
+    pub generation: u32,
+    /// Value of `DEVICE_USES` for the device when the rule was written.
+    pub use_count: u32,
     /// Zero.
     pub reserved: u32,
 }
@@ -126,6 +131,12 @@ pub mod file_flags {
     pub const CORE: u32 = 1 << 1;
     /// Holds only for the backing file behind an overlay of the container's own.
     pub const BACKING: u32 = 1 << 2;
+    /// The object itself may be neither moved nor removed: the fixed core lies below it.
+    pub const PINNED: u32 = 1 << 3;
+    /// `IOCTLS` has commands for the rule.
+    pub const IOCTLS: u32 = 1 << 4;
+    /// The device number is given out again when the file system goes away: `use_count` holds.
+    pub const COUNTED: u32 = 1 << 5;
 }
 
 /// Key of `SUPERS`: a super block as a container sees it.
@@ -200,6 +211,18 @@ pub struct RightsRule {
     pub rights: Rights,
     /// Index into the policy's table of grants, or [`NO_RULE`].
     pub rule: u32,
+}
+
+/// Key of `IOCTLS`: a command that the lines of `files` and `devices` name one by one.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IoctlKey {
+    /// Whose rule it is.
+    pub policy: PolicyId,
+    /// Index into the policy's table of grants.
+    pub rule: u32,
+    /// Second argument of `ioctl(2)`.
+    pub command: u32,
 }
 
 /// Key of `MOUNTS`.
@@ -397,7 +420,8 @@ const _: () = {
     assert!(size_of::<Subject>() == 8);
     assert!(size_of::<PolicyHeader>() == 24);
     assert!(size_of::<InodeKey>() == 16);
-    assert!(size_of::<FileRule>() == 16);
+    assert!(size_of::<FileRule>() == 24);
+    assert!(size_of::<IoctlKey>() == 12);
     assert!(size_of::<SuperKey>() == 8);
     assert!(size_of::<SuperRule>() == 16);
     assert!(size_of::<DeviceKey>() == 16);

@@ -50,11 +50,19 @@ pub enum Action {
     Switch = 16,
     /// A use that lockdown knows: `detail` is the kernel's `lockdown_reason`.
     Lockdown = 17,
+    /// `ioctl` on a file: `detail` is the command.
+    Ioctl = 18,
+    /// `ioctl` on a block device: `detail` is `dev_t << 32 | command`.
+    BlockIoctl = 19,
+    /// The same on a character device.
+    CharIoctl = 20,
+    /// Making a device node: `detail` as for [`Action::Device`].
+    MakeDevice = 21,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: &[Self] = &[
         Self::File,
         Self::Device,
         Self::Mount,
@@ -73,13 +81,16 @@ impl Action {
         Self::Sysctl,
         Self::Switch,
         Self::Lockdown,
+        Self::Ioctl,
+        Self::BlockIoctl,
+        Self::CharIoctl,
+        Self::MakeDevice,
     ];
 
     /// The action of this number.
     pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|action| *action as u32 == number)
+        let mut all = Self::ALL.iter().copied();
+        all.find(|action| *action as u32 == number)
     }
 }
 

@@ -111,6 +111,10 @@ fields! {
     NsproxyIpc = "nsproxy", "ipc_ns";
     /// Number of an IPC namespace.
     IpcNsNumber = "ipc_namespace", "ns.inum";
+    /// What tells an inode from another that had its number.
+    InodeGeneration = "inode", "i_generation";
+    /// `ATTR_*`: which attributes are to be set.
+    AttrValid = "iattr", "ia_valid";
 }
 
 /// Fields there are.

@@ -151,10 +151,12 @@ hooks! {
         "send a signal",
         "signal_granted", "signal_refused";
     FileFcntl = "file_fcntl", (6, 1), PROCESSES,
-        "have the kernel send a signal to others on input and output (`F_SETOWN`)",
+        "have the kernel send a signal to others on input and output (`F_SETOWN`); leases and the \
+         end of appending (`F_SETLEASE`, `F_SETFL`), decided as `files`",
         "setown_granted", "setown_refused";
     FileIoctl = "file_ioctl", (6, 1), PROCESSES,
-        "the same by ioctl (`FIOSETOWN`, `SIOCSPGRP`)",
+        "the same by ioctl (`FIOSETOWN`, `SIOCSPGRP`); other commands are decided as `files` or \
+         `devices`",
         "ioctl_setown_granted", "ioctl_setown_refused";
     FileIoctlCompat = "file_ioctl_compat", (6, 8), PROCESSES,
         "the same by a 32-bit ioctl",
@@ -249,6 +251,18 @@ hooks! {
     LockedDown = "locked_down", (6, 1), KERNEL,
         "what lockdown knows: ports, memory and registers of the machine",
         "lockdown_granted", "lockdown_refused";
+    FileReceive = "file_receive", (6, 1), FILES,
+        "receive a descriptor over a unix socket or from another process; device nodes by number",
+        "receive_granted", "receive_refused";
+    InodeSetattr = "inode_setattr", (6, 1), FILES,
+        "set the times of a file",
+        "times_granted", "times_refused";
+    InodeFileSetattr = "inode_file_setattr", (6, 17), FILES,
+        "set flags and project of a file (`file_setattr`; before by `ioctl` alone)",
+        "flags_granted", "flags_refused";
+    SbDelete = "sb_delete", (6, 1), None,
+        "a file system goes away: rules for its device number hold for no other",
+        "submount_granted", "reused_submount";
 }
 
 /// Hooks that a kernel has only together with the facility that they guard (`CONFIG_KEYS`,

@@ -13,6 +13,7 @@
 //! - [`event`]: what the ring buffer carries to `reeve audit`
 //! - [`fields`]: kernel struct fields whose offsets the loader resolves from BTF
 //! - [`hooks`]: every LSM hook that is attached, and what it governs
+//! - [`ioctl`]: commands of `ioctl(2)` by name, and which of them are free
 #![no_std]
 
 pub mod abi;
@@ -21,6 +22,7 @@ pub mod errno;
 pub mod event;
 pub mod fields;
 pub mod hooks;
+pub mod ioctl;
 pub mod lookup;
 pub mod magic;
 pub mod rights;

@@ -28,17 +28,26 @@ impl Rights {
     pub const CHOWN: Self = Self(1 << 8);
     /// Execute, or map executable.
     pub const EXECUTE: Self = Self(1 << 9);
-    /// Make a device node, fifo or socket.
+    /// Make a fifo or socket; a device node where its number is granted for that, too.
     pub const MKNOD: Self = Self(1 << 10);
     /// Set or remove extended attributes and access control lists.
     pub const XATTR: Self = Self(1 << 11);
+    /// Open for adding at the end, never to overwrite.
+    pub const APPEND: Self = Self(1 << 12);
+    /// Set the times of access and change.
+    pub const TIMES: Self = Self(1 << 13);
+    /// Set what `chattr` sets: immutable, append-only, no dump, project.
+    pub const FLAGS: Self = Self(1 << 14);
+    /// Every `ioctl`.
+    pub const IOCTL: Self = Self(1 << 15);
     /// Every right there is: what a container has over its own files.
-    pub const ALL: Self = Self((1 << 12) - 1);
+    pub const ALL: Self = Self((1 << 16) - 1);
 
     /// Name and bit of each right, in the order in which they are documented.
-    pub const NAMES: [(&'static str, Self); 12] = [
+    pub const NAMES: [(&'static str, Self); 16] = [
         ("read", Self::READ),
         ("write", Self::WRITE),
+        ("append", Self::APPEND),
         ("create", Self::CREATE),
         ("delete", Self::DELETE),
         ("rename", Self::RENAME),
@@ -49,6 +58,9 @@ impl Rights {
         ("execute", Self::EXECUTE),
         ("mknod", Self::MKNOD),
         ("xattr", Self::XATTR),
+        ("times", Self::TIMES),
+        ("flags", Self::FLAGS),
+        ("ioctl", Self::IOCTL),
     ];
 
     /// Whether every right of `other` is in `self`.

@@ -1,7 +1,9 @@
 //! Writing a policy's tables into the maps under its number, and removing them.
 
 use ebpf_common::PolicyId;
-use ebpf_common::abi::{CapabilityKey, DeviceKey, GrantKey, InodeKey, MountKey, SuperKey};
+use ebpf_common::abi::{
+    CapabilityKey, DeviceKey, GrantKey, InodeKey, IoctlKey, MountKey, SuperKey, file_flags,
+};
 use policy::{Device, Inode, Tables};
 
 use crate::Error;
@@ -15,7 +17,14 @@ use crate::maps::Maps;
 pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), Error> {
     let key = Keys(policy);
     for (inode, rule) in &tables.files {
-        maps.set("FILES", &key.inode(inode), rule)?;
+        let mut rule = *rule;
+        if rule.flags & file_flags::COUNTED != 0 {
+            rule.use_count = uses_of_device(maps, inode.dev)?;
+        }
+        maps.set("FILES", &key.inode(inode), &rule)?;
+    }
+    for (rule, command) in &tables.ioctls {
+        maps.set("IOCTLS", &key.ioctl(*rule, *command), &1u32)?;
     }
     for (inode, rule) in &tables.processes {
         maps.set("PROCESSES", &key.inode(inode), rule)?;
@@ -41,6 +50,15 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     maps.set("POLICIES", &policy, &tables.header)
 }
 
+/// How often file systems under this device number have gone away; from now on they are counted.
+fn uses_of_device(maps: &Maps, dev: u32) -> Result<u32, Error> {
+    if let Some(uses) = maps.get("DEVICE_USES", &dev)? {
+        return Ok(uses);
+    }
+    maps.set("DEVICE_USES", &dev, &0u32)?;
+    Ok(0)
+}
+
 /// Removes what [`write`] wrote, the header first: without it every decision is a refusal. Then
 /// what the kernel side and the start added.
 ///
@@ -60,6 +78,9 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
         for inode in inodes {
             maps.delete(name, &key.inode(inode))?;
         }
+    }
+    for (rule, command) in &tables.ioctls {
+        maps.delete("IOCTLS", &key.ioctl(*rule, *command))?;
     }
     for device in tables.devices.keys() {
         maps.delete("DEVICES", &key.device(device))?;
@@ -94,6 +115,14 @@ impl Keys {
             class: device.class,
             major: device.major,
             minor: device.minor,
+        }
+    }
+
+    fn ioctl(&self, rule: u32, command: u32) -> IoctlKey {
+        IoctlKey {
+            policy: self.0,
+            rule,
+            command,
         }
     }
 

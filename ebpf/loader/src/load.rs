@@ -25,7 +25,7 @@ pub(crate) fn has_object() -> bool {
 }
 
 /// Maps that are pinned; all that the programs have.
-pub(crate) const MAPS: [&str; 17] = [
+pub(crate) const MAPS: &[&str] = &[
     "POLICIES",
     "FILES",
     "SUPERS",
@@ -36,6 +36,8 @@ pub(crate) const MAPS: [&str; 17] = [
     "PROCESSES",
     "MODULES",
     "CGROUPS",
+    "IOCTLS",
+    "DEVICE_USES",
     "STATE",
     "LOST",
     "EVENTS",
@@ -86,10 +88,14 @@ fn hooks_of(kernel: &Btf) -> Result<Vec<(&'static HookInfo, &'static str)>, Erro
 }
 
 /// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on,
-/// and `perf_event_open`, which has lost its first later.
+/// `perf_event_open`, which has lost its first later, and `inode_setattr`, which has a third from 6.9
+/// on.
 fn program_of(kernel: &Btf, hook: &'static HookInfo) -> &'static str {
     match hook.name {
         "bpf" if kernel.parameters("bpf_lsm_bpf") == Some(4) => "bpf_from_kernel",
+        "inode_setattr" if kernel.parameters("bpf_lsm_inode_setattr") == Some(2) => {
+            "inode_setattr_of_two"
+        }
         "perf_event_open" if kernel.parameters("bpf_lsm_perf_event_open") == Some(1) => {
             "perf_event_open_of_type"
         }
@@ -109,7 +115,7 @@ fn parse(types: &aya::Btf, offsets: &[u32], debug: bool) -> Result<Ebpf, Error> 
 }
 
 fn pin_maps(object: &mut Ebpf, directory: &Path) -> Result<(), Error> {
-    for name in MAPS {
+    for name in MAPS.iter().copied() {
         let Some(map) = object.map(name) else {
             return Err(Error::Incomplete {
                 path: directory.into(),

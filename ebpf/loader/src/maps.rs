@@ -33,7 +33,11 @@ impl Maps {
                 Err(error) => Err(Error::system(format!("bpf(BPF_OBJ_GET, {path:?})"), error)),
             }
         };
-        let opened = load::MAPS.into_iter().map(open).collect::<Result<_, _>>()?;
+        let opened = load::MAPS
+            .iter()
+            .copied()
+            .map(open)
+            .collect::<Result<_, _>>()?;
         Ok(Self { opened })
     }
 

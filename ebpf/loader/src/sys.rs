@@ -36,6 +36,7 @@ plain!(
     abi::PolicyId,
     abi::PolicyHeader,
     abi::InodeKey,
+    abi::IoctlKey,
     abi::FileRule,
     abi::SuperKey,
     abi::SuperRule,

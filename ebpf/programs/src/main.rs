@@ -10,6 +10,7 @@
 #![no_std]
 #![no_main]
 
+mod descriptors;
 mod field;
 mod files;
 mod ipc;

@@ -49,6 +49,10 @@ tables! {
     /// Address of an IPC object or key, to the policy of the container that made it. Whoever makes
     /// another object at that address replaces the entry, so that it never speaks of an old one.
     OWNERS: u64 => PolicyId, OWNERS_MAX;
+    /// Commands of `ioctl(2)` that lines name.
+    IOCTLS: IoctlKey => u32, ENTRIES_MAX;
+    /// How often file systems under an anonymous device number that rules name have gone away.
+    DEVICE_USES: u32 => u32, ENTRIES_MAX;
 }
 
 /// One [`GlobalState`].

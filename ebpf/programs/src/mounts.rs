@@ -3,7 +3,6 @@
 use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use ebpf_common::Rights;
 use ebpf_common::abi::*;
 use ebpf_common::decide::mount::{MountRequest, decide_mount, decide_umount, ms};
 use ebpf_common::event::Action;
@@ -13,7 +12,7 @@ use ebpf_common::lookup::Lookup;
 use ebpf_common::magic;
 
 use crate::field::load;
-use crate::maps::{SUPER_OWNERS, SUPERS};
+use crate::maps::{DEVICE_USES, SUPER_OWNERS, SUPERS};
 use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject::{self, when_enforced};
@@ -53,7 +52,7 @@ fn super_type(super_block: *const u8) -> u64 {
 #[inline(always)]
 fn own(policy: PolicyId, dentry: Dentry) -> bool {
     let (effective, _) = rights_at(policy, dentry);
-    effective.rights == Rights::ALL && effective.rule == NO_RULE
+    effective.is_own()
 }
 
 /// Whether the container itself mounted the super block.
@@ -259,6 +258,17 @@ fn adopt(policy: PolicyId, super_block: *const u8, kind: u32) {
             BPF_ANY,
         );
     }
+}
+
+/// A file system goes away, and its device number with it: rules for the number hold for no other.
+#[lsm(hook = "sb_delete")]
+pub fn sb_delete(ctx: LsmContext) -> i32 {
+    let (dev, ..) = super_identity(ctx.arg(0));
+    if let Some(uses) = DEVICE_USES.get_ptr_mut(dev) {
+        // SAFETY: the value is live for the program's run, and a number is in use once at a time.
+        unsafe { *uses += 1 };
+    }
+    0
 }
 
 /// A super block goes away. Its device number may be another's by now, so only the entry that was

@@ -3,23 +3,28 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::Rights;
-use ebpf_common::abi::{PolicyId, Section};
+use ebpf_common::abi::{PolicyId, Section, device_class, kernel_dev, split_dev};
 use ebpf_common::decide::Verdict;
-use ebpf_common::decide::file::decide_move;
+use ebpf_common::decide::file::{decide_move, decide_node};
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
 
 use crate::field::load;
-use crate::files::{decide_entry, decide_opened};
+use crate::files::{FMODE_CREATED, S_IFBLK, S_IFCHR, decide_entry, decide_opened};
 use crate::object::{Dentry, rights_at};
 use crate::report::{Refusal, refuse};
 use crate::subject::when_enforced;
+use crate::tables::Tables;
 
-const FMODE_CREATED: u32 = 1 << 20;
 const RENAME_EXCHANGE: u32 = 2;
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
+const S_IFDIR: u32 = 0o040_000;
+/// `ATTR_*` of `struct iattr` (`include/linux/fs.h`).
+const ATTR_SIZE: u32 = 1 << 3;
+const ATTR_TIMES: u32 = 1 << 4 | 1 << 5;
+const ATTR_TIMES_SET: u32 = 1 << 7 | 1 << 8;
 
 /// Declares a hook whose object is the entry of a `struct path` argument.
 macro_rules! on_path {
@@ -86,19 +91,106 @@ on_entry! {
     inode_remove_acl = "inode_remove_acl", InodeRemoveAcl, 1, 3, XATTR
 }
 
+on_entry! {
+    /// Setting flags and project of a file.
+    inode_file_setattr = "inode_file_setattr", InodeFileSetattr, 0, 2, FLAGS
+}
+
 /// Making a file, or a node, fifo or socket.
 #[lsm(hook = "path_mknod")]
 pub fn path_mknod(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 4);
     let mode: u32 = ctx.arg(2);
+    let number: u32 = ctx.arg(3);
     // SAFETY: the hook's argument is trusted.
     let directory = unsafe { Dentry::of_path(ctx.arg(0)) };
-    decide_entry(&ctx, Hook::PathMknod, policy, directory, || {
+    let refused = decide_entry(&ctx, Hook::PathMknod, policy, directory, || {
         match mode & S_IFMT {
             0 | S_IFREG => Rights::CREATE,
             _ => Rights::MKNOD,
         }
-    })
+    });
+    let class = match mode & S_IFMT {
+        S_IFCHR => device_class::CHAR,
+        S_IFBLK => device_class::BLOCK,
+        _ => 0,
+    };
+    // 0:0 is what overlays put over what they hide, and no device.
+    if refused != 0 || class == 0 || number == 0 {
+        return refused;
+    }
+    make_node(&ctx, policy, directory, class, decoded(number))
+}
+
+/// `new_decode_dev`: what `mknod(2)` takes, as `dev_t`.
+#[inline(always)]
+fn decoded(number: u32) -> u32 {
+    kernel_dev(
+        (number & 0xf_ff00) >> 8,
+        number & 0xff | (number >> 12) & 0xf_ff00,
+    )
+}
+
+/// A device node where users of the host may find it, by its number.
+#[inline(always)]
+fn make_node(ctx: &LsmContext, policy: PolicyId, directory: Dentry, class: u32, rdev: u32) -> i32 {
+    let (effective, object) = rights_at(policy, directory);
+    if effective.is_own() {
+        return 0;
+    }
+    let verdict = decide_node(&Tables, policy, class, split_dev(rdev));
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        rights: Rights::MKNOD,
+        dentry: directory.0 as u64,
+        dev: object.dev,
+        ino: directory.ino(),
+        magic: object.magic,
+        detail: u64::from(class) << 32 | u64::from(rdev),
+        ..Refusal::of(Hook::PathMknod, Action::MakeDevice, Section::Devices)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// Setting times. The hook sees every change of attributes; the others have hooks of their own.
+#[inline(always)]
+fn set_times(ctx: &LsmContext, policy: PolicyId, dentry: Dentry, attributes: *const u8) -> i32 {
+    // SAFETY: the callers hand in the hook's argument, which is trusted; the field is 32 bits.
+    let valid: u32 = unsafe { load(attributes, Field::AttrValid) };
+    // Cutting a file changes its times by itself.
+    if valid & ATTR_TIMES == 0 || valid & ATTR_SIZE != 0 {
+        return 0;
+    }
+    let (effective, object) = rights_at(policy, dentry);
+    let verdict = effective.decide_times(valid & ATTR_TIMES_SET == 0);
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        rights: Rights::TIMES,
+        dentry: dentry.0 as u64,
+        dev: object.dev,
+        ino: dentry.ino(),
+        magic: object.magic,
+        ..Refusal::of(Hook::InodeSetattr, Action::File, Section::Files)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// Setting times, where the hook is told of id-mapped mounts.
+#[lsm(hook = "inode_setattr")]
+pub fn inode_setattr(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 3);
+    set_times(&ctx, policy, Dentry(ctx.arg(1)), ctx.arg(2))
+}
+
+/// The same, of earlier kernels.
+#[lsm(hook = "inode_setattr")]
+pub fn inode_setattr_of_two(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 2);
+    set_times(&ctx, policy, Dentry(ctx.arg(0)), ctx.arg(1))
 }
 
 /// Cutting a file by path; on 6.1 by descriptor too.
@@ -221,6 +313,10 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
         new_directory,
         Rights::RENAME,
     );
+    if refused != 0 {
+        return refused;
+    }
+    let refused = from_its_place(&ctx, policy, old);
     if refused != 0 || new.inode().is_null() {
         return refused;
     }
@@ -229,12 +325,33 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
     }
     // SAFETY: the hook's argument is trusted.
     let old_directory = unsafe { Dentry::of_path(ctx.arg(0)) };
-    place(
+    let refused = place(
         &ctx,
         Hook::PathRename,
         policy,
         new,
         old_directory,
         Rights::RENAME,
-    )
+    );
+    if refused != 0 {
+        return refused;
+    }
+    from_its_place(&ctx, policy, new)
+}
+
+/// Moving a directory: as an entry of the directory above, too. A grant on a directory is for what
+/// is in it, not for its own place.
+#[inline(always)]
+fn from_its_place(ctx: &LsmContext, policy: PolicyId, directory: Dentry) -> i32 {
+    let inode = directory.inode();
+    if inode.is_null() {
+        return 0;
+    }
+    // SAFETY: the pointer is an inode; `i_mode` is 16 bits.
+    if u32::from(unsafe { load::<u16>(inode, Field::InodeMode) }) & S_IFMT != S_IFDIR {
+        return 0;
+    }
+    decide_entry(ctx, Hook::PathRename, policy, directory.parent(), || {
+        Rights::RENAME
+    })
 }

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_loop};
 use ebpf_common::abi::{MAX_DEPTH, PolicyId, kernel};
 use ebpf_common::decide::file::{Effective, FileObject, effective_rights};
 use ebpf_common::fields::Field;
-use ebpf_common::lookup::{Chain, Lookup, Walked};
+use ebpf_common::lookup::{Chain, Lookup, Step, Walked};
 use ebpf_common::magic;
 
 use crate::field::{load, offset, probe};
@@ -57,6 +57,17 @@ impl Dentry {
     pub(crate) fn super_block(self) -> *const u8 {
         // SAFETY: the pointer is a dentry.
         unsafe { load(self.0, Field::DentrySuper) }
+    }
+
+    /// The generation of its inode, 0 without one.
+    #[inline(always)]
+    fn generation(self) -> u32 {
+        let inode = self.inode();
+        if inode.is_null() {
+            return 0;
+        }
+        // SAFETY: the pointer is an inode; the field is 32 bits.
+        unsafe { load(inode, Field::InodeGeneration) }
     }
 
     /// Its inode number, 0 without an inode.
@@ -110,7 +121,7 @@ struct Ancestors(*const u8);
 
 impl Chain for Ancestors {
     #[inline(always)]
-    fn walk<V: FnMut(u64) -> bool>(&mut self, visit: &mut V) -> Walked {
+    fn walk<V: FnMut(Step) -> bool>(&mut self, visit: &mut V) -> Walked {
         let mut climb = Climb {
             entry: self.0,
             visit,
@@ -134,13 +145,21 @@ struct Climb<'a, V> {
 ///
 /// # Safety
 /// `climb` is the context of a loop, whose entry is one that the verifier walks.
-unsafe extern "C" fn climb_one<V: FnMut(u64) -> bool>(_: u64, climb: *mut Climb<'_, V>) -> u64 {
+unsafe extern "C" fn climb_one<V>(depth: u64, climb: *mut Climb<'_, V>) -> u64
+where
+    V: FnMut(Step) -> bool,
+{
     // SAFETY: as above.
     let climb = unsafe { &mut *climb };
     let entry = Dentry(climb.entry);
     let parent = entry.parent();
     climb.entry = parent.0;
-    if (climb.visit)(entry.ino()) {
+    let step = Step {
+        ino: entry.ino(),
+        generation: entry.generation(),
+        first: depth == 0,
+    };
+    if (climb.visit)(step) {
         climb.walked = Walked::Stopped;
         return 1;
     }

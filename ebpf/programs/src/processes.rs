@@ -14,6 +14,7 @@ use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
 use ebpf_common::lookup::Lookup;
 
+use crate::descriptors;
 use crate::field::load;
 use crate::object::super_identity;
 use crate::report::{Refusal, refuse};
@@ -141,7 +142,7 @@ pub fn file_fcntl(ctx: LsmContext) -> i32 {
     match ctx.arg::<u32>(1) {
         F_SETOWN => signal_owner(&ctx, Hook::FileFcntl, Some(ctx.arg::<u64>(2) as i32)),
         F_SETOWN_EX => signal_owner(&ctx, Hook::FileFcntl, None),
-        _ => 0,
+        command => descriptors::control(&ctx, ctx.arg(0), command, ctx.arg(2)),
     }
 }
 
@@ -154,7 +155,7 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
     }
     match ctx.arg::<u32>(1) {
         FIOSETOWN | SIOCSPGRP => signal_owner(&ctx, Hook::FileIoctl, None),
-        _ => 0,
+        command => descriptors::command(&ctx, Hook::FileIoctl, ctx.arg(0), command),
     }
 }
 
@@ -167,7 +168,7 @@ pub fn file_ioctl_compat(ctx: LsmContext) -> i32 {
     }
     match ctx.arg::<u32>(1) {
         FIOSETOWN | SIOCSPGRP => signal_owner(&ctx, Hook::FileIoctlCompat, None),
-        _ => 0,
+        command => descriptors::command(&ctx, Hook::FileIoctlCompat, ctx.arg(0), command),
     }
 }
 

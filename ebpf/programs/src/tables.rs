@@ -62,4 +62,16 @@ impl Lookup for Tables {
     fn grant(&self, key: GrantKey) -> Option<RightsRule> {
         copied!(GRANTS, key)
     }
+
+    #[inline(always)]
+    fn ioctl(&self, key: IoctlKey) -> bool {
+        // SAFETY: as above.
+        unsafe { IOCTLS.get(&key) }.is_some()
+    }
+
+    #[inline(always)]
+    fn uses_of_device(&self, dev: u32) -> u32 {
+        // A device that nobody counts has no rule that holds.
+        copied!(DEVICE_USES, dev).unwrap_or(u32::MAX)
+    }
 }

@@ -7,20 +7,20 @@ mod numbered;
 mod processes;
 pub mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_common::Rights;
 use ebpf_common::abi::{
-    MountRule, NO_RULE, PolicyHeader, RightsRule, SuperRule, device_class, kernel, super_kind,
-    type_hash_of,
+    ANY_MINOR, MountRule, NO_RULE, PolicyHeader, RightsRule, SuperRule, device_class, kernel,
+    super_kind, type_hash_of,
 };
 use serde::{Deserialize, Serialize};
 
 pub use numbered::Numbered;
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::facts::Facts;
-use crate::model::{Kernel, Mode, Policy, SECTIONS};
+use crate::model::{DeviceClass, Kernel, Mode, Policy, SECTIONS};
 use crate::source::Span;
 use crate::tables::{Device, Tables};
 
@@ -76,7 +76,9 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> 
         processes: BTreeMap::new(),
         modules: processes::modules(policy, facts, starts.modules, &mut out),
         grants: numbered,
+        ioctls: ioctls(policy, &starts),
     };
+    disks(policy, facts, &mut out);
     tables.processes = processes::compile(policy, facts, starts.signal, starts.ptrace, &mut out);
     let out = out.sorted();
     if out.has_errors() {
@@ -270,6 +272,35 @@ fn devices(policy: &Policy, first_rule: u32) -> BTreeMap<Device, RightsRule> {
         table.insert(device, RightsRule { rights, rule });
     }
     table
+}
+
+/// Commands of `ioctl(2)` by the line that names them.
+fn ioctls(policy: &Policy, starts: &Starts) -> BTreeSet<(u32, u32)> {
+    let files = (starts.files..).zip(policy.files.iter().map(|grant| &grant.ioctl));
+    let devices = (starts.devices..).zip(policy.devices.iter().map(|grant| &grant.ioctl));
+    let all = files.chain(devices);
+    all.flat_map(|(rule, commands)| commands.iter().map(move |command| (rule, command.0)))
+        .collect()
+}
+
+/// Warns of lines that open the disk below a file system of the host.
+fn disks(policy: &Policy, facts: &Facts, out: &mut Diagnostics) {
+    for grant in &policy.devices {
+        let number = grant.number.value;
+        let below = facts.disks.iter().find(|disk| {
+            disk.major == number.major && matches!(number.minor, ANY_MINOR)
+                || (disk.major, disk.minor) == (number.major, number.minor)
+        });
+        let Some(disk) = below.filter(|_| grant.class == DeviceClass::Block) else {
+            continue;
+        };
+        let message = format!(
+            "the file system at `{}` is on this device: it opens every file there",
+            disk.mounted_at
+        );
+        let warning = Diagnostic::warning(grant.number.span, message);
+        out.push(warning.help("grant paths under `files`"));
+    }
 }
 
 fn mounts(policy: &Policy, first_rule: u32) -> BTreeMap<u64, MountRule> {

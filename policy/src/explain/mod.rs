@@ -13,7 +13,8 @@ pub use question::{FORMS, Question, QuestionError};
 
 use ebpf_common::abi::{InodeKey, PolicyId, Section, type_hash_of};
 use ebpf_common::decide::capability::decide_capability;
-use ebpf_common::decide::file::{Effective, decide_device, decide_move};
+use ebpf_common::decide::file::{Effective, decide_device, decide_move, decide_node};
+use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
 use ebpf_common::decide::kernel::{decide_bpf, decide_clock, decide_kernel_read};
 use ebpf_common::decide::mount::{MountRequest, decide_mount};
 use ebpf_common::decide::process::{PTRACE_MODE_ATTACH, Target, decide_ptrace, decide_signal};
@@ -82,6 +83,17 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             class.number(),
             (number.major, number.minor),
             *rights,
+        ),
+        Question::Ioctl { command, path } => ioctl(compiled, facts, command.0, path),
+        Question::DeviceIoctl {
+            command,
+            class,
+            number,
+        } => device_ioctl(
+            compiled,
+            command.0,
+            class.number(),
+            (number.major, number.minor),
         ),
         Question::Mount { fs_type, flags } => mounting(tables, fs_type, *flags),
         Question::Capability {
@@ -262,8 +274,18 @@ fn moving(
 
 fn hooks_of(rights: Rights) -> &'static [Hook] {
     match rights {
-        Rights::READ => &[Hook::FileOpen],
-        Rights::WRITE => &[Hook::FileOpen, Hook::MmapFile, Hook::FileMprotect],
+        Rights::READ => &[Hook::FileOpen, Hook::FileReceive],
+        Rights::WRITE => &[
+            Hook::FileOpen,
+            Hook::FileReceive,
+            Hook::MmapFile,
+            Hook::FileMprotect,
+            Hook::FileFcntl,
+        ],
+        Rights::APPEND => &[Hook::FileOpen, Hook::FileReceive],
+        Rights::TIMES => &[Hook::InodeSetattr],
+        Rights::FLAGS => &[Hook::FileIoctl, Hook::InodeFileSetattr],
+        Rights::IOCTL => &[Hook::FileIoctl, Hook::FileIoctlCompat],
         Rights::CREATE => &[Hook::PathMknod, Hook::PathMkdir, Hook::PathSymlink],
         Rights::DELETE => &[Hook::PathUnlink, Hook::PathRmdir, Hook::PathRename],
         Rights::TRUNCATE => &[Hook::PathTruncate, Hook::FileTruncate],
@@ -286,15 +308,67 @@ fn hooks_of(rights: Rights) -> &'static [Hook] {
     }
 }
 
-fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> Decided {
-    let verdict = decide_device(tables, ID, class, number, false, rights);
+fn ioctl(compiled: &Compiled, facts: &Facts, command: u32, path: &HostPath) -> Decided {
+    let hooks = &[Hook::FileIoctl, Hook::FileIoctlCompat];
+    let Some((object, _)) = nearest(facts, path) else {
+        return unknown(Section::Files, hooks, path);
+    };
+    if let ObjectKind::Device {
+        class,
+        major,
+        minor,
+    } = object.kind
+    {
+        return device_ioctl(compiled, command, class, (major, minor));
+    }
+    let found = effective(&compiled.tables, path.as_str(), object);
+    let verdict = decide_ioctl(&compiled.tables, ID, found, command);
+    Decided::new(Section::Files, verdict, hooks)
+        .denied(Denied::Ioctl {
+            path: path.as_str().to_owned(),
+            command,
+            held: found.rights,
+        })
+        .note("a descriptor must be open, which is decided first")
+}
+
+fn device_ioctl(compiled: &Compiled, command: u32, class: u32, number: (u32, u32)) -> Decided {
+    let tables = &compiled.tables;
+    let verdict = decide_device_ioctl(tables, ID, class, number, false, command);
     let (major, minor) = number;
-    Decided::new(Section::Devices, verdict, &[Hook::FileOpen]).denied(Denied::Device {
+    let hooks = &[Hook::FileIoctl, Hook::FileIoctlCompat];
+    Decided::new(Section::Devices, verdict, hooks).denied(Denied::DeviceIoctl {
+        class,
+        major,
+        minor,
+        command,
+        held: compiled.device_rights(verdict.rule),
+    })
+}
+
+fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> Decided {
+    let makes = rights == Rights::MKNOD;
+    let (verdict, hooks): (_, &'static [Hook]) = match makes {
+        true => (decide_node(tables, ID, class, number), &[Hook::PathMknod]),
+        false => {
+            let hooks = &[Hook::FileOpen, Hook::FileReceive];
+            (
+                decide_device(tables, ID, class, number, false, rights),
+                hooks,
+            )
+        }
+    };
+    let (major, minor) = number;
+    let decided = Decided::new(Section::Devices, verdict, hooks).denied(Denied::Device {
         class,
         major,
         minor,
         rights,
-    })
+    });
+    match makes {
+        true => decided.note("its directory must give `mknod`, too"),
+        false => decided,
+    }
 }
 
 fn mounting(tables: &Tables, fs_type: &str, flags: u64) -> Decided {

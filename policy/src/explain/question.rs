@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ebpf_common::Rights;
 use ebpf_common::rights::ipc;
 
-use crate::model::{DeviceClass, DeviceNumber, HostPath, ModuleName, SysctlName};
+use crate::model::{DeviceClass, DeviceNumber, HostPath, IoctlCommand, ModuleName, SysctlName};
 use crate::names::bpf::{self, BpfCommand};
 use crate::names::capability::{self, Capability};
 use crate::names::did_you_mean;
@@ -16,8 +16,9 @@ use crate::names::signal::{self, Signal};
 use crate::names::syscall::Syscall;
 
 /// The forms that a question may have, for help texts. A word in single quotes may hold spaces.
-pub const FORMS: [&str; 15] = [
-    "RIGHT PATH (read, write, create, delete, truncate, chmod, chown, execute, mknod, xattr)",
+pub const FORMS: &[&str] = &[
+    "RIGHT PATH (read, write, append, create, delete, truncate, chmod, chown, execute, mknod, \
+     xattr, times, flags)",
     "rename OLD NEW",
     "link OLD NEW",
     "open-device block|char MAJOR:MINOR read|write",
@@ -33,11 +34,15 @@ pub const FORMS: [&str; 15] = [
     "kernel PART (syslog, perf, kexec, hostname, reboot, swap, quota, acct, userns, \
      io_uring.sqpoll, io_uring.personality, io_uring.command)",
     "lockdown REASON",
+    "ioctl COMMAND PATH",
+    "device-ioctl COMMAND block|char MAJOR:MINOR",
+    "make-device block|char MAJOR:MINOR",
 ];
 
-const VERBS: [&str; 24] = [
+const VERBS: &[&str] = &[
     "read",
     "write",
+    "append",
     "create",
     "delete",
     "rename",
@@ -48,6 +53,11 @@ const VERBS: [&str; 24] = [
     "execute",
     "mknod",
     "xattr",
+    "times",
+    "flags",
+    "ioctl",
+    "device-ioctl",
+    "make-device",
     "open-device",
     "mount",
     "capability",
@@ -89,6 +99,22 @@ pub enum Question {
         number: DeviceNumber,
         /// What is wanted.
         rights: Rights,
+    },
+    /// A command of `ioctl(2)` on a file.
+    Ioctl {
+        /// The command.
+        command: IoctlCommand,
+        /// The host path.
+        path: HostPath,
+    },
+    /// A command of `ioctl(2)` on a device.
+    DeviceIoctl {
+        /// The command.
+        command: IoctlCommand,
+        /// Block or character.
+        class: DeviceClass,
+        /// Which, never every minor.
+        number: DeviceNumber,
     },
     /// Mounting on a mount point of the container's own.
     Mount {
@@ -192,30 +218,31 @@ impl FromStr for Question {
         let (&verb, rest) = words.split_first().unwrap_or((&"", &[]));
         match (verb, rest) {
             ("open-device", [class, number, rights]) => device(class, number, rights),
-            ("open-device", _) => form("open-device", 3),
+            ("open-device", _) => form("open-device"),
+            ("make-device" | "ioctl" | "device-ioctl", rest) => on_open(verb, rest),
             ("rename" | "link", [from, to]) => Ok(Self::Move {
                 needed: Rights::from_name(verb).unwrap_or(Rights::NONE),
                 from: path(from)?,
                 to: path(to)?,
             }),
-            ("rename", _) => form("rename", 1),
-            ("link", _) => form("link", 2),
+            ("rename", _) => form("rename"),
+            ("link", _) => form("link"),
             ("mount", [fs_type]) => mounting(fs_type, ""),
             ("mount", [fs_type, flags]) => mounting(fs_type, flags),
-            ("mount", _) => form("mount", 4),
+            ("mount", _) => form("mount"),
             ("capability", [name]) => capability(name, None),
             ("capability", [name, call]) => capability(name, Some(call)),
-            ("capability", _) => form("capability", 5),
+            ("capability", _) => form("capability"),
             ("signal", [name, exe]) => Ok(Self::Signal {
                 signal: known(name, "signals", &signal::NAMES, Signal::from_word)?,
                 exe: path(exe)?,
             }),
-            ("signal", _) => form("signal", 6),
+            ("signal", _) => form("signal"),
             ("ptrace", [how @ ("read" | "attach"), exe]) => Ok(Self::Ptrace {
                 attach: *how == "attach",
                 exe: path(exe)?,
             }),
-            ("ptrace", _) => form("ptrace", 7),
+            ("ptrace", _) => form("ptrace"),
             ("bpf", [name]) => {
                 let command = known(
                     name,
@@ -225,24 +252,24 @@ impl FromStr for Question {
                 );
                 Ok(Self::Bpf(command?))
             }
-            ("bpf", _) => form("bpf", 8),
+            ("bpf", _) => form("bpf"),
             ("load-module", [name]) => {
                 let name = known(name, "module names", &[], ModuleName::parse);
                 Ok(Self::LoadModule(name?))
             }
-            ("load-module", _) => form("load-module", 9),
+            ("load-module", _) => form("load-module"),
             ("set-clock", []) => Ok(Self::SetClock),
-            ("set-clock", _) => form("set-clock", 10),
+            ("set-clock", _) => form("set-clock"),
             ("ipc" | "sysctl" | "kernel" | "lockdown", rest) => of_kernel(verb, rest),
             (verb, rest) => match (Rights::from_name(verb), rest) {
                 (Some(rights), [at]) => {
                     let path = path(at)?;
                     Ok(Self::File { rights, path })
                 }
-                (Some(_), _) => form("a file action", 0),
+                (Some(_), _) => form("a file action"),
                 (None, _) => Err(QuestionError::Verb {
                     verb: verb.to_owned(),
-                    help: did_you_mean(verb, VERBS)
+                    help: did_you_mean(verb, VERBS.iter().copied())
                         .unwrap_or_else(|| format!("known: {}", VERBS.join(", "))),
                 }),
             },
@@ -254,18 +281,18 @@ impl FromStr for Question {
 fn of_kernel(verb: &str, rest: &[&str]) -> Result<Question, QuestionError> {
     match (verb, rest) {
         ("ipc", [class, right]) => ipc_object(class, right),
-        ("ipc", _) => form("ipc", 11),
+        ("ipc", _) => form("ipc"),
         ("sysctl", [how @ ("read" | "write"), name]) => Ok(Question::Sysctl {
             write: *how == "write",
             name: known(name, "names of settings", &[], SysctlName::parse)?,
         }),
-        ("sysctl", _) => form("sysctl", 12),
+        ("sysctl", _) => form("sysctl"),
         ("kernel", [name]) => {
             let names = kernel::SWITCHES.map(|(name, _)| name);
             let part = known(name, "parts of the kernel", &names, kernel::part);
             Ok(Question::Kernel(part?))
         }
-        ("kernel", _) => form("kernel", 13),
+        ("kernel", _) => form("kernel"),
         ("lockdown", [name]) => {
             let names = kernel::LOCKDOWN.map(|(name, _)| name);
             let number = |word: &str| kernel::number(&kernel::LOCKDOWN, word);
@@ -276,7 +303,7 @@ fn of_kernel(verb: &str, rest: &[&str]) -> Result<Question, QuestionError> {
                 number,
             )?))
         }
-        _ => form("lockdown", 14),
+        _ => form("lockdown"),
     }
 }
 
@@ -290,8 +317,41 @@ fn ipc_object(class: &str, right: &str) -> Result<Question, QuestionError> {
     Ok(Question::Ipc { class, right })
 }
 
-fn form(verb: &'static str, at: usize) -> Result<Question, QuestionError> {
-    let form = FORMS.get(at).copied().unwrap_or("");
+/// Questions about device nodes and what is open.
+fn on_open(verb: &str, rest: &[&str]) -> Result<Question, QuestionError> {
+    match (verb, rest) {
+        ("make-device", [kind, number]) => {
+            let (class, number) = device_number(kind, number)?;
+            let rights = Rights::MKNOD;
+            Ok(Question::Device {
+                class,
+                number,
+                rights,
+            })
+        }
+        ("make-device", _) => form("make-device"),
+        ("ioctl", [command, at]) => Ok(Question::Ioctl {
+            command: ioctl(command)?,
+            path: path(at)?,
+        }),
+        ("ioctl", _) => form("ioctl"),
+        ("device-ioctl", [command, kind, number]) => {
+            let (class, number) = device_number(kind, number)?;
+            Ok(Question::DeviceIoctl {
+                command: ioctl(command)?,
+                class,
+                number,
+            })
+        }
+        _ => form("device-ioctl"),
+    }
+}
+
+fn form(verb: &'static str) -> Result<Question, QuestionError> {
+    let is_its = |form: &&&str| form.split(' ').next() == Some(verb);
+    // File actions have one form together, the first.
+    let form = FORMS.iter().find(is_its).or(FORMS.first());
+    let form = form.copied().unwrap_or_default();
     Err(QuestionError::Form { verb, form })
 }
 
@@ -328,7 +388,15 @@ fn known<T>(
     })
 }
 
-fn device(class: &str, number: &str, rights: &str) -> Result<Question, QuestionError> {
+fn ioctl(word: &str) -> Result<IoctlCommand, QuestionError> {
+    let names: Vec<&str> = ebpf_common::ioctl::NAMES
+        .iter()
+        .map(|(name, _)| *name)
+        .collect();
+    known(word, "ioctl commands", &names, IoctlCommand::parse)
+}
+
+fn device_number(class: &str, number: &str) -> Result<(DeviceClass, DeviceNumber), QuestionError> {
     let class = known(
         class,
         "classes of devices",
@@ -342,6 +410,11 @@ fn device(class: &str, number: &str, rights: &str) -> Result<Question, QuestionE
     let number = known(number, "device numbers (`MAJOR:MINOR`)", &[], |word| {
         DeviceNumber::parse(word).filter(|number| number.minor != ebpf_common::abi::ANY_MINOR)
     })?;
+    Ok((class, number))
+}
+
+fn device(class: &str, number: &str, rights: &str) -> Result<Question, QuestionError> {
+    let (class, number) = device_number(class, number)?;
     let names = ["read", "write"];
     let rights = known(rights, "rights over a device", &names, |word| {
         names
@@ -384,7 +457,7 @@ impl Question {
     /// not exist.
     pub fn paths(&self) -> Vec<String> {
         let named: Vec<&HostPath> = match self {
-            Self::File { path, .. } => vec![path],
+            Self::File { path, .. } | Self::Ioctl { path, .. } => vec![path],
             Self::Move { from, .. } => vec![from],
             Self::Signal { exe, .. } | Self::Ptrace { exe, .. } => vec![exe],
             _ => Vec::new(),
@@ -416,6 +489,17 @@ impl fmt::Display for Question {
         match self {
             Self::File { rights, path } => write!(f, "{} {path}", names(*rights)),
             Self::Move { needed, from, to } => write!(f, "{} {from} {to}", names(*needed)),
+            Self::Ioctl { command, path } => write!(f, "ioctl {command} {path}"),
+            Self::DeviceIoctl {
+                command,
+                class,
+                number,
+            } => write!(f, "device-ioctl {command} {} {number}", class.name()),
+            Self::Device {
+                class,
+                number,
+                rights: Rights::MKNOD,
+            } => write!(f, "make-device {} {number}", class.name()),
             Self::Device {
                 class,
                 number,
@@ -478,6 +562,10 @@ mod tests {
             "rename /a /b",
             "link /a /b/c",
             "open-device block 8:0 read",
+            "make-device char 10:200",
+            "append /var/log/agent",
+            "ioctl FICLONE /srv/new",
+            "device-ioctl 0x1234 block 7:0",
             "mount tmpfs",
             "mount tmpfs nosuid,nodev",
             "capability SYS_ADMIN mount",

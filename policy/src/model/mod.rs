@@ -27,7 +27,7 @@ pub use kernel::{Kernel, ModuleName};
 pub use mounts::MountGrant;
 pub use processes::{Processes, Ptrace, PtraceGrant, SignalGrant, Signals};
 pub use sysctl::{Sysctl, SysctlName};
-pub use value::{DeviceNumber, FileRights, HostPath, PolicyName};
+pub use value::{DeviceNumber, FileRights, HostPath, IoctlCommand, PolicyName};
 
 pub(crate) const KEYS: &[&str] = &[
     "reeve",

@@ -4,11 +4,12 @@
 use ebpf_common::abi::{ANY_MINOR, InodeKey, PolicyId, SYSCALLS, device_class};
 use ebpf_common::decide::capability::decide_capability;
 use ebpf_common::decide::file::{decide_device, effective_rights};
+use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
 use ebpf_common::decide::ipc::decide_ipc;
 use ebpf_common::decide::process::{Target, decide_ptrace, decide_signal};
 use ebpf_common::decide::sysctl::{PARTS, SysctlPath, decide_sysctl};
 use ebpf_common::decide::{FileObject, kernel};
-use ebpf_common::{Rights, magic};
+use ebpf_common::{Rights, ioctl, magic};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -242,6 +243,59 @@ proptest! {
                 name => text.contains(&format!("{name}: true")),
             };
             prop_assert_eq!(found, meant, "{} in {}", name, text);
+        }
+    }
+}
+
+/// Lines with commands of `ioctl(2)`: rights, commands.
+fn commands() -> impl Strategy<Value = (Vec<&'static str>, Vec<&'static str>)> {
+    let rights = vec!["read", "write", "ioctl"];
+    let named = vec!["FICLONE", "LOOP_SET_FD", "TIOCSTI", "BLKDISCARD"];
+    let rights = proptest::sample::subsequence(rights, 1..=3);
+    (rights, proptest::sample::subsequence(named, 0..=4))
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn commands_of_ioctl((rights, named) in commands(), other in any::<u32>()) {
+        let ioctl = match named.is_empty() {
+            true => String::new(),
+            false => format!(", ioctl: [{}]", named.join(", ")),
+        };
+        let allow = format!("allow: [{}]{ioctl}", rights.join(", "));
+        let text = format!(
+            "reeve: v1\nname: a\nfiles:\n  - {{ path: /a, {allow} }}\n\
+             devices:\n  - {{ block: 8:1, {allow} }}\n"
+        );
+        let policy = parse("p.yaml", &text).unwrap_or_else(|found| panic!("{text}\n{found}"));
+        let facts = Facts::lexical(&policy, []);
+        let compiled = compile(&policy, &facts).unwrap_or_else(|found| panic!("{text}\n{found}"));
+        let tables = &compiled.tables;
+        let numbers = ioctl::NAMES.iter().map(|(_, number)| *number);
+        for command in numbers.chain([other, 0x541b]) {
+            let listed = ioctl::name(command).is_some_and(|name| named.contains(&name));
+            let meant = listed
+                || ioctl::is_free(command)
+                || rights.contains(&"ioctl") && !ioctl::sets_flags(command);
+            let class = device_class::BLOCK;
+            let ask = |minor| decide_device_ioctl(tables, P, class, (8, minor), false, command);
+            prop_assert_eq!(ask(1).allowed(), meant || rights.contains(&"ioctl"), "{:#x}", command);
+            prop_assert_eq!(ask(2).allowed(), ioctl::is_free(command), "{:#x}", command);
+            let inode = facts.object("/a").map(|object| object.inode).unwrap_or_default();
+            let object = FileObject {
+                dev: inode.dev,
+                magic: EXT4,
+                super_block: 0,
+                super_flags: 0,
+                of_process: false,
+                backing: false,
+            };
+            let mut chain = vec![inode.ino].into_iter().peekable();
+            let found = effective_rights(tables, P, &object, &mut chain);
+            let verdict = decide_ioctl(tables, P, found, command);
+            prop_assert_eq!(verdict.allowed(), meant, "{:#x} in {}", command, text);
         }
     }
 }

@@ -6,6 +6,7 @@ use ebpf_common::decide::process::PTRACE_MODE_ATTACH;
 use ebpf_common::event::{Action, Event};
 use ebpf_common::rights::ipc;
 use policy::Denied;
+use policy::model::IoctlCommand;
 use policy::names::bpf::BpfCommand;
 use policy::names::capability::Capability;
 use policy::names::kernel;
@@ -63,6 +64,13 @@ impl What {
                 Some(Denied::Clock),
             ),
             Some(Action::SignalOwner) => signal_owner(event),
+            Some(Action::Ioctl) => ioctl(event, known, shown, path),
+            Some(Action::BlockIoctl) => device_ioctl(event, known, device_class::BLOCK, &shown),
+            Some(Action::CharIoctl) => device_ioctl(event, known, device_class::CHAR, &shown),
+            Some(Action::MakeDevice) => {
+                let (_, object, denied) = device(event, &shown);
+                ("make device in".into(), object, denied)
+            }
             Some(Action::Limits) => {
                 let exe = executable(event.target_pid);
                 let object = format!("{} {}", event.target_pid, shown_exe(&exe));
@@ -144,6 +152,42 @@ fn lockdown(reason: u32) -> Parts {
     let name = kernel::word(&kernel::LOCKDOWN, reason).unwrap_or("?");
     let denied = Some(Denied::Lockdown { reason });
     ("use".into(), format!("{name} (lockdown)"), denied)
+}
+
+fn ioctl(event: &Event, known: Option<&Registered>, shown: String, path: Option<&str>) -> Parts {
+    let command = event.detail as u32;
+    let denied = path.map(|path| Denied::Ioctl {
+        path: path.to_owned(),
+        command,
+        held: known.map_or(Rights::NONE, |known| known.compiled.file_rights(event.rule)),
+    });
+    (command_name(command), shown, denied)
+}
+
+fn device_ioctl(event: &Event, known: Option<&Registered>, class: u32, shown: &str) -> Parts {
+    let command = event.detail as u32;
+    let (major, minor) = split_dev((event.detail >> 32) as u32);
+    let kind = if class == device_class::BLOCK {
+        "block"
+    } else {
+        "char"
+    };
+    let denied = Denied::DeviceIoctl {
+        class,
+        major,
+        minor,
+        command,
+        held: known.map_or(Rights::READ, |known| {
+            known.compiled.device_rights(event.rule)
+        }),
+    };
+    let object = format!("{kind} {major}:{minor} {shown}");
+    (command_name(command), object, Some(denied))
+}
+
+/// `ioctl FICLONE`, `ioctl 0x1234`.
+fn command_name(command: u32) -> String {
+    format!("ioctl {}", IoctlCommand(command))
 }
 
 fn signal(event: &Event) -> Parts {

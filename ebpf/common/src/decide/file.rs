@@ -2,11 +2,11 @@
 
 use super::{Reason, Verdict, file_errno};
 use crate::abi::{
-    ANY_MINOR, DeviceKey, InodeKey, NO_RULE, PolicyId, RightsRule, SuperKey, device_class,
-    file_flags,
+    ANY_MINOR, DeviceKey, FileRule, InodeKey, NO_RULE, PolicyId, RightsRule, SuperKey,
+    device_class, file_flags,
 };
-use crate::errno::{EACCES, EXDEV};
-use crate::lookup::{Chain, Lookup, Walked};
+use crate::errno::{EACCES, EPERM, EXDEV};
+use crate::lookup::{Chain, Lookup, Step, Walked};
 use crate::magic;
 use crate::rights::Rights;
 
@@ -37,6 +37,10 @@ pub struct Effective {
     pub rule: u32,
     /// What to say if a wanted right is not among them.
     pub reason: Reason,
+    /// [`FileRule::flags`] of the rule.
+    pub flags: u32,
+    /// The rule is for the object itself, not for something above it.
+    pub at_object: bool,
 }
 
 impl Effective {
@@ -46,6 +50,8 @@ impl Effective {
             rights,
             rule: NO_RULE,
             reason: Reason::NoGrant,
+            flags: 0,
+            at_object: false,
         }
     }
 
@@ -55,6 +61,37 @@ impl Effective {
             rights: Rights::NONE,
             rule: NO_RULE,
             reason,
+            flags: 0,
+            at_object: false,
+        }
+    }
+
+    /// Whether the object is the container's own.
+    #[inline(always)]
+    pub const fn is_own(self) -> bool {
+        self.rights.0 == Rights::ALL.0 && self.rule == NO_RULE
+    }
+
+    /// Allows moving or removing the object itself, or refuses it: what holds the fixed core stays
+    /// where it is.
+    #[inline(always)]
+    pub fn decide_place(self, want: Rights) -> Verdict {
+        if self.at_object && self.flags & file_flags::PINNED != 0 {
+            return Verdict::refuse(file_errno(want), Reason::Core, self.rule);
+        }
+        self.decide(want)
+    }
+
+    /// Setting times: to any value, or (`now`) to the present, as whoever writes does.
+    #[inline(always)]
+    pub fn decide_times(self, now: bool) -> Verdict {
+        if now && self.rights.contains(Rights::WRITE) {
+            return Verdict::allow(self.rule);
+        }
+        let verdict = self.decide(Rights::TIMES);
+        match verdict.allowed() {
+            false if now => Verdict::refuse(EACCES, verdict.reason, verdict.rule),
+            _ => verdict,
         }
     }
 
@@ -115,15 +152,17 @@ fn nearest_rule<L: Lookup, C: Chain>(
     chain: &mut C,
 ) -> Effective {
     let mut nearest = Effective::none(Reason::NoGrant);
-    let walked = chain.walk(&mut |ino| {
+    let walked = chain.walk(&mut |step: Step| {
         let Some(rule) = tables.file(InodeKey {
             policy,
             dev: object.dev,
-            ino,
+            ino: step.ino,
         }) else {
             return false;
         };
-        if rule.flags & file_flags::BACKING != 0 && !object.backing {
+        if rule.flags & file_flags::BACKING != 0 && !object.backing
+            || !is_for(tables, &rule, object.dev, step.generation)
+        {
             return false;
         }
         nearest = Effective {
@@ -133,6 +172,8 @@ fn nearest_rule<L: Lookup, C: Chain>(
                 0 => Reason::NotInGrant,
                 _ => Reason::Core,
             },
+            flags: rule.flags,
+            at_object: step.first,
         };
         true
     });
@@ -140,6 +181,31 @@ fn nearest_rule<L: Lookup, C: Chain>(
         Walked::Stopped => nearest,
         Walked::Top => Effective::none(Reason::NoGrant),
         Walked::TooDeep => Effective::none(Reason::TooDeep),
+    }
+}
+
+/// Whether the rule was made for this very inode: numbers of deleted inodes and of file systems
+/// that went away are given out again.
+#[inline(always)]
+fn is_for<L: Lookup>(tables: &L, rule: &FileRule, dev: u32, generation: u32) -> bool {
+    if rule.generation != 0 && rule.generation != generation {
+        return false;
+    }
+    rule.flags & file_flags::COUNTED == 0 || tables.uses_of_device(dev) == rule.use_count
+}
+
+/// Making a device node in a directory of the host: by its number, as opening it is.
+#[inline(always)]
+pub fn decide_node<L: Lookup>(
+    tables: &L,
+    policy: PolicyId,
+    class: u32,
+    number: (u32, u32),
+) -> Verdict {
+    let verdict = decide_device(tables, policy, class, number, false, Rights::MKNOD);
+    match verdict.allowed() {
+        true => verdict,
+        false => Verdict::refuse(EPERM, verdict.reason, verdict.rule),
     }
 }
 
@@ -180,7 +246,7 @@ pub fn decide_device<L: Lookup>(
 /// new place.
 #[inline(always)]
 pub fn decide_move(needed: Rights, old: Effective, new_directory: Effective) -> Verdict {
-    let verdict = old.decide(needed);
+    let verdict = old.decide_place(needed);
     if !verdict.allowed() {
         return verdict;
     }
@@ -188,7 +254,10 @@ pub fn decide_move(needed: Rights, old: Effective, new_directory: Effective) -> 
     if !verdict.allowed() {
         return verdict;
     }
-    if new_directory.rights.minus(old.rights).is_empty() {
+    // Commands that a line names one by one are no rights to compare.
+    let more_commands =
+        new_directory.flags & file_flags::IOCTLS != 0 && new_directory.rule != old.rule;
+    if new_directory.rights.minus(old.rights).is_empty() && !more_commands {
         Verdict::allow(old.rule)
     } else {
         Verdict::refuse(EXDEV, Reason::Widening, new_directory.rule)

@@ -39,6 +39,12 @@ impl Lookup for Grants<'_> {
     fn module(&self, _: InodeKey) -> Option<RightsRule> {
         None
     }
+    fn ioctl(&self, _: IoctlKey) -> bool {
+        false
+    }
+    fn uses_of_device(&self, _: u32) -> u32 {
+        0
+    }
     fn grant(&self, key: GrantKey) -> Option<RightsRule> {
         let mut rows = (0..).zip(self.0);
         let found =

@@ -6,6 +6,7 @@
 
 pub mod capability;
 pub mod file;
+pub mod ioctl;
 pub mod ipc;
 pub mod kernel;
 pub mod mount;
@@ -124,7 +125,11 @@ impl Verdict {
 /// `EACCES` or `EPERM`, whichever an unprivileged caller gets for this kind of change.
 #[inline(always)]
 pub(crate) const fn file_errno(want: Rights) -> i32 {
-    let by_owner = Rights::CHMOD.union(Rights::CHOWN);
+    let by_owner = Rights::CHMOD
+        .union(Rights::CHOWN)
+        .union(Rights::TIMES)
+        .union(Rights::FLAGS)
+        .union(Rights::IOCTL);
     if want.0 & by_owner.0 != 0 {
         crate::errno::EPERM
     } else {

@@ -11,6 +11,8 @@ use crate::errno::{EACCES, EPERM, EXDEV};
 use crate::lookup::{CapabilityUse, Lookup};
 use crate::magic;
 
+mod objects;
+
 const P: PolicyId = PolicyId(7);
 const DEV: u32 = kernel_dev(8, 1);
 
@@ -23,6 +25,8 @@ struct Tables<'a> {
     mounts: &'a [(u64, MountRule)],
     capability: Option<CapabilityRule>,
     process: Option<ProcessRule>,
+    ioctls: &'a [IoctlKey],
+    uses: u32,
 }
 
 impl Lookup for Tables<'_> {
@@ -69,6 +73,12 @@ impl Lookup for Tables<'_> {
     fn grant(&self, _: GrantKey) -> Option<RightsRule> {
         None
     }
+    fn ioctl(&self, key: IoctlKey) -> bool {
+        self.ioctls.contains(&key)
+    }
+    fn uses_of_device(&self, _: u32) -> u32 {
+        self.uses
+    }
 }
 
 fn rule(rights: Rights, rule: u32) -> FileRule {
@@ -76,6 +86,8 @@ fn rule(rights: Rights, rule: u32) -> FileRule {
         rights,
         flags: 0,
         rule,
+        generation: 0,
+        use_count: 0,
         reserved: 0,
     }
 }
@@ -264,11 +276,15 @@ fn a_move_never_widens() {
         rights: Rights::READ | Rights::RENAME,
         rule: 0,
         reason: Reason::NoGrant,
+        flags: 0,
+        at_object: false,
     };
     let all = Effective {
         rights: Rights::ALL,
         rule: 1,
         reason: Reason::NoGrant,
+        flags: 0,
+        at_object: false,
     };
     assert_eq!(
         decide_move(Rights::RENAME, reads, all),
@@ -278,6 +294,8 @@ fn a_move_never_widens() {
         rights: Rights::CREATE,
         rule: 2,
         reason: Reason::NotInGrant,
+        flags: 0,
+        at_object: false,
     };
     assert!(decide_move(Rights::RENAME, all, drop).allowed());
     assert_eq!(decide_move(Rights::RENAME, all, reads).errno, EACCES);

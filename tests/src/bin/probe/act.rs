@@ -6,8 +6,8 @@ use std::io;
 use reeve_tests::outcome::Outcome;
 
 use crate::{
-    attributes, bpf, capabilities, compat, entry, files, ipc, kernel, limits, mapping, mounts,
-    names, owner, processes, see, uring, wrap,
+    attributes, bpf, capabilities, compat, descriptors, entry, files, ipc, kernel, limits, mapping,
+    mounts, names, owner, processes, see, uring, wrap,
 };
 
 /// Why an action did not succeed.
@@ -77,6 +77,7 @@ const TABLES: &[&[Action]] = &[
     ipc::ACTIONS,
     bpf::ACTIONS,
     uring::ACTIONS,
+    descriptors::ACTIONS,
     entry::ACTIONS,
     see::ACTIONS,
     wrap::ACTIONS,

@@ -1,6 +1,5 @@
 //! `probe ACTION ARGS…`: tries one thing that a process may do to its host and prints what came of
 //! it, as `ACTION ok` or `ACTION errno=13 EACCES openat`; the exit code is the errno.
-//!
 //! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION
 //! …` takes them from its arguments. Linked statically: it can be all that a root holds.
 //!
@@ -11,6 +10,7 @@ mod attributes;
 mod bpf;
 mod capabilities;
 mod compat;
+mod descriptors;
 mod entry;
 mod files;
 mod ipc;
