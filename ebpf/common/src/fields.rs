@@ -111,6 +111,8 @@ fields! {
     NsproxyIpc = "nsproxy", "ipc_ns";
     /// Number of an IPC namespace.
     IpcNsNumber = "ipc_namespace", "ns.inum";
+    /// What a file system keeps of itself: for message queues their IPC namespace.
+    SuperInfo = "super_block", "s_fs_info";
 }
 
 /// Fields there are.
