@@ -243,8 +243,8 @@ fn a_receiver_of_the_host_is_woken() {
     contained.end();
 }
 
-/// Queues of the host's are the host's through every mount that shows them, also to a container with
-/// a namespace of its own.
+/// Queues of the host's are the host's through every mount that shows them, also to a container
+/// with a namespace of its own.
 #[test]
 fn queues_that_a_mount_shows() {
     on_host("mq-open reeve-shown 0102");
