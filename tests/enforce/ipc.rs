@@ -1,8 +1,11 @@
 //! System V and POSIX IPC in the host's namespace and in one of the container's own.
 
+use std::process::Command;
+
 use libc::{EACCES, EPERM};
-use reeve_tests::PolicyText;
 use reeve_tests::bundle::Config;
+use reeve_tests::fixture::in_container;
+use reeve_tests::{Fixture, PolicyText, tools};
 
 use crate::support::{Contained, on_host};
 
@@ -238,6 +241,31 @@ fn a_receiver_of_the_host_is_woken() {
     contained.allowed("msg_queue_msgsnd", format!("msg-send {}", object.id));
     receiver.join().expect("a message");
     contained.end();
+}
+
+/// Queues of the host's are the host's through every mount that shows them, also to a container
+/// with a namespace of its own.
+#[test]
+fn queues_that_a_mount_shows() {
+    on_host("mq-open reeve-shown 0102");
+    let fixture = Fixture::new().expect("a directory");
+    let queues = fixture.directory("queues").expect("a mount point");
+    let mount = |program: &str, words: &[&str]| {
+        tools::output(Command::new(program).args(words).arg(&queues)).expect(program);
+    };
+    mount("mount", &["-t", "mqueue", "mqueue"]);
+    let mut contained = Contained::start(PolicyText::new("shown"));
+    let queue = in_container(queues.join("reeve-shown"));
+    contained.refused("file_open", EACCES, format!("open r {queue}"));
+    contained.refused("file_open", EACCES, format!("open w {queue}"));
+    contained.refused("path_unlink", EACCES, format!("unlink {queue}"));
+    contained.end();
+    let policy = PolicyText::new("shown").ipc("mqueue: [read]");
+    let mut contained = Contained::start(policy);
+    contained.allowed("file_open", format!("open r {queue}"));
+    contained.end();
+    mount("umount", &[]);
+    on_host("mq-unlink reeve-shown");
 }
 
 /// Of what another container made in the host's namespace nothing is one's own.

@@ -115,6 +115,8 @@ fields! {
     InodeGeneration = "inode", "i_generation";
     /// `ATTR_*`: which attributes are to be set.
     AttrValid = "iattr", "ia_valid";
+    /// What a file system keeps of itself: for message queues their IPC namespace.
+    SuperInfo = "super_block", "s_fs_info";
 }
 
 /// Fields there are.

@@ -180,7 +180,7 @@ pub(crate) fn decide_opened(
         refusal.action = Action::Ipc;
         refusal.section = Section::Ipc;
         refusal.detail = u64::from(ipc_class::MQUEUE);
-        verdict = ipc::decide_queue(policy, refusal.rights);
+        verdict = ipc::decide_queue(policy, dentry.super_block(), refusal.rights);
     }
     if verdict.allowed() {
         return 0;

@@ -26,10 +26,10 @@ const HOST_NAMESPACE: u32 = 0xefff_ffff;
 const SHM_RDONLY: u32 = 0o10_000;
 const BPF_ANY: u64 = 0;
 
-/// Whether the task is in an IPC namespace that is its container's own. One that has entered the
-/// host's is not, whatever its container was made with.
+/// The IPC namespace that the task is in, if it is its container's own; otherwise 0. That of one
+/// that has entered the host's is not, whatever its container was made with.
 #[inline(always)]
-fn private(policy: PolicyId) -> bool {
+fn own_namespace(policy: PolicyId) -> u64 {
     let task = subject::current();
     // SAFETY: `current` is trusted; the fields are pointers.
     let namespaces: *const u8 = unsafe { load(task, Field::TaskNsproxy) };
@@ -37,10 +37,17 @@ fn private(policy: PolicyId) -> bool {
     let namespace: *const u8 = unsafe { load(namespaces, Field::NsproxyIpc) };
     // SAFETY: as above; the number is 32 bits.
     let number: u32 = unsafe { load(namespace, Field::IpcNsNumber) };
-    number != HOST_NAMESPACE
+    let private = number != HOST_NAMESPACE
         && Tables
             .policy(policy)
-            .is_some_and(|header| header.kernel & kernel::PRIVATE_IPC != 0)
+            .is_some_and(|header| header.kernel & kernel::PRIVATE_IPC != 0);
+    if private { namespace as u64 } else { 0 }
+}
+
+/// Whether System V objects that the task can name are its container's own.
+#[inline(always)]
+fn private(policy: PolicyId) -> bool {
+    own_namespace(policy) != 0
 }
 
 /// Whether the container made the object at this address.
@@ -203,10 +210,14 @@ pub(crate) fn of_queue(want: Rights) -> Rights {
     answer
 }
 
-/// A POSIX message queue: the name space's own, or by the line.
+/// A POSIX message queue: of the task's own namespace, or by the line. A mount can show those of
+/// another namespace, so it is the super block that says whose they are.
 #[inline(always)]
-pub(crate) fn decide_queue(policy: PolicyId, want: Rights) -> Verdict {
-    decide_ipc(&Tables, policy, ipc_class::MQUEUE, private(policy), want)
+pub(crate) fn decide_queue(policy: PolicyId, super_block: *const u8, want: Rights) -> Verdict {
+    // SAFETY: the callers hand in super blocks; the field is a pointer.
+    let namespace: u64 = unsafe { load(super_block, Field::SuperInfo) };
+    let own = namespace != 0 && namespace == own_namespace(policy);
+    decide_ipc(&Tables, policy, ipc_class::MQUEUE, own, want)
 }
 
 /// An entry of a directory is made or removed: only those of queues are decided here, the `path`
@@ -226,7 +237,7 @@ fn queue_entry(ctx: &LsmContext, hook: Hook, previous: i32, want: Rights) -> i32
     let Some(policy) = subject::enforced() else {
         return 0;
     };
-    let verdict = decide_queue(policy, want);
+    let verdict = decide_queue(policy, super_block, want);
     if verdict.allowed() {
         return 0;
     }

@@ -14,8 +14,9 @@ use crate::report::{Refusal, refuse};
 use crate::subject::{self, when_enforced};
 use crate::tables::Tables;
 
-/// `KEY_ALLOC_UID_KEYRING`: a keyring that all processes of a user share.
-const UID_KEYRING: u64 = 0x10;
+/// `KEY_ALLOC_NOT_IN_QUOTA | KEY_ALLOC_UID_KEYRING`: keyrings that all processes of a user share,
+/// persistent ones among them, and those that hold such keyrings.
+const SHARED: u64 = 0x2 | 0x10;
 
 /// A key is made. What a container makes is its own, unless it is made for all of a user's
 /// processes, those of the host among them.
@@ -25,7 +26,7 @@ pub fn key_alloc(ctx: LsmContext) -> i32 {
     if previous != 0 {
         return previous;
     }
-    let shared = ctx.arg::<u64>(2) & UID_KEYRING != 0;
+    let shared = ctx.arg::<u64>(2) & SHARED != 0;
     let maker = subject::of_current().map(|subject| subject.policy);
     note(ctx.arg(0), maker.filter(|_| !shared));
     0

@@ -1,14 +1,18 @@
 //! Answers about IPC, kernel settings and parts of the kernel.
 
-use ebpf_common::Rights;
 use ebpf_common::abi::{Section, ipc_class, switch};
+use ebpf_common::decide::capability::decide_capability;
 use ebpf_common::decide::ipc::decide_ipc;
 use ebpf_common::decide::kernel::{decide_lockdown, decide_switch};
 use ebpf_common::decide::sysctl::{PARTS, SysctlPath, decide_sysctl};
 use ebpf_common::hooks::Hook;
+use ebpf_common::{Rights, Verdict};
 
 use super::{Decided, ID};
+use crate::compile::rules::{CallSet, Cause, DERIVED};
 use crate::model::SysctlName;
+use crate::names::capability::Capability;
+use crate::names::syscall::Syscall;
 use crate::suggest::Denied;
 use crate::tables::Tables;
 
@@ -83,8 +87,30 @@ pub(super) fn part(tables: &Tables, which: u32) -> Decided {
         switch::USERNS => &[Hook::UsernsCreate],
         _ => &[Hook::Capable],
     };
-    let verdict = decide_switch(tables, ID, which);
+    let verdict = match hooks {
+        // Where no other hook asks, the capability in the system call is all there is.
+        [Hook::Capable] => by_capability(tables, which),
+        _ => decide_switch(tables, ID, which),
+    };
     Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Switch { which })
+}
+
+/// The first of the pairs that the part's line brings along.
+fn by_capability(tables: &Tables, which: u32) -> Verdict {
+    let pair = DERIVED
+        .iter()
+        .find_map(|(cause, name, calls)| match (cause, calls) {
+            (Cause::Switch(known), CallSet::Only([first, ..])) if *known == which => {
+                Some((Capability::from_name(name)?, Syscall::from_name(first)?))
+            }
+            _ => None,
+        });
+    match pair {
+        Some((capability, call)) => {
+            decide_capability(tables, ID, capability.number(), Some(call.number()), 0)
+        }
+        None => decide_switch(tables, ID, which),
+    }
 }
 
 pub(super) fn lockdown(tables: &Tables, reason: u32) -> Decided {

@@ -173,6 +173,7 @@ fn a_key_that_is_possessed_is_refused_with_an_errno_that_holds() {
     assert!(decide(true, 2, false).allowed());
     assert_eq!(decide(false, 2, false).errno, EACCES);
     assert_eq!(decide(false, 2, true).errno, EPERM);
+    assert_eq!(decide(false, 3, true).errno, EACCES);
     // Unlinking is decided by the keyring, what is deferred later; what is not known is refused.
     assert!(decide(false, 7, false).allowed() && decide(false, 10, false).allowed());
     assert!(!decide(false, 0, false).allowed() && !decide(false, 11, false).allowed());

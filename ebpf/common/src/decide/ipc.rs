@@ -68,6 +68,9 @@ pub fn decide_permission<L: Lookup>(
     }
 }
 
+/// `KEY_NEED_READ`.
+const KEY_NEED_READ: u32 = 2;
+
 /// A permission that is asked of a key, and the errno that a refusal has. A kernel that hears
 /// `EACCES` when the content of a key is wanted goes on if the task possesses the key.
 #[inline(always)]
@@ -83,7 +86,7 @@ pub fn decide_key<L: Lookup>(
         return Verdict::allow(NO_RULE);
     }
     let verdict = decide_ipc(tables, policy, ipc_class::KEYS, own, want);
-    if !verdict.allowed() && possessed {
+    if !verdict.allowed() && possessed && need == KEY_NEED_READ {
         return Verdict {
             errno: EPERM,
             ..verdict
@@ -98,7 +101,7 @@ pub fn decide_key<L: Lookup>(
 pub fn key_rights(need: u32) -> Rights {
     match need {
         1 => ipc::VIEW,
-        2 => ipc::READ,
+        KEY_NEED_READ => ipc::READ,
         3 => ipc::WRITE,
         4 => ipc::SEARCH,
         5 => ipc::LINK,
