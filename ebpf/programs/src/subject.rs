@@ -7,13 +7,17 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::abi::{PolicyId, Subject, state};
 use ebpf_common::errno::EACCES;
+use ebpf_common::fields::Field;
 
+use crate::field::load;
 use crate::maps::{CGROUPS, STATE, SUBJECTS};
 
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
 /// Depths of the cgroup hierarchy at which a container's cgroup may lie.
 pub(crate) const CGROUP_LEVELS: u32 = 16;
+/// In `task_struct.flags` from a fork to the first exec (`include/linux/sched.h`).
+const PF_FORKNOEXEC: u32 = 0x40;
 /// Refusal of a clone whose child could not be labelled.
 const EAGAIN: i32 = 11;
 
@@ -49,12 +53,26 @@ pub(crate) fn of_current() -> Option<Subject> {
     // SAFETY: `current` is trusted.
     if let Some(stored) = unsafe { of_task(current()) } {
         // SAFETY: the helper returned a live value of this type.
-        return Some(unsafe { *stored });
+        let mut subject = unsafe { *stored };
+        // Its look-up at the exec may have failed, as below.
+        if subject.state == state::PENDING && has_executed() {
+            subject.state = state::ENFORCED;
+        }
+        return Some(subject);
     }
     by_cgroup().map(|policy| Subject {
         policy,
         state: state::ENFORCED,
     })
+}
+
+/// Whether the current task executes another program than at its birth: none of the runtime's code
+/// any more.
+#[inline(always)]
+fn has_executed() -> bool {
+    // SAFETY: `current` is trusted; the field is 32 bits.
+    let flags: u32 = unsafe { load(current(), Field::TaskFlags) };
+    flags & PF_FORKNOEXEC == 0
 }
 
 /// The second witness. Task-storage look-ups can fail spuriously before 6.2, and a task may have
