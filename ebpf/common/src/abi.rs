@@ -105,7 +105,7 @@ pub struct InodeKey {
 
 /// Value of `FILES`.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FileRule {
     /// What may be done to the object and, for a directory, to everything below that has no nearer
     /// rule.

@@ -32,6 +32,12 @@ pub trait Lookup {
     fn ioctl(&self, key: IoctlKey) -> bool;
     /// `DEVICE_USES`: how often file systems under an anonymous device number have gone away.
     fn uses_of_device(&self, dev: u32) -> u32;
+    /// The same value. Where it is the kernel that decides, its verifier then no longer knows it,
+    /// and does not go once through what follows for each value that there may be.
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
 }
 
 /// What `CAPABILITIES` says of one capability in one system call.
@@ -81,8 +87,8 @@ pub struct Step {
     pub ino: u64,
     /// `i_generation`, 0 where it is not known.
     pub generation: u32,
-    /// It is the object itself.
-    pub first: bool,
+    /// How far above the object; 0 for the object itself.
+    pub depth: u32,
 }
 
 /// How a walk up a [`Chain`] ended.
@@ -103,7 +109,7 @@ impl<I: Iterator<Item = u64>> Chain for core::iter::Peekable<I> {
             let step = Step {
                 ino: self.next().unwrap_or(0),
                 generation: 0,
-                first: depth == 0,
+                depth,
             };
             if visit(step) {
                 return Walked::Stopped;

@@ -5,7 +5,8 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::Rights;
 use ebpf_common::abi::{PolicyId, Section, device_class, split_dev};
-use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
+use ebpf_common::decide::file::decide_device;
+use ebpf_common::decide::ioctl::{decide_governed, decide_governed_of_device};
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
@@ -13,9 +14,10 @@ use ebpf_common::ioctl::is_free;
 
 use crate::field::load;
 use crate::files::{
-    FLAG_APPEND, FMODE_CREATED, FMODE_WRITE, Node, decide_file, decide_opened, in_own_pts, open_device, wanted,
-    wanted_of_device,
+    FLAG_APPEND, FMODE_CREATED, FMODE_WRITE, Node, decide_file, decide_opened, in_own_pts,
+    open_device, wanted, wanted_of_device,
 };
+use crate::forget::Forget;
 use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject::{self, when_enforced};
@@ -59,6 +61,7 @@ pub(crate) fn command(ctx: &LsmContext, hook: Hook, file: *const u8, command: u3
     let Some(policy) = subject::enforced() else {
         return 0;
     };
+    let command = command.forget();
     let node = Node::of_file(file);
     if node.is_device() {
         return command_of_device(ctx, hook, policy, file, node, command);
@@ -66,7 +69,7 @@ pub(crate) fn command(ctx: &LsmContext, hook: Hook, file: *const u8, command: u3
     // SAFETY: the callers hand in the hook's argument, which is trusted.
     let dentry = unsafe { Dentry::of_file(file) };
     let (effective, object) = rights_at(policy, dentry);
-    let verdict = decide_ioctl(&Tables, policy, effective, command);
+    let verdict = decide_governed(&Tables, policy, effective, command);
     if verdict.allowed() {
         return 0;
     }
@@ -94,7 +97,8 @@ fn command_of_device(
     // SAFETY: the callers hand in the hook's argument, which is trusted.
     let dentry = unsafe { Dentry::of_file(file) };
     let (number, own_pts) = (split_dev(node.rdev), in_own_pts(policy, dentry));
-    let verdict = decide_device_ioctl(&Tables, policy, node.class, number, own_pts, command);
+    let held = decide_device(&Tables, policy, node.class, number, own_pts, Rights::IOCTL);
+    let verdict = decide_governed_of_device(&Tables, policy, held, command);
     if verdict.allowed() {
         return 0;
     }

@@ -14,6 +14,7 @@ use ebpf_common::lookup::Lookup;
 use ebpf_common::magic;
 
 use crate::field::load;
+use crate::forget::Forget;
 use crate::ipc;
 use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
@@ -128,7 +129,7 @@ pub(crate) fn decide_entry(
     want: impl FnOnce() -> Rights,
 ) -> i32 {
     let (effective, object) = rights_at(policy, dentry);
-    let want = want();
+    let want = want().forget();
     let verdict = effective.decide(want);
     if verdict.allowed() {
         return 0;
@@ -155,7 +156,7 @@ pub(crate) fn decide_opened(
     want: impl FnOnce() -> Rights,
 ) -> i32 {
     let (effective, object) = rights_at(policy, dentry);
-    let want = want();
+    let want = want().forget();
     let mut verdict = effective.decide(want);
     if verdict.allowed() {
         return 0;
@@ -182,6 +183,7 @@ pub(crate) fn decide_opened(
         refusal.detail = u64::from(ipc_class::MQUEUE);
         verdict = ipc::decide_queue(policy, dentry.super_block(), refusal.rights);
     }
+    let verdict = verdict.forget();
     if verdict.allowed() {
         return 0;
     }

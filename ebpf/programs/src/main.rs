@@ -13,6 +13,7 @@
 mod descriptors;
 mod field;
 mod files;
+mod forget;
 mod ipc;
 mod kernel;
 mod keys;

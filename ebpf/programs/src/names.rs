@@ -5,14 +5,16 @@ use aya_ebpf::programs::LsmContext;
 use ebpf_common::Rights;
 use ebpf_common::abi::{PolicyId, Section, device_class, kernel_dev, split_dev};
 use ebpf_common::decide::Verdict;
-use ebpf_common::decide::file::{decide_move, decide_node};
+use ebpf_common::decide::file::decide_node;
+use ebpf_common::decide::rename::{Entry, decide_move, decide_rename};
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
 
 use crate::field::load;
 use crate::files::{FMODE_CREATED, S_IFBLK, S_IFCHR, decide_entry, decide_opened};
-use crate::object::{Dentry, rights_at};
+use crate::forget::Forget;
+use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject::when_enforced;
 use crate::tables::Tables;
@@ -20,7 +22,6 @@ use crate::tables::Tables;
 const RENAME_EXCHANGE: u32 = 2;
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
-const S_IFDIR: u32 = 0o040_000;
 /// `ATTR_*` of `struct iattr` (`include/linux/fs.h`).
 const ATTR_SIZE: u32 = 1 << 3;
 const ATTR_TIMES: u32 = 1 << 4 | 1 << 5;
@@ -236,9 +237,9 @@ pub fn path_rmdir(ctx: LsmContext) -> i32 {
     }
 }
 
-/// Refuses a move or link if the verdict says so; the path reported is the object's.
+/// Refuses a move or link of the object at `dentry`.
 #[inline(always)]
-fn settle(
+fn refuse_move(
     ctx: &LsmContext,
     hook: Hook,
     policy: PolicyId,
@@ -246,112 +247,67 @@ fn settle(
     want: Rights,
     verdict: Verdict,
 ) -> i32 {
-    if verdict.allowed() {
-        return 0;
-    }
     let refusal = Refusal {
         rights: want,
         dentry: dentry.0 as u64,
         ino: dentry.ino(),
-        dev: crate::object::super_identity(dentry.super_block()).0,
+        dev: super_identity(dentry.super_block()).0,
         ..Refusal::of(hook, Action::File, Section::Files)
     };
     refuse(ctx, policy, verdict, &refusal)
-}
-
-/// Moves or links `object` into `directory`.
-#[inline(always)]
-fn place(
-    ctx: &LsmContext,
-    hook: Hook,
-    policy: PolicyId,
-    object: Dentry,
-    directory: Dentry,
-    needed: Rights,
-) -> i32 {
-    let (old, _) = rights_at(policy, object);
-    let (new, _) = rights_at(policy, directory);
-    settle(
-        ctx,
-        hook,
-        policy,
-        object,
-        needed,
-        decide_move(needed, old, new),
-    )
 }
 
 /// Giving a file another name.
 #[lsm(hook = "path_link")]
 pub fn path_link(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 3);
+    let object = Dentry(ctx.arg(0));
     // SAFETY: the hook's argument is trusted.
     let directory = unsafe { Dentry::of_path(ctx.arg(1)) };
-    place(
-        &ctx,
-        Hook::PathLink,
-        policy,
-        Dentry(ctx.arg(0)),
-        directory,
-        Rights::LINK,
-    )
+    let (old, _) = rights_at(policy, object);
+    let (new, _) = rights_at(policy, directory);
+    let verdict = decide_move(Rights::LINK, old, new);
+    if verdict.allowed() {
+        return 0;
+    }
+    refuse_move(&ctx, Hook::PathLink, policy, object, Rights::LINK, verdict)
 }
 
 /// Renaming, both ways for an exchange; what is replaced is deleted.
 #[lsm(hook = "path_rename")]
 pub fn path_rename(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 5);
-    let (old, new) = (Dentry(ctx.arg(1)), Dentry(ctx.arg(3)));
     let flags: u32 = ctx.arg(4);
-    // SAFETY: the hook's argument is trusted.
-    let new_directory = unsafe { Dentry::of_path(ctx.arg(2)) };
-    let refused = place(
-        &ctx,
-        Hook::PathRename,
-        policy,
-        old,
-        new_directory,
-        Rights::RENAME,
+    let (old, new) = (Dentry(ctx.arg(1)), Dentry(ctx.arg(3)));
+    // SAFETY: the hook's arguments are trusted.
+    let directories = unsafe { (Dentry::of_path(ctx.arg(0)), Dentry::of_path(ctx.arg(2))) };
+    let decided = decide_rename(
+        &entry(policy, old, directories.0),
+        &entry(policy, new, directories.1),
+        flags & RENAME_EXCHANGE != 0,
     );
-    if refused != 0 {
-        return refused;
+    if decided.verdict.allowed() {
+        return 0;
     }
-    let refused = from_its_place(&ctx, policy, old);
-    if refused != 0 || new.inode().is_null() {
-        return refused;
-    }
-    if flags & RENAME_EXCHANGE == 0 {
-        return decide_entry(&ctx, Hook::PathRename, policy, new, || Rights::DELETE);
-    }
-    // SAFETY: the hook's argument is trusted.
-    let old_directory = unsafe { Dentry::of_path(ctx.arg(0)) };
-    let refused = place(
-        &ctx,
-        Hook::PathRename,
-        policy,
-        new,
-        old_directory,
-        Rights::RENAME,
-    );
-    if refused != 0 {
-        return refused;
-    }
-    from_its_place(&ctx, policy, new)
+    let object = if decided.of_new { new } else { old };
+    let (want, verdict) = (decided.want.forget(), decided.verdict.forget());
+    refuse_move(&ctx, Hook::PathRename, policy, object, want, verdict)
 }
 
-/// Moving a directory: as an entry of the directory above, too. A grant on a directory is for what
-/// is in it, not for its own place.
+/// One of the entries of a rename.
 #[inline(always)]
-fn from_its_place(ctx: &LsmContext, policy: PolicyId, directory: Dentry) -> i32 {
-    let inode = directory.inode();
-    if inode.is_null() {
-        return 0;
+fn entry(policy: PolicyId, dentry: Dentry, directory: Dentry) -> Entry {
+    let inode = dentry.inode();
+    let (object, _) = rights_at(policy, dentry);
+    let (directory, _) = rights_at(policy, directory);
+    // SAFETY: the pointer is an inode if it is not null; `i_mode` is 16 bits.
+    let mode = match inode.is_null() {
+        true => 0,
+        false => u32::from(unsafe { load::<u16>(inode, Field::InodeMode) }),
+    };
+    Entry {
+        object,
+        directory,
+        mode: mode.forget(),
     }
-    // SAFETY: the pointer is an inode; `i_mode` is 16 bits.
-    if u32::from(unsafe { load::<u16>(inode, Field::InodeMode) }) & S_IFMT != S_IFDIR {
-        return 0;
-    }
-    decide_entry(ctx, Hook::PathRename, policy, directory.parent(), || {
-        Rights::RENAME
-    })
 }

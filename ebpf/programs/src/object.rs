@@ -3,13 +3,14 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_loop};
-use ebpf_common::abi::{MAX_DEPTH, PolicyId, kernel};
+use ebpf_common::abi::{MAX_DEPTH, PolicyId, file_flags, kernel};
 use ebpf_common::decide::file::{Effective, FileObject, effective_rights};
 use ebpf_common::fields::Field;
 use ebpf_common::lookup::{Chain, Lookup, Step, Walked};
 use ebpf_common::magic;
 
 use crate::field::{load, offset, probe};
+use crate::forget::Forget;
 use crate::subject;
 use crate::tables::Tables;
 
@@ -100,16 +101,22 @@ pub(crate) fn super_identity(super_block: *const u8) -> (u32, u32, u64) {
 pub(crate) fn rights_at(policy: PolicyId, dentry: Dentry) -> (Effective, FileObject) {
     let super_block = dentry.super_block();
     let (dev, magic, super_flags) = super_identity(super_block);
+    let of_process = magic == magic::PROC && shows_own_process(policy, dentry.inode());
     let object = FileObject {
         dev,
         super_block: super_block as u64,
-        magic,
+        // What shows a process is the only branch on the kind of file system before the walk.
+        of_process: of_process.forget(),
+        magic: magic.forget(),
         super_flags,
-        of_process: magic == magic::PROC && shows_own_process(policy, dentry.inode()),
-        backing: credentials_borrowed(),
+        passes_over: match credentials_borrowed() {
+            true => 0u32,
+            false => file_flags::BACKING,
+        }
+        .forget(),
     };
     let effective = effective_rights(&Tables, policy, &object, &mut Ancestors(dentry.0));
-    (effective, object)
+    (effective.forget(), object)
 }
 
 /// The entry and its ancestors up to the root of its file system.
@@ -157,7 +164,7 @@ where
     let step = Step {
         ino: entry.ino(),
         generation: entry.generation(),
-        first: depth == 0,
+        depth: depth as u32,
     };
     if (climb.visit)(step) {
         climb.walked = Walked::Stopped;

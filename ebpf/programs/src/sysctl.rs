@@ -5,13 +5,14 @@ use ebpf_common::decide::sysctl::{PARTS, SYS, SysctlPath, WORDS, part_hash};
 use ebpf_common::fields::Field;
 
 use crate::field::load;
+use crate::forget::Forget;
 use crate::object::Dentry;
 
 /// The path of `dentry` below `sys`, and whether it lies there at all.
 #[inline(always)]
 pub(crate) fn path_of(dentry: Dentry) -> (SysctlPath, bool) {
     let mut path = SysctlPath {
-        parts: [0; PARTS],
+        parts: [0.forget(); PARTS],
         length: 0,
     };
     let mut at = dentry;
@@ -22,9 +23,9 @@ pub(crate) fn path_of(dentry: Dentry) -> (SysctlPath, bool) {
         let part = hash_of(at);
         let top = parent.parent();
         if top.0 == parent.0 {
-            path.length = depth;
+            path.length = (depth as u32).forget() as usize;
             // The root itself has no name that counts.
-            return (path, parent.0 != at.0 && part == SYS);
+            return (path, (parent.0 != at.0 && part == SYS).forget());
         }
         if depth < PARTS {
             path.parts[depth] = part;

@@ -3,6 +3,7 @@
 use ebpf_common::abi::*;
 use ebpf_common::lookup::{CapabilityUse, Lookup};
 
+use crate::forget::Forget;
 use crate::maps::*;
 
 /// [`Lookup`] over the maps.
@@ -73,5 +74,10 @@ impl Lookup for Tables {
     fn uses_of_device(&self, dev: u32) -> u32 {
         // A device that nobody counts has no rule that holds.
         copied!(DEVICE_USES, dev).unwrap_or(u32::MAX)
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value.forget()
     }
 }

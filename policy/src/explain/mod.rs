@@ -11,13 +11,14 @@ mod question;
 pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
 
-use ebpf_common::abi::{InodeKey, PolicyId, Section, type_hash_of};
+use ebpf_common::abi::{InodeKey, PolicyId, Section, file_flags, type_hash_of};
 use ebpf_common::decide::capability::decide_capability;
-use ebpf_common::decide::file::{Effective, decide_device, decide_move, decide_node};
+use ebpf_common::decide::file::{Effective, decide_device, decide_node};
 use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
 use ebpf_common::decide::kernel::{decide_bpf, decide_clock, decide_kernel_read};
 use ebpf_common::decide::mount::{MountRequest, decide_mount};
 use ebpf_common::decide::process::{PTRACE_MODE_ATTACH, Target, decide_ptrace, decide_signal};
+use ebpf_common::decide::rename::{Entry, decide_move, decide_rename};
 use ebpf_common::decide::{FileObject, effective_rights};
 use ebpf_common::hooks::Hook;
 use ebpf_common::{Rights, Verdict, magic};
@@ -159,7 +160,7 @@ fn effective(tables: &Tables, path: &str, object: &Object) -> Effective {
         super_block: 0,
         super_flags: 0,
         of_process: object.magic == magic::PROC && of_process(path),
-        backing: false,
+        passes_over: file_flags::BACKING,
     };
     let above = object.ancestors.iter();
     let above = above.take_while(|inode| inode.dev == object.inode.dev);
@@ -249,18 +250,29 @@ fn moving(
         return unknown(Section::Files, hooks, from);
     };
     let tables = &compiled.tables;
+    let moved = facts.object(from.as_str());
     let old = effective(tables, from.as_str(), old);
     let new = effective(tables, directory.as_str(), new);
-    let mut verdict = decide_move(needed, old, new);
-    if let Some(replaced) = facts.object(to.as_str())
-        && needed == Rights::RENAME
-        && verdict.allowed()
-    {
-        let kept = effective(tables, to.as_str(), replaced).decide(Rights::DELETE);
-        if !kept.allowed() {
-            verdict = kept;
+    let verdict = match needed {
+        Rights::LINK => decide_move(needed, old, new),
+        _ => {
+            let above = from.parent().unwrap_or_else(|| from.clone());
+            let old_directory = nearest(facts, &above)
+                .map_or(old, |(object, _)| effective(tables, above.as_str(), object));
+            let replaced = facts.object(to.as_str());
+            let entry = |object, directory, there: Option<&Object>| Entry {
+                object,
+                directory,
+                mode: there.map_or(0, mode_of),
+            };
+            let at_new = replaced.map_or(new, |object| effective(tables, to.as_str(), object));
+            let (old, new) = (
+                entry(old, old_directory, moved),
+                entry(at_new, new, replaced),
+            );
+            decide_rename(&old, &new, false).verdict
         }
-    }
+    };
     let decided = Decided::new(Section::Files, verdict, hooks);
     if old.rights.contains(needed) {
         return decided;
@@ -270,6 +282,14 @@ fn moving(
         rights: needed,
         held: old.rights,
     })
+}
+
+/// The kind of an object as the kernel says it.
+fn mode_of(object: &Object) -> u32 {
+    match object.kind {
+        ObjectKind::Directory => 0o040_000,
+        _ => 0o100_000,
+    }
 }
 
 fn hooks_of(rights: Rights) -> &'static [Hook] {

@@ -1,7 +1,7 @@
 //! The oracle and the decision over compiled tables give the same answers, on random trees, grants
 //! and questions.
 
-use ebpf_common::abi::{ANY_MINOR, InodeKey, PolicyId, SYSCALLS, device_class};
+use ebpf_common::abi::{ANY_MINOR, InodeKey, PolicyId, SYSCALLS, device_class, file_flags};
 use ebpf_common::decide::capability::decide_capability;
 use ebpf_common::decide::file::{decide_device, effective_rights};
 use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
@@ -132,7 +132,7 @@ proptest! {
                 super_block: 0,
                 super_flags: 0,
                 of_process: false,
-                backing: false,
+                passes_over: file_flags::BACKING,
             };
             let mut chain = tree.chain(node).into_iter().peekable();
             let found = effective_rights(&compiled.tables, P, &object, &mut chain);
@@ -290,7 +290,7 @@ proptest! {
                 super_block: 0,
                 super_flags: 0,
                 of_process: false,
-                backing: false,
+                passes_over: file_flags::BACKING,
             };
             let mut chain = vec![inode.ino].into_iter().peekable();
             let found = effective_rights(tables, P, &object, &mut chain);

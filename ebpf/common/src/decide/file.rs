@@ -1,11 +1,11 @@
-//! Files: whose object it is, which rule is nearest, and that no move gives an object more rights.
+//! Files: whose object it is, and which rule is nearest.
 
 use super::{Reason, Verdict, file_errno};
 use crate::abi::{
     ANY_MINOR, DeviceKey, FileRule, InodeKey, NO_RULE, PolicyId, RightsRule, SuperKey,
     device_class, file_flags,
 };
-use crate::errno::{EACCES, EPERM, EXDEV};
+use crate::errno::{EACCES, EPERM};
 use crate::lookup::{Chain, Lookup, Step, Walked};
 use crate::magic;
 use crate::rights::Rights;
@@ -24,8 +24,9 @@ pub struct FileObject {
     /// procfs only: the entry lies below a process's directory (`/proc/PID`), not among the
     /// kernel's own entries.
     pub of_process: bool,
-    /// Opened with borrowed credentials, as overlayfs opens the file behind its own.
-    pub backing: bool,
+    /// Rules with one of these [`FileRule::flags`] do not hold for it: [`file_flags::BACKING`],
+    /// unless it is opened with borrowed credentials, as overlayfs opens the file behind its own.
+    pub passes_over: u32,
 }
 
 /// What a container may do to an object at its place, and by which rule.
@@ -39,8 +40,8 @@ pub struct Effective {
     pub reason: Reason,
     /// [`FileRule::flags`] of the rule.
     pub flags: u32,
-    /// The rule is for the object itself, not for something above it.
-    pub at_object: bool,
+    /// How far above the object that lies which the rule is for; 0 for the object itself.
+    pub depth: u32,
 }
 
 impl Effective {
@@ -51,7 +52,7 @@ impl Effective {
             rule: NO_RULE,
             reason: Reason::NoGrant,
             flags: 0,
-            at_object: false,
+            depth: u32::MAX,
         }
     }
 
@@ -62,7 +63,7 @@ impl Effective {
             rule: NO_RULE,
             reason,
             flags: 0,
-            at_object: false,
+            depth: u32::MAX,
         }
     }
 
@@ -76,7 +77,7 @@ impl Effective {
     /// where it is.
     #[inline(always)]
     pub fn decide_place(self, want: Rights) -> Verdict {
-        if self.at_object && self.flags & file_flags::PINNED != 0 {
+        if self.depth == 0 && self.flags & file_flags::PINNED != 0 {
             return Verdict::refuse(file_errno(want), Reason::Core, self.rule);
         }
         self.decide(want)
@@ -151,7 +152,7 @@ fn nearest_rule<L: Lookup, C: Chain>(
     object: &FileObject,
     chain: &mut C,
 ) -> Effective {
-    let mut nearest = Effective::none(Reason::NoGrant);
+    let (mut nearest, mut depth) = (FileRule::default(), 0);
     let walked = chain.walk(&mut |step: Step| {
         let Some(rule) = tables.file(InodeKey {
             policy,
@@ -160,38 +161,45 @@ fn nearest_rule<L: Lookup, C: Chain>(
         }) else {
             return false;
         };
-        if rule.flags & file_flags::BACKING != 0 && !object.backing
-            || !is_for(tables, &rule, object.dev, step.generation)
-        {
+        if rule.flags & object.passes_over | of_another_inode(&rule, step.generation) != 0 {
             return false;
         }
-        nearest = Effective {
-            rights: rule.rights,
-            rule: rule.rule,
-            reason: match rule.flags & file_flags::CORE {
-                0 => Reason::NotInGrant,
-                _ => Reason::Core,
-            },
-            flags: rule.flags,
-            at_object: step.first,
-        };
+        (nearest, depth) = (rule, step.depth);
         true
     });
     match walked {
-        Walked::Stopped => nearest,
+        Walked::Stopped => by_rule(tables, object, &nearest, depth),
         Walked::Top => Effective::none(Reason::NoGrant),
         Walked::TooDeep => Effective::none(Reason::TooDeep),
     }
 }
 
-/// Whether the rule was made for this very inode: numbers of deleted inodes and of file systems
-/// that went away are given out again.
+/// Not 0 if the rule was made for another inode than this: numbers of deleted inodes are given out
+/// again. A number, because the verifier goes each way of every branch of a walk.
 #[inline(always)]
-fn is_for<L: Lookup>(tables: &L, rule: &FileRule, dev: u32, generation: u32) -> bool {
-    if rule.generation != 0 && rule.generation != generation {
-        return false;
+const fn of_another_inode(rule: &FileRule, generation: u32) -> u32 {
+    let known = ((rule.generation as u64).wrapping_neg() >> 32) as u32;
+    (rule.generation ^ generation) & known
+}
+
+/// What the nearest rule gives, `depth` steps above the object.
+#[inline(always)]
+fn by_rule<L: Lookup>(tables: &L, object: &FileObject, rule: &FileRule, depth: u32) -> Effective {
+    // The device number was given out again: all that rules say of it is about another file system.
+    if rule.flags & file_flags::COUNTED != 0 && tables.uses_of_device(object.dev) != rule.use_count
+    {
+        return Effective::none(Reason::NoGrant);
     }
-    rule.flags & file_flags::COUNTED == 0 || tables.uses_of_device(dev) == rule.use_count
+    Effective {
+        rights: rule.rights,
+        rule: rule.rule,
+        reason: match rule.flags & file_flags::CORE {
+            0 => Reason::NotInGrant,
+            _ => Reason::Core,
+        },
+        flags: rule.flags,
+        depth,
+    }
 }
 
 /// Making a device node in a directory of the host: by its number, as opening it is.
@@ -238,28 +246,5 @@ pub fn decide_device<L: Lookup>(
         Some(RightsRule { rights, rule }) if rights.contains(want) => Verdict::allow(rule),
         Some(RightsRule { rule, .. }) => Verdict::refuse(EACCES, Reason::NotInGrant, rule),
         None => Verdict::no_grant(EACCES),
-    }
-}
-
-/// Moving or linking an object: `needed` (rename or link) at its old place, `create` in the new
-/// directory, and no more rights there than here. `new_directory` are the rights that govern the
-/// new place.
-#[inline(always)]
-pub fn decide_move(needed: Rights, old: Effective, new_directory: Effective) -> Verdict {
-    let verdict = old.decide_place(needed);
-    if !verdict.allowed() {
-        return verdict;
-    }
-    let verdict = new_directory.decide(Rights::CREATE);
-    if !verdict.allowed() {
-        return verdict;
-    }
-    // Commands that a line names one by one are no rights to compare.
-    let more_commands =
-        new_directory.flags & file_flags::IOCTLS != 0 && new_directory.rule != old.rule;
-    if new_directory.rights.minus(old.rights).is_empty() && !more_commands {
-        Verdict::allow(old.rule)
-    } else {
-        Verdict::refuse(EXDEV, Reason::Widening, new_directory.rule)
     }
 }

@@ -26,13 +26,23 @@ pub fn decide_ioctl<L: Lookup>(
     effective: Effective,
     command: u32,
 ) -> Verdict {
-    if is_free(command) {
-        return Verdict::allow(effective.rule);
+    match is_free(command) {
+        true => Verdict::allow(effective.rule),
+        false => decide_governed(tables, policy, effective, command),
     }
-    let want = if sets_flags(command) {
-        Rights::FLAGS
-    } else {
-        Rights::IOCTL
+}
+
+/// [`decide_ioctl`] of a command that is not free.
+#[inline(always)]
+pub fn decide_governed<L: Lookup>(
+    tables: &L,
+    policy: PolicyId,
+    effective: Effective,
+    command: u32,
+) -> Verdict {
+    let want = match sets_flags(command) {
+        true => Rights::FLAGS,
+        false => Rights::IOCTL,
     };
     let by_name = effective.flags & file_flags::IOCTLS != 0
         && want.0 == Rights::IOCTL.0
@@ -53,9 +63,24 @@ pub fn decide_device_ioctl<L: Lookup>(
     own_pts: bool,
     command: u32,
 ) -> Verdict {
-    let verdict = decide_device(tables, policy, class, number, own_pts, Rights::IOCTL);
-    if verdict.allowed() || is_free(command) || named(tables, policy, verdict.rule, command) {
-        return Verdict::allow(verdict.rule);
+    let held = decide_device(tables, policy, class, number, own_pts, Rights::IOCTL);
+    match is_free(command) {
+        true => Verdict::allow(held.rule),
+        false => decide_governed_of_device(tables, policy, held, command),
     }
-    Verdict::refuse(EPERM, verdict.reason, verdict.rule)
+}
+
+/// [`decide_device_ioctl`] of a command that is not free, where `held` is what the node's line says
+/// of commands in general.
+#[inline(always)]
+pub fn decide_governed_of_device<L: Lookup>(
+    tables: &L,
+    policy: PolicyId,
+    held: Verdict,
+    command: u32,
+) -> Verdict {
+    if held.allowed() || named(tables, policy, held.rule, command) {
+        return Verdict::allow(held.rule);
+    }
+    Verdict::refuse(EPERM, held.reason, held.rule)
 }

@@ -11,6 +11,7 @@ pub mod ipc;
 pub mod kernel;
 pub mod mount;
 pub mod process;
+pub mod rename;
 pub mod sysctl;
 
 pub use file::{FileObject, effective_rights};

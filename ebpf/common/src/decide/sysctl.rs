@@ -85,7 +85,8 @@ pub fn decide_sysctl<L: Lookup>(
     held: Rights,
     want: Rights,
 ) -> Verdict {
-    let (mut rights, mut rule, mut hash) = (held, NO_RULE, TOP);
+    let (mut rights, mut hash) = (held, tables.forget(TOP));
+    let mut rule = tables.forget(NO_RULE.into()) as u32;
     let mut left = PARTS;
     while left > 0 {
         left -= 1;

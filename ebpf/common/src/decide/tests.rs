@@ -7,11 +7,13 @@ use super::mount::{MountRequest, decide_mount, decide_umount, ms};
 use super::process::{Target, decide_ptrace, decide_signal, decide_signal_owner};
 use super::*;
 use crate::abi::*;
-use crate::errno::{EACCES, EPERM, EXDEV};
+use crate::errno::{EACCES, EPERM};
 use crate::lookup::{CapabilityUse, Lookup};
 use crate::magic;
 
 mod objects;
+#[path = "tests/rename.rs"]
+mod rename;
 
 const P: PolicyId = PolicyId(7);
 const DEV: u32 = kernel_dev(8, 1);
@@ -99,7 +101,7 @@ fn stored() -> FileObject {
         magic: 0xef53,
         super_flags: 0,
         of_process: false,
-        backing: false,
+        passes_over: file_flags::BACKING,
     }
 }
 
@@ -264,42 +266,10 @@ fn a_backing_rule_holds_only_behind_an_overlay() {
     };
     assert!(!decide(&tables, &stored(), &[2], Rights::READ).allowed());
     let object = FileObject {
-        backing: true,
+        passes_over: 0,
         ..stored()
     };
     assert!(decide(&tables, &object, &[2], Rights::READ).allowed());
-}
-
-#[test]
-fn a_move_never_widens() {
-    let reads = Effective {
-        rights: Rights::READ | Rights::RENAME,
-        rule: 0,
-        reason: Reason::NoGrant,
-        flags: 0,
-        at_object: false,
-    };
-    let all = Effective {
-        rights: Rights::ALL,
-        rule: 1,
-        reason: Reason::NoGrant,
-        flags: 0,
-        at_object: false,
-    };
-    assert_eq!(
-        decide_move(Rights::RENAME, reads, all),
-        Verdict::refuse(EXDEV, Reason::Widening, 1)
-    );
-    let drop = Effective {
-        rights: Rights::CREATE,
-        rule: 2,
-        reason: Reason::NotInGrant,
-        flags: 0,
-        at_object: false,
-    };
-    assert!(decide_move(Rights::RENAME, all, drop).allowed());
-    assert_eq!(decide_move(Rights::RENAME, all, reads).errno, EACCES);
-    assert_eq!(decide_move(Rights::LINK, reads, all).errno, EACCES);
 }
 
 #[test]

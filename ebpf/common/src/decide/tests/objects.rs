@@ -4,8 +4,9 @@ use super::{P, Tables, decide, rule, stored};
 use crate::Rights;
 use crate::abi::{DeviceKey, FileRule, IoctlKey, RightsRule, device_class, file_flags};
 use crate::decide::Reason;
-use crate::decide::file::{Effective, decide_move, effective_rights};
+use crate::decide::file::{Effective, effective_rights};
 use crate::decide::ioctl::{decide_device_ioctl, decide_ioctl};
+use crate::decide::rename::decide_move;
 use crate::errno::{EACCES, EPERM, EXDEV};
 use crate::lookup::{Chain, Step, Walked};
 
@@ -35,7 +36,7 @@ fn a_rule_holds_for_the_inode_that_it_was_made_for() {
                 visit(Step {
                     ino,
                     generation: self.0,
-                    first: ino == 20,
+                    depth: u32::from(ino != 20),
                 })
             });
             match visited.any(|stopped| stopped) {
@@ -82,7 +83,7 @@ fn commands_are_free_named_or_refused() {
             rule,
             reason: Reason::NotInGrant,
             flags: with,
-            at_object: false,
+            depth: 1,
         };
         decide_ioctl(&tables, P, effective, command).errno
     };
@@ -132,7 +133,7 @@ fn times_are_set_by_their_right_and_to_now_by_writers() {
         rule: 1,
         reason: Reason::NotInGrant,
         flags: 0,
-        at_object: false,
+        depth: 1,
     };
     assert!(with(Rights::TIMES).decide_times(false).allowed());
     assert!(with(Rights::TIMES).decide_times(true).allowed());
@@ -143,19 +144,19 @@ fn times_are_set_by_their_right_and_to_now_by_writers() {
 
 #[test]
 fn what_holds_the_core_is_not_moved_and_more_commands_are_widening() {
-    let with = |flags, rule, at_object| Effective {
+    let with = |flags, rule, depth| Effective {
         rights: Rights::ALL,
         rule,
         reason: Reason::NotInGrant,
         flags,
-        at_object,
+        depth,
     };
-    let (all, new) = (Rights::RENAME, with(0, 1, false));
-    assert!(decide_move(all, with(0, 1, true), new).allowed());
-    let pinned = decide_move(all, with(file_flags::PINNED, 1, true), new);
+    let new = with(0, 1, 1);
+    assert!(decide_move(Rights::RENAME, with(0, 1, 0), new).allowed());
+    let pinned = decide_move(Rights::RENAME, with(file_flags::PINNED, 1, 0), new);
     assert_eq!(pinned.reason, Reason::Core);
-    assert!(decide_move(all, with(file_flags::PINNED, 1, false), new).allowed());
-    let commands = with(file_flags::IOCTLS, 2, false);
-    assert_eq!(decide_move(all, new, commands).errno, EXDEV);
-    assert!(decide_move(all, commands, commands).allowed());
+    assert!(decide_move(Rights::RENAME, with(file_flags::PINNED, 1, 1), new).allowed());
+    let commands = with(file_flags::IOCTLS, 2, 1);
+    assert_eq!(decide_move(Rights::RENAME, new, commands).errno, EXDEV);
+    assert!(decide_move(Rights::RENAME, commands, commands).allowed());
 }
