@@ -1,13 +1,29 @@
 //! Writing a policy's tables into the maps under its number, and removing them.
+//!
+//! Rules are kept for each generation of a container's policy; what the container is (its super
+//! blocks, its cgroup, its counters) only once, under the container's number.
 
 use ebpf_common::PolicyId;
-use ebpf_common::abi::{CapabilityKey, DeviceKey, InodeKey, MountKey, SuperKey};
+use ebpf_common::abi::{CapabilityKey, Counters, DeviceKey, InodeKey, MountKey, SuperKey};
 use policy::{Device, Inode, Tables};
 
 use crate::Error;
 use crate::maps::Maps;
 
-/// Writes everything, the header last: a policy without a header refuses, so a half-written one is
+/// Writes what belongs to a container before its first policy.
+///
+/// # Errors
+/// A full map, or a failed call.
+pub(crate) fn begin(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), Error> {
+    let policy = policy.container();
+    maps.set("COUNTERS", &policy, &Counters::default())?;
+    for (dev, rule) in &tables.supers {
+        maps.set("SUPERS", &SuperKey { policy, dev: *dev }, rule)?;
+    }
+    Ok(())
+}
+
+/// Writes the rules, the header last: a policy without a header refuses, so a half-written one is
 /// never looser.
 ///
 /// # Errors
@@ -23,9 +39,6 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for (inode, rule) in &tables.modules {
         maps.set("MODULES", &key.inode(inode), rule)?;
     }
-    for (dev, rule) in &tables.supers {
-        maps.set("SUPERS", &SuperKey { policy, dev: *dev }, rule)?;
-    }
     for (device, rule) in &tables.devices {
         maps.set("DEVICES", &key.device(device), rule)?;
     }
@@ -38,8 +51,7 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     maps.set("POLICIES", &policy, &tables.header)
 }
 
-/// Removes what [`write`] wrote, the header first: without it every decision is a refusal. Then
-/// what the kernel side and the start added.
+/// Removes what [`write`] wrote, the header first: without it every decision is a refusal.
 ///
 /// The keys are those of the tables. Looking for them instead would mean to walk every bucket of
 /// every map, which takes longer than the rest of a container's end.
@@ -67,7 +79,25 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for capability in tables.capabilities.keys() {
         maps.delete("CAPABILITIES", &key.capability(*capability))?;
     }
-    maps.remove_found(policy)
+    Ok(())
+}
+
+/// Removes what belongs to a container, after its last policy. Super blocks that the container
+/// mounted are not looked for: the kernel side forgets each when it goes.
+///
+/// # Errors
+/// A failed call.
+pub(crate) fn end(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), Error> {
+    let policy = policy.container();
+    for dev in tables.supers.keys() {
+        maps.delete("SUPERS", &SuperKey { policy, dev: *dev })?;
+    }
+    let counters: Option<Counters> = maps.get("COUNTERS", &policy)?;
+    if let Some(counters) = counters {
+        maps.delete("CGROUPS", &counters.cgroup)?;
+    }
+    maps.delete("IN_FORCE", &policy)?;
+    maps.delete("COUNTERS", &policy)
 }
 
 /// Keys of a policy's entries.

@@ -42,15 +42,15 @@ tables! {
     MODULES: InodeKey => RightsRule, ENTRIES_MAX;
     /// Containers' cgroups by id: the second witness of who belongs to them.
     CGROUPS: u64 => PolicyId, POLICIES_MAX;
+    /// The generation that is in force, by container; one without an entry has its first policy.
+    IN_FORCE: PolicyId => PolicyId, POLICIES_MAX;
+    /// What is counted of each container.
+    COUNTERS: PolicyId => Counters, POLICIES_MAX;
 }
 
 /// One [`GlobalState`].
 #[map]
 pub(crate) static STATE: Array<GlobalState> = Array::with_max_entries(1, 0);
-
-/// Events that found the ring buffer full.
-#[map]
-pub(crate) static LOST: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Refusals, for `reeve audit`.
 #[map]
