@@ -15,11 +15,7 @@ pub const MAX_DEPTH: u32 = 64;
 /// Rule index that stands for "no line of the policy": the default, or the fixed core.
 pub const NO_RULE: u32 = u32::MAX;
 
-/// Number of a loaded policy, one per container; 0 is never given out, and none is given out twice
-/// per load.
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PolicyId(pub u32);
+pub use crate::policy_id::PolicyId;
 
 /// Where the entry process of a container stands; see [`Subject::state`].
 pub mod state {
@@ -28,6 +24,15 @@ pub mod state {
     pub const PENDING: u32 = 1;
     /// In force, for good.
     pub const ENFORCED: u32 = 2;
+    /// The runtime itself, while it sees that a refusal happens: opening a file is decided, and
+    /// nothing else.
+    pub const TRIAL: u32 = 3;
+
+    /// Whether a task in this state runs the runtime's own code, which is not governed.
+    #[inline(always)]
+    pub const fn is_runtime(state: u32) -> bool {
+        matches!(state, PENDING | TRIAL)
+    }
 }
 
 /// Value of the task storage map `SUBJECTS`: which container a task belongs to.
@@ -376,6 +381,30 @@ pub struct GlobalState {
     pub last_policy: u32,
 }
 
+/// Value of `COUNTERS`, by the container's [`PolicyId`]: what the kernel side counts of it. Nothing
+/// that is decided depends on it.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Tasks that have its label and are in force. Never less than there are; more after a clone
+    /// that failed late, and after `reeve exec`, whose process is counted at its birth and at its
+    /// exec.
+    pub tasks: u64,
+    /// Events that were handed to the ring buffer.
+    pub recorded: u64,
+    /// Events that were left out for coming too fast; see [`crate::rate`].
+    pub suppressed: u64,
+    /// Events that found the ring buffer full.
+    pub lost: u64,
+    /// When the next event is due; see [`crate::rate::admit`].
+    pub due_ns: u64,
+    /// Inode number of the container's cgroup, which is its key in `CGROUPS`. Written by user
+    /// space, before there is a task to count.
+    pub cgroup: u64,
+    /// Not 0 once it made an IPC object or key: `OWNERS` may have entries of it.
+    pub owns: u64,
+}
+
 /// Device number in the kernel's internal encoding, `MKDEV(major, minor)`.
 #[inline(always)]
 pub const fn kernel_dev(major: u32, minor: u32) -> u32 {
@@ -433,6 +462,7 @@ const _: () = {
     assert!(size_of::<ProcessRule>() == 16);
     assert!(size_of::<GlobalState>() == 8);
     assert!(size_of::<GrantKey>() == 16);
+    assert!(size_of::<Counters>() == 56);
     assert!(core::mem::offset_of!(InodeKey, ino) == 8);
     assert!(core::mem::offset_of!(PolicyHeader, bpf_commands) == 8);
     assert!(core::mem::offset_of!(MountKey, policy) == 8);

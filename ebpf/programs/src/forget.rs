@@ -4,6 +4,7 @@
 //! together with different constants, everything after it would be followed once for each of them;
 //! after [`Forget::forget`] it is followed once. The values themselves stay as they are.
 
+use core::arch::asm;
 use core::mem::transmute;
 
 use ebpf_common::decide::Reason;
@@ -20,28 +21,26 @@ pub(crate) trait Forget {
     fn forget(self) -> Self;
 }
 
-macro_rules! forget_number {
-    ($($number:ty),*) => {
-        $(impl Forget for $number {
-            #[inline(always)]
-            fn forget(self) -> Self {
-                // SAFETY: nothing ever writes it; volatile, because the compiler knows that.
-                let zero = unsafe { core::ptr::read_volatile(&raw const ZERO) } as Self;
-                // Not by `|`: the bits that are known to be set would stay known.
-                let mut value = self ^ zero;
-                // Through memory, or the compiler would put the operation off to where the value is
-                // used, and the known value would live on until then.
-                // SAFETY: the place is a variable's.
-                unsafe {
-                    core::ptr::write_volatile(&raw mut value, value);
-                    core::ptr::read_volatile(&raw const value)
-                }
-            }
-        })*
-    };
+impl Forget for u64 {
+    #[inline(always)]
+    fn forget(self) -> Self {
+        // SAFETY: nothing ever writes it; volatile, because the compiler knows that.
+        let zero = unsafe { core::ptr::read_volatile(&raw const ZERO) };
+        let mut value = self;
+        // Not `|=`: bits that are known to be set would stay known. And not in Rust: the compiler
+        // would put it off to where the value is used, and the known value would live on until then.
+        // SAFETY: an operation on registers.
+        unsafe { asm!("{0} ^= {1}", inout(reg) value, in(reg) zero) };
+        value
+    }
 }
 
-forget_number!(u32, u64);
+impl Forget for u32 {
+    #[inline(always)]
+    fn forget(self) -> Self {
+        u64::from(self).forget() as Self
+    }
+}
 
 impl Forget for bool {
     #[inline(always)]

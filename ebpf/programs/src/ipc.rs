@@ -12,6 +12,7 @@ use ebpf_common::lookup::Lookup;
 use ebpf_common::rights::ipc;
 use ebpf_common::{Rights, magic};
 
+use crate::count;
 use crate::field::load;
 use crate::kernel::system_call;
 use crate::maps::OWNERS;
@@ -61,10 +62,15 @@ pub(crate) fn made(policy: PolicyId, address: u64) -> bool {
 /// If the map is full the container simply has no rights over its object.
 #[inline(always)]
 pub(crate) fn note(address: u64, policy: Option<PolicyId>) {
-    if let Some(policy) = policy
-        && OWNERS.insert(&address, &policy, BPF_ANY).is_ok()
-    {
-        return;
+    if let Some(policy) = policy {
+        // Before the entry, so that none is left when the container ends.
+        count::owns(policy);
+        if OWNERS
+            .insert(&address, &policy.container(), BPF_ANY)
+            .is_ok()
+        {
+            return;
+        }
     }
     let _ = OWNERS.remove(&address);
 }

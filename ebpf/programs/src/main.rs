@@ -5,11 +5,13 @@
 //! pure decision of `ebpf-common`, and either return or report and refuse. The programs decide
 //! nothing themselves.
 //!
-//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`report`], then the
-//! hooks by topic.
+//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`count`], [`report`],
+//! then the hooks by topic.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
+mod count;
 mod descriptors;
 mod field;
 mod files;

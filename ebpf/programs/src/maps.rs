@@ -53,15 +53,15 @@ tables! {
     IOCTLS: IoctlKey => u32, ENTRIES_MAX;
     /// How often file systems under an anonymous device number that rules name have gone away.
     DEVICE_USES: u32 => u32, ENTRIES_MAX;
+    /// The generation that is in force, by container; one without an entry has its first policy.
+    IN_FORCE: PolicyId => PolicyId, POLICIES_MAX;
+    /// What is counted of each container.
+    COUNTERS: PolicyId => Counters, POLICIES_MAX;
 }
 
 /// One [`GlobalState`].
 #[map]
 pub(crate) static STATE: Array<GlobalState> = Array::with_max_entries(1, 0);
-
-/// Events that found the ring buffer full.
-#[map]
-pub(crate) static LOST: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Refusals, for `reeve audit`.
 #[map]

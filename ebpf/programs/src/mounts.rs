@@ -246,7 +246,10 @@ fn made_for_container(policy: PolicyId, super_block: *const u8, magic: u32) -> b
 fn adopt(policy: PolicyId, super_block: *const u8, kind: u32) {
     let (dev, magic, _) = super_identity(super_block);
     let address = super_block as u64;
-    let key = SuperKey { policy, dev };
+    let key = SuperKey {
+        policy: policy.container(),
+        dev,
+    };
     if SUPER_OWNERS.insert(&address, &key, BPF_ANY).is_ok() {
         let _ = SUPERS.insert(
             &key,

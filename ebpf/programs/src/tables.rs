@@ -30,7 +30,9 @@ impl Lookup for Tables {
 
     #[inline(always)]
     fn super_block(&self, key: SuperKey) -> Option<SuperRule> {
-        copied!(SUPERS, key)
+        // Whatever its policy is by now, what it mounted stays the container's.
+        let policy = key.policy.container();
+        copied!(SUPERS, SuperKey { policy, ..key })
     }
 
     #[inline(always)]

@@ -159,7 +159,7 @@ fn require_open(preserved: u32) -> Result<(), Error> {
     }
 }
 
-fn read_policy(path: &Path) -> Result<GivenPolicy, Error> {
+pub(super) fn read_policy(path: &Path) -> Result<GivenPolicy, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::File {
         operation: "read",
         path: path.to_owned(),

@@ -418,7 +418,7 @@ fn processes_are_own_or_named_by_executable() {
     assert!(decide_ptrace(&tables, P, &in_container(P, state::ENFORCED), 0x12).allowed());
     let pending = decide_ptrace(&tables, P, &in_container(P, state::PENDING), 0x9);
     assert_eq!(pending.reason, Reason::Core);
-    let other = in_container(PolicyId(8), state::ENFORCED);
+    let other = in_container(PolicyId(23), state::ENFORCED);
     assert_eq!(decide_signal(&tables, P, &other, 15).reason, Reason::Core);
     assert_eq!(decide_ptrace(&tables, P, &other, 0x9).reason, Reason::Core);
 }
