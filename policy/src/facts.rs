@@ -107,6 +107,8 @@ pub struct Object {
     pub real: String,
     /// Its identity.
     pub inode: Inode,
+    /// `i_generation`, or 0 where it cannot be learnt.
+    pub generation: u32,
     /// `f_type` of its file system, as in [`ebpf_common::magic`].
     pub magic: u32,
     /// What it is.
@@ -124,6 +126,8 @@ pub struct Submount {
     pub path: String,
     /// Its root.
     pub inode: Inode,
+    /// `i_generation` of the root, or 0 where it cannot be learnt.
+    pub generation: u32,
     /// `f_type` of its file system.
     pub magic: u32,
 }
@@ -135,6 +139,19 @@ pub struct CoreObject {
     pub path: String,
     /// Its identity.
     pub inode: Inode,
+    /// The directories above it, from its parent to `/`, across mounts.
+    pub above: Vec<Inode>,
+}
+
+/// A block device that a file system of the host is on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disk {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Where the file system is mounted.
+    pub mounted_at: String,
 }
 
 /// `EXT4_SUPER_MAGIC`: an ordinary file system.
@@ -173,6 +190,8 @@ pub struct Facts {
     pub lower: Vec<Inode>,
     /// Reeve's own state.
     pub core: Vec<CoreObject>,
+    /// Block devices below the host's file systems, for warnings.
+    pub disks: Vec<Disk>,
     /// The container has a pid namespace of its own.
     pub private_pid: bool,
     /// The container has an IPC namespace of its own.
@@ -192,6 +211,7 @@ impl Facts {
             Object {
                 real: path.to_owned(),
                 inode: number(&mut numbers, path),
+                generation: 0,
                 magic: LEXICAL_MAGIC,
                 kind,
                 ancestors,

@@ -46,6 +46,8 @@ mod tests {
             ("SetnsGrant", model::reaching::SETNS_KEYS),
             ("LimitsGrant", model::reaching::LIMITS_KEYS),
             ("Kernel", model::kernel::KEYS),
+            ("Sysctl", model::sysctl::KEYS),
+            ("Ipc", model::ipc::KEYS),
             ("Modes", sections.as_slice()),
         ] {
             let found = schema.pointer(&format!("/$defs/{name}"));

@@ -1,14 +1,17 @@
 //! From an audited refusal to the line of policy that would allow it.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::{device_class, split_dev};
+use ebpf_common::abi::{NO_RULE, device_class, split_dev, switch};
 use ebpf_common::decide::mount::MountAction;
+use ebpf_common::ioctl::sets_flags;
 
 use crate::compile::Compiled;
-use crate::model::value::quoted;
-use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName};
+use crate::compile::rules::{CallSet, Cause, DERIVED};
+use crate::model::value::{IoctlCommand, quoted};
+use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName, Policy, SysctlName, ipc};
 use crate::names::bpf::BpfCommand;
 use crate::names::capability::Capability;
+use crate::names::kernel::{IPC, LOCKDOWN, SWITCHES, URING, ipc_rights, word};
 use crate::names::mount::{self, TypeKind};
 use crate::names::process;
 use crate::names::signal::Signal;
@@ -24,6 +27,28 @@ pub enum Denied {
         /// What was wanted.
         rights: Rights,
         /// What the deciding grant gives ([`Compiled::file_rights`]): a nearer line must repeat it.
+        held: Rights,
+    },
+    /// A command of `ioctl(2)` on a file.
+    Ioctl {
+        /// The object's path on the host.
+        path: String,
+        /// The command.
+        command: u32,
+        /// What the deciding grant gives: a nearer line must repeat it.
+        held: Rights,
+    },
+    /// A command of `ioctl(2)` on a device.
+    DeviceIoctl {
+        /// One of [`device_class`].
+        class: u32,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+        /// The command.
+        command: u32,
+        /// What the line of the device gives.
         held: Rights,
     },
     /// Opening a device node.
@@ -103,6 +128,30 @@ pub enum Denied {
     },
     /// Setting the clock.
     Clock,
+    /// An object of IPC, or a key.
+    Ipc {
+        /// One of [`ebpf_common::abi::ipc_class`].
+        class: u32,
+        /// What was wanted.
+        rights: Rights,
+    },
+    /// A kernel setting.
+    Sysctl {
+        /// Its name.
+        name: String,
+        /// What was wanted.
+        rights: Rights,
+    },
+    /// A part of the kernel.
+    Switch {
+        /// One of [`switch`].
+        which: u32,
+    },
+    /// A use that lockdown knows.
+    Lockdown {
+        /// The kernel's number for it.
+        reason: u32,
+    },
 }
 
 impl Compiled {
@@ -117,31 +166,56 @@ impl Compiled {
     }
 }
 
+impl Compiled {
+    /// Whether some line lets files be added to that may not be written.
+    pub fn adds_without_writing(&self) -> bool {
+        let mut rules = self.tables.files.values();
+        rules.any(|rule| adds_only(rule.rights))
+    }
+
+    /// The rights that the grant of this index gives over a device; `read` if it is no grant of
+    /// devices.
+    pub fn device_rights(&self, rule: u32) -> Rights {
+        let mut rules = self.tables.devices.values();
+        let found = rules.find(|found| found.rule == rule && rule != NO_RULE);
+        found.map_or(Rights::READ, |found| found.rights)
+    }
+}
+
+impl Policy {
+    /// Whether some line lets files be added to that may not be written.
+    pub fn adds_without_writing(&self) -> bool {
+        self.files.iter().any(|grant| adds_only(grant.allow.0))
+    }
+}
+
+fn adds_only(rights: Rights) -> bool {
+    rights.contains(Rights::APPEND) && !rights.contains(Rights::WRITE)
+}
+
 /// The line of policy that would allow a refused action; `None` where no line can: the fixed core,
 /// procfs, file systems that may not be mounted.
 pub fn suggest(denied: &Denied) -> Option<String> {
     match denied {
         Denied::File { path, rights, held } => suggest_file(path, *rights, *held),
+        Denied::Ioctl {
+            path,
+            command,
+            held,
+        } => suggest_ioctl(path, *command, *held),
+        Denied::DeviceIoctl {
+            class,
+            major,
+            minor,
+            command,
+            held,
+        } => suggest_device(*class, (*major, *minor), *held, &[IoctlCommand(*command)]),
         Denied::Device {
             class,
             major,
             minor,
             rights,
-        } => {
-            let class = match *class {
-                device_class::BLOCK => "block",
-                device_class::CHAR => "char",
-                _ => return None,
-            };
-            let number = DeviceNumber {
-                major: *major,
-                minor: *minor,
-            };
-            let allow = FileRights(*rights).text();
-            Some(format!(
-                "devices: - {{ {class}: \"{number}\", allow: {allow} }}"
-            ))
-        }
+        } => suggest_device(*class, (*major, *minor), *rights, &[]),
         Denied::Mount { fs_type, device } => suggest_mount(fs_type, *device),
         Denied::MountAction { action, target } => suggest_action(*action, target.as_deref()),
         Denied::Setns { exe, types } => {
@@ -161,6 +235,9 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             syscall,
         } => {
             let name = Capability::from_number(*capability)?.name();
+            if let Some(which) = part_of(name, *syscall) {
+                return suggest(&Denied::Switch { which });
+            }
             let calls = match syscall {
                 None => "all".to_owned(),
                 Some(number) => format!("[{}]", Syscall::from_number(*number)?.name()),
@@ -186,6 +263,10 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
         }
         Denied::Clock => Some("kernel: { clock: true }".to_owned()),
+        Denied::Ipc { .. }
+        | Denied::Sysctl { .. }
+        | Denied::Switch { .. }
+        | Denied::Lockdown { .. } => suggest_numbered(denied),
     }
 }
 
@@ -227,6 +308,85 @@ fn suggest_action(action: MountAction, target: Option<&str>) -> Option<String> {
     }
 }
 
+/// The line for what is named by a number.
+fn suggest_numbered(denied: &Denied) -> Option<String> {
+    match denied {
+        Denied::Ipc { class, rights } => {
+            let name = word(&IPC, *class)?;
+            let known = Rights(rights.0 & ipc_rights(*class).0);
+            (!known.is_empty()).then(|| format!("ipc: {{ {name}: {} }}", ipc::text(known)))
+        }
+        Denied::Sysctl { name, rights } => {
+            let name = SysctlName::parse(name)?;
+            let key = match rights.minus(Rights::READ).is_empty() {
+                true => "read",
+                false => "write",
+            };
+            Some(format!("kernel: {{ sysctl: {{ {key}: [{name}] }} }}"))
+        }
+        // What a line takes away comes back by removing it.
+        Denied::Switch {
+            which: switch::USERNS,
+        } => None,
+        Denied::Switch { which } => Some(match word(&URING, *which) {
+            Some(use_) => format!("kernel: {{ io_uring: [{use_}] }}"),
+            None => format!("kernel: {{ {}: true }}", word(&SWITCHES, *which)?),
+        }),
+        Denied::Lockdown { reason } => {
+            let name = word(&LOCKDOWN, *reason)?;
+            Some(format!("kernel: {{ lockdown: [{name}] }}"))
+        }
+        _ => None,
+    }
+}
+
+/// The part of the kernel whose line brings a capability along in a system call.
+fn part_of(capability: &str, syscall: Option<u32>) -> Option<u32> {
+    let call = Syscall::from_number(syscall?)?.name();
+    DERIVED
+        .iter()
+        .find_map(|(cause, name, calls)| match (cause, calls) {
+            (Cause::Switch(which), CallSet::Only(names))
+                if *name == capability && names.contains(&call) =>
+            {
+                Some(*which)
+            }
+            _ => None,
+        })
+}
+
+fn suggest_device(
+    class: u32,
+    (major, minor): (u32, u32),
+    rights: Rights,
+    commands: &[IoctlCommand],
+) -> Option<String> {
+    let class = match class {
+        device_class::BLOCK => "block",
+        device_class::CHAR => "char",
+        _ => return None,
+    };
+    let (number, allow) = (DeviceNumber { major, minor }, FileRights(rights).text());
+    let ioctl = IoctlCommand::list_text(commands);
+    Some(format!(
+        "devices: - {{ {class}: \"{number}\", allow: {allow}{ioctl} }}"
+    ))
+}
+
+fn suggest_ioctl(path: &str, command: u32, held: Rights) -> Option<String> {
+    if sets_flags(command) {
+        return suggest_file(path, Rights::FLAGS, held);
+    }
+    let rights = match held.is_empty() {
+        // Without any right there is no descriptor to ask.
+        true => Rights::READ,
+        false => held,
+    };
+    let line = suggest_file(path, rights, Rights::NONE)?;
+    let ioctl = IoctlCommand::list_text(&[IoctlCommand(command)]);
+    Some(line.replace("] }", &format!("]{ioctl} }}")))
+}
+
 fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
     let path = HostPath::parse(path).ok()?;
     if path.is_within("/proc") || path.is_within("/sys/fs/bpf") || wanted.is_empty() {
@@ -234,8 +394,8 @@ fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
     }
     let mut rights = wanted | held;
     if rights.contains(Rights::WRITE) {
-        // `write` brings it along.
-        rights = rights.minus(Rights::TRUNCATE);
+        // `write` brings them along.
+        rights = rights.minus(Rights::TRUNCATE | Rights::APPEND);
     }
     let allow = FileRights(rights).text();
     Some(format!(
@@ -250,7 +410,7 @@ mod tests {
     use crate::model::parse;
 
     /// A suggestion, as a policy of its own.
-    fn reads(denied: &Denied) -> crate::Policy {
+    fn reads(denied: &Denied) -> Policy {
         let line = suggest(denied).expect("a line");
         let text = format!(
             "reeve: v1\nname: a\n{}\n",
@@ -284,6 +444,18 @@ mod tests {
                 minor: 0,
                 rights: Rights::READ | Rights::WRITE,
             },
+            Denied::Ioctl {
+                path: "/srv/images".to_owned(),
+                command: 0x4004_9409,
+                held: Rights::NONE,
+            },
+            Denied::DeviceIoctl {
+                class: 2,
+                major: 10,
+                minor: 200,
+                command: 0x9999,
+                held: Rights::READ | Rights::WRITE,
+            },
             mounted("tmpfs", None),
             mounted("ext4", Some(8 << 20 | 1)),
             on(MountAction::Umount, Some("/mnt/a b")),
@@ -311,6 +483,21 @@ mod tests {
                 name: "dm-era".to_owned(),
             },
             Denied::Clock,
+            Denied::Ipc {
+                class: 4,
+                rights: ebpf_common::rights::ipc::SEARCH,
+            },
+            Denied::Sysctl {
+                name: "net/ipv4/conf/eth0.1/forwarding".to_owned(),
+                rights: Rights::WRITE | Rights::TRUNCATE,
+            },
+            Denied::Switch {
+                which: switch::URING_SQPOLL,
+            },
+            Denied::Switch {
+                which: switch::REBOOT,
+            },
+            Denied::Lockdown { reason: 7 },
         ];
         for denied in &all {
             reads(denied);
@@ -328,6 +515,19 @@ mod tests {
             suggest(&denied).as_deref(),
             Some("files: - { path: /var/lib/vms/web1.qcow2, allow: [read, write] }")
         );
+    }
+
+    #[test]
+    fn a_capability_of_a_part_of_the_kernel_names_the_part() {
+        let syscall = Syscall::from_name("sethostname").map(Syscall::number);
+        let capability = 21;
+        let line = suggest(&Denied::Capability {
+            capability,
+            syscall,
+        });
+        assert_eq!(line.as_deref(), Some("kernel: { hostname: true }"));
+        let which = switch::USERNS;
+        assert_eq!(suggest(&Denied::Switch { which }), None);
     }
 
     #[test]

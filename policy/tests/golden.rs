@@ -11,7 +11,7 @@ use policy::names::capability::Capability;
 use policy::names::mount;
 use policy::names::signal::Signal;
 use policy::names::syscall::Syscall;
-use policy::{Compiled, Facts, Found};
+use policy::{Compiled, Facts, Found, Tables};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -120,6 +120,16 @@ fn by(rule: u32) -> String {
     }
 }
 
+/// What is named by a number.
+fn numbered(tables: &Tables) -> String {
+    let mut out = String::new();
+    for ((kind, number), row) in &tables.grants {
+        let (rights, by) = (row.rights.0, by(row.rule));
+        writeln!(out, "grant {kind}:{number:x} rights {rights:x} {by}").expect("a string");
+    }
+    out
+}
+
 fn render(compiled: &Compiled, facts: &Facts) -> String {
     let tables = &compiled.tables;
     let mut out = format!("{}\n", compiled.name);
@@ -181,6 +191,7 @@ fn render(compiled: &Compiled, facts: &Facts) -> String {
     for (inode, rule) in &tables.modules {
         writeln!(out, "module {} {}", path(*inode), by(rule.rule)).expect("a string");
     }
+    out += &numbered(tables);
     out
 }
 

@@ -281,15 +281,7 @@ impl StateDir {
 
     /// Writes the state, as a whole.
     pub fn save(&self, state: &State) -> Result<(), Error> {
-        let path = self.path.join(FILE);
-        let next = self.path.join("state.json.next");
-        let malformed = |source| Error::Malformed {
-            path: path.clone(),
-            source,
-        };
-        let text = serde_json::to_vec(state).map_err(malformed)?;
-        fs::write(&next, text).map_err(|error| Error::io("write", &next, error))?;
-        fs::rename(&next, &path).map_err(|error| Error::io("rename", &next, error))
+        write(&self.path, state)
     }
 
     /// Keeps the configuration for the commands to come: the bundle's may change.
@@ -319,6 +311,19 @@ impl Drop for StateDir {
             tracing::warn!(%error, %path, "state of the container is left over");
         }
     }
+}
+
+/// Writes the state into a container's directory, as a whole.
+fn write(directory: &Path, state: &State) -> Result<(), Error> {
+    let path = directory.join(FILE);
+    let next = directory.join("state.json.next");
+    let malformed = |source| Error::Malformed {
+        path: path.clone(),
+        source,
+    };
+    let text = serde_json::to_vec(state).map_err(malformed)?;
+    fs::write(&next, text).map_err(|error| Error::io("write", &next, error))?;
+    fs::rename(&next, &path).map_err(|error| Error::io("rename", &next, error))
 }
 
 /// Makes the directory of all state, open to nobody but root.
@@ -361,6 +366,11 @@ impl State {
             return Err(Error::Version { path, found });
         }
         serde_json::from_slice(&text).map_err(malformed)
+    }
+
+    /// Writes it again, as a whole.
+    pub fn save(&self, root: &Path) -> Result<(), Error> {
+        write(&root.join(&self.id), self)
     }
 
     /// Those of all containers, by id. Directories that belong to no container are passed over; of

@@ -7,8 +7,10 @@
 
 mod alone;
 mod cleanup;
+mod flood;
 mod killed;
 mod process;
+mod replace;
 mod starved;
 mod status;
 mod support;

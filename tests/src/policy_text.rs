@@ -13,6 +13,7 @@ pub struct PolicyText {
     capabilities: Vec<String>,
     processes: BTreeMap<&'static str, Vec<String>>,
     kernel: Vec<String>,
+    ipc: Vec<String>,
 }
 
 impl PolicyText {
@@ -25,6 +26,7 @@ impl PolicyText {
             capabilities: Vec::new(),
             processes: BTreeMap::new(),
             kernel: Vec::new(),
+            ipc: Vec::new(),
         }
     }
 
@@ -38,6 +40,11 @@ impl PolicyText {
     pub fn file(self, path: impl AsRef<Path>, rights: &str) -> Self {
         let line = format!("{{ path: {}, allow: [{rights}] }}", path.as_ref().display());
         self.list("files", line)
+    }
+
+    /// A line of a section, as it stands.
+    pub fn line(self, section: &'static str, line: &str) -> Self {
+        self.list(section, line.to_owned())
     }
 
     /// Grants `rights` on a device; `device` is `block: "8:0"` or `char: "1:3"`.
@@ -98,6 +105,12 @@ impl PolicyText {
         self
     }
 
+    /// A line of the `ipc` section, as it stands.
+    pub fn ipc(mut self, line: &str) -> Self {
+        self.ipc.push(line.to_owned());
+        self
+    }
+
     fn list(mut self, section: &'static str, line: String) -> Self {
         self.lists.entry(section).or_default().push(line);
         self
@@ -136,11 +149,11 @@ impl fmt::Display for PolicyText {
                 .iter()
                 .try_for_each(|line| writeln!(f, "    - {line}"))?;
         }
-        if !self.kernel.is_empty() {
-            writeln!(f, "kernel:")?;
-            self.kernel
-                .iter()
-                .try_for_each(|line| writeln!(f, "  {line}"))?;
+        for (section, lines) in [("kernel", &self.kernel), ("ipc", &self.ipc)] {
+            if !lines.is_empty() {
+                writeln!(f, "{section}:")?;
+            }
+            lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
         Ok(())
     }

@@ -15,11 +15,7 @@ pub const MAX_DEPTH: u32 = 64;
 /// Rule index that stands for "no line of the policy": the default, or the fixed core.
 pub const NO_RULE: u32 = u32::MAX;
 
-/// Number of a loaded policy, one per container; 0 is never given out, and none is given out twice
-/// per load.
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PolicyId(pub u32);
+pub use crate::policy_id::PolicyId;
 
 /// Where the entry process of a container stands; see [`Subject::state`].
 pub mod state {
@@ -28,6 +24,15 @@ pub mod state {
     pub const PENDING: u32 = 1;
     /// In force, for good.
     pub const ENFORCED: u32 = 2;
+    /// The runtime itself, while it sees that a refusal happens: opening a file is decided, and
+    /// nothing else.
+    pub const TRIAL: u32 = 3;
+
+    /// Whether a task in this state runs the runtime's own code, which is not governed.
+    #[inline(always)]
+    pub const fn is_runtime(state: u32) -> bool {
+        matches!(state, PENDING | TRIAL)
+    }
 }
 
 /// Value of the task storage map `SUBJECTS`: which container a task belongs to.
@@ -55,8 +60,10 @@ pub enum Section {
     Capabilities = 3,
     /// Signals and ptrace.
     Processes = 4,
-    /// Modules, `bpf(2)`, clock.
+    /// Modules, `bpf(2)`, clock, sysctls and what else is the kernel's own.
     Kernel = 5,
+    /// System V and POSIX IPC, keys.
+    Ipc = 7,
 }
 
 /// Value of `POLICIES`, by [`PolicyId`].
@@ -114,7 +121,7 @@ pub struct InodeKey {
 
 /// Value of `FILES`.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FileRule {
     /// What may be done to the object and, for a directory, to everything below that has no nearer
     /// rule.
@@ -123,6 +130,11 @@ pub struct FileRule {
     pub flags: u32,
     /// Index into the policy's table of grants, or [`NO_RULE`].
     pub rule: u32,
+    /// `i_generation` of the inode that the rule was made for, or 0 where it is not known. Another
+    /// inode that got the number of a deleted one has another.
+    pub generation: u32,
+    /// Value of `DEVICE_USES` for the device when the rule was written.
+    pub use_count: u32,
     /// Zero.
     pub reserved: u32,
 }
@@ -135,6 +147,12 @@ pub mod file_flags {
     pub const CORE: u32 = 1 << 1;
     /// Holds only for the backing file behind an overlay of the container's own.
     pub const BACKING: u32 = 1 << 2;
+    /// The object itself may be neither moved nor removed: the fixed core lies below it.
+    pub const PINNED: u32 = 1 << 3;
+    /// `IOCTLS` has commands for the rule.
+    pub const IOCTLS: u32 = 1 << 4;
+    /// The device number is given out again when the file system goes away: `use_count` holds.
+    pub const COUNTED: u32 = 1 << 5;
 }
 
 /// Key of `SUPERS`: a super block as a container sees it.
@@ -207,7 +225,7 @@ pub mod device_class {
     pub const CHAR: u32 = 2;
 }
 
-/// Value of `DEVICES` and of `MODULES`.
+/// Value of `DEVICES`, of `MODULES` and of `GRANTS`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RightsRule {
@@ -215,6 +233,18 @@ pub struct RightsRule {
     pub rights: Rights,
     /// Index into the policy's table of grants, or [`NO_RULE`].
     pub rule: u32,
+}
+
+/// Key of `IOCTLS`: a command that the lines of `files` and `devices` name one by one.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IoctlKey {
+    /// Whose rule it is.
+    pub policy: PolicyId,
+    /// Index into the policy's table of grants.
+    pub rule: u32,
+    /// Second argument of `ioctl(2)`.
+    pub command: u32,
 }
 
 /// Key of `MOUNTS`: a type, or one of the things to which the line of a type is narrowed.
@@ -352,6 +382,74 @@ pub mod limits {
     pub const RESOURCES: u32 = 1 << 3;
 }
 
+/// Key of `GRANTS`: what is named by a number of its own kind.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GrantKey {
+    /// Whose rule it is.
+    pub policy: PolicyId,
+    /// One of [`grant_kind`].
+    pub kind: u32,
+    /// Which, among its kind.
+    pub number: u64,
+}
+
+/// Values of [`GrantKey::kind`].
+pub mod grant_kind {
+    /// [`GrantKey::number`](super::GrantKey::number) is one of [`switch`](super::switch); the rule
+    /// has all rights, or none where a line takes it away.
+    pub const SWITCH: u32 = 1;
+    /// The number is one of [`ipc_class`](super::ipc_class), the rights are those of
+    /// [`ipc`](crate::rights::ipc).
+    pub const IPC: u32 = 2;
+    /// The number is a hash of a sysctl's path, see [`sysctl`](crate::decide::sysctl).
+    pub const SYSCTL: u32 = 3;
+    /// The number is a `lockdown_reason` of the kernel.
+    pub const LOCKDOWN: u32 = 4;
+}
+
+/// Parts of the kernel that a line opens as a whole.
+pub mod switch {
+    /// The kernel's log.
+    pub const SYSLOG: u32 = 0;
+    /// `perf_event_open(2)`.
+    pub const PERF: u32 = 1;
+    /// Loading another kernel.
+    pub const KEXEC: u32 = 2;
+    /// An io_uring with a polling thread of the kernel's.
+    pub const URING_SQPOLL: u32 = 3;
+    /// An io_uring request under registered credentials.
+    pub const URING_PERSONALITY: u32 = 4;
+    /// A command to a driver through io_uring.
+    pub const URING_COMMAND: u32 = 5;
+    /// `quotactl(2)`.
+    pub const QUOTA: u32 = 6;
+    /// New user namespaces: the one switch that is on unless a line turns it off.
+    pub const USERNS: u32 = 7;
+    /// The host and domain name.
+    pub const HOSTNAME: u32 = 8;
+    /// `reboot(2)`.
+    pub const REBOOT: u32 = 9;
+    /// Swap areas.
+    pub const SWAP: u32 = 10;
+    /// Process accounting.
+    pub const ACCT: u32 = 11;
+}
+
+/// Kinds of objects of the section `ipc`.
+pub mod ipc_class {
+    /// System V shared memory.
+    pub const SHM: u32 = 0;
+    /// System V semaphores.
+    pub const SEM: u32 = 1;
+    /// System V message queues.
+    pub const MSG: u32 = 2;
+    /// POSIX message queues.
+    pub const MQUEUE: u32 = 3;
+    /// Keys and keyrings.
+    pub const KEYS: u32 = 4;
+}
+
 /// Value of the one-element array `STATE`, which only user space writes.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -360,6 +458,30 @@ pub struct GlobalState {
     pub cgroup_levels: u32,
     /// Last policy number given out.
     pub last_policy: u32,
+}
+
+/// Value of `COUNTERS`, by the container's [`PolicyId`]: what the kernel side counts of it. Nothing
+/// that is decided depends on it.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Tasks that have its label and are in force. Never less than there are; more after a clone
+    /// that failed late, and after `reeve exec`, whose process is counted at its birth and at its
+    /// exec.
+    pub tasks: u64,
+    /// Events that were handed to the ring buffer.
+    pub recorded: u64,
+    /// Events that were left out for coming too fast; see [`crate::rate`].
+    pub suppressed: u64,
+    /// Events that found the ring buffer full.
+    pub lost: u64,
+    /// When the next event is due; see [`crate::rate::admit`].
+    pub due_ns: u64,
+    /// Inode number of the container's cgroup, which is its key in `CGROUPS`. Written by user
+    /// space, before there is a task to count.
+    pub cgroup: u64,
+    /// Not 0 once it made an IPC object or key: `OWNERS` may have entries of it.
+    pub owns: u64,
 }
 
 /// Device number in the kernel's internal encoding, `MKDEV(major, minor)`.
@@ -447,7 +569,8 @@ const _: () = {
     assert!(size_of::<Subject>() == 8);
     assert!(size_of::<PolicyHeader>() == 40);
     assert!(size_of::<InodeKey>() == 16);
-    assert!(size_of::<FileRule>() == 16);
+    assert!(size_of::<FileRule>() == 24);
+    assert!(size_of::<IoctlKey>() == 12);
     assert!(size_of::<SuperKey>() == 8);
     assert!(size_of::<SuperRule>() == 24);
     assert!(size_of::<DeviceKey>() == 16);
@@ -458,6 +581,8 @@ const _: () = {
     assert!(size_of::<CapabilityRule>() == 72);
     assert!(size_of::<ProcessRule>() == 32);
     assert!(size_of::<GlobalState>() == 8);
+    assert!(size_of::<GrantKey>() == 16);
+    assert!(size_of::<Counters>() == 56);
     assert!(core::mem::offset_of!(InodeKey, ino) == 8);
     assert!(core::mem::offset_of!(PolicyHeader, bpf_commands) == 8);
     assert!(core::mem::offset_of!(MountKey, policy) == 16);

@@ -105,6 +105,18 @@ fields! {
     UpidNumber = "upid", "nr";
     /// System call number at entry (x86-64).
     RegsSyscall = "pt_regs", "orig_ax";
+    /// Namespaces of a task.
+    TaskNsproxy = "task_struct", "nsproxy";
+    /// IPC namespace among them.
+    NsproxyIpc = "nsproxy", "ipc_ns";
+    /// Number of an IPC namespace.
+    IpcNsNumber = "ipc_namespace", "ns.inum";
+    /// What tells an inode from another that had its number.
+    InodeGeneration = "inode", "i_generation";
+    /// `ATTR_*`: which attributes are to be set.
+    AttrValid = "iattr", "ia_valid";
+    /// What a file system keeps of itself: for message queues their IPC namespace.
+    SuperInfo = "super_block", "s_fs_info";
     /// Block device below a super block, or NULL.
     SuperBdev = "super_block", "s_bdev";
     /// Root of a super block.
@@ -119,8 +131,6 @@ fields! {
     MountParent = "mount", "mnt_parent";
     /// The namespace that it is attached in.
     MountNamespace = "mount", "mnt_ns";
-    /// Namespaces of a task.
-    TaskNamespaces = "task_struct", "nsproxy";
     /// Mount namespace.
     NamespacesMount = "nsproxy", "mnt_ns";
     /// Type of the file system that is being mounted.

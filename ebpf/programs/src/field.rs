@@ -1,7 +1,6 @@
 //! Loads of kernel struct fields at the offsets that the loader resolved.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
 use ebpf_common::fields::{FIELD_COUNT, Field, UNRESOLVED};
 
 /// Offsets by [`Field`], written by the loader; read-only and frozen, so constants to the verifier.
@@ -32,17 +31,4 @@ pub(crate) fn probe<T: Copy>(base: u64, field: Field) -> Option<T> {
     let address = base.wrapping_add(offset(field) as u64);
     // SAFETY: the helper reads any address and reports a fault.
     unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
-}
-
-/// A copy that the verifier knows nothing about. It goes through what comes after a decision once
-/// then, and not for each way in which that may have ended.
-#[inline(always)]
-pub(crate) fn unknown<T: Copy>(value: &T) -> T {
-    let mut copy = core::mem::MaybeUninit::<T>::uninit();
-    let from = core::ptr::from_ref(value).cast();
-    // SAFETY: `copy` has room for a `T`, which the helper copies: reading the stack does not fault.
-    unsafe {
-        bpf_probe_read_kernel_raw(copy.as_mut_ptr().cast(), size_of::<T>() as u32, from);
-        copy.assume_init()
-    }
 }

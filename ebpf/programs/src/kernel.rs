@@ -2,10 +2,10 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, Section};
+use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, Section, switch};
 use ebpf_common::decide::capability::{counted_level, decide_capability, is_of_overlay};
 use ebpf_common::decide::kernel::{
-    decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read,
+    decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read, decide_switch, is_kexec,
 };
 use ebpf_common::decide::mount::decide_attributes;
 use ebpf_common::decide::process::decide_namespaces;
@@ -19,13 +19,13 @@ use ebpf_common::lookup::Lookup;
 use crate::field::load;
 use crate::object::{Dentry, credentials_borrowed, super_identity};
 use crate::report::{Refusal, refuse};
-use crate::subject;
-use crate::subject::when_enforced;
+use crate::subject::{self, when_enforced};
 use crate::syscall::{self, UNKNOWN, system_call};
 use crate::tables::Tables;
 
 /// `CAP_OPT_NOAUDIT`: the kernel only asks whether the capability could be used.
 const CAP_OPT_NOAUDIT: u32 = 1 << 1;
+
 /// Use of a capability that the task holds.
 #[lsm(hook = "capable")]
 pub fn capable(ctx: LsmContext) -> i32 {
@@ -119,7 +119,7 @@ fn by_header(policy: PolicyId, decide: impl FnOnce(&PolicyHeader) -> Verdict) ->
 
 /// Refuses for `hook` unless the verdict allows.
 #[inline(always)]
-fn settle(
+pub(crate) fn settle(
     ctx: &LsmContext,
     hook: Hook,
     action: Action,
@@ -175,7 +175,7 @@ pub fn kernel_load_data(ctx: LsmContext) -> i32 {
         Hook::KernelLoadData,
         Action::KernelLoad,
         policy,
-        decide_kernel_load(),
+        decide_kernel_load(&Tables, policy, system_call()),
         ctx.arg(0),
     )
 }
@@ -189,7 +189,11 @@ pub fn kernel_read_file(ctx: LsmContext) -> i32 {
     let dentry = unsafe { Dentry::of_file(file) };
     let (dev, magic, _) = super_identity(dentry.super_block());
     let ino = dentry.ino();
-    let verdict = decide_kernel_read(&Tables, InodeKey { policy, dev, ino });
+    let verdict = if is_kexec(system_call()) {
+        decide_switch(&Tables, policy, switch::KEXEC)
+    } else {
+        decide_kernel_read(&Tables, InodeKey { policy, dev, ino })
+    };
     if verdict.allowed() {
         return 0;
     }

@@ -38,7 +38,7 @@ pub(crate) fn on_shared(mount: *const u8) -> bool {
 pub(crate) fn in_own_namespace(mount: *const u8) -> bool {
     let attached: u64 = probe(outer(mount), Field::MountNamespace).unwrap_or(0);
     // SAFETY: `current` is trusted; the field is a pointer.
-    let namespaces: u64 = unsafe { load(subject::current(), Field::TaskNamespaces) };
+    let namespaces: u64 = unsafe { load(subject::current(), Field::TaskNsproxy) };
     let own: u64 = probe(namespaces, Field::NamespacesMount).unwrap_or(0);
     attached == own
 }

@@ -17,7 +17,7 @@ use ebpf_common::lookup::Lookup;
 use ebpf_common::magic;
 
 use crate::field::load;
-use crate::maps::{SUPER_OWNERS, SUPERS};
+use crate::maps::{DEVICE_USES, SUPER_OWNERS, SUPERS};
 use crate::mount::{in_own_namespace, is_shared, on_shared, place_of, super_kind_of};
 use crate::object::{Dentry, super_identity};
 use crate::report::{Refusal, refuse};
@@ -433,7 +433,10 @@ fn made_for_container(policy: PolicyId, super_block: *const u8, magic: u32) -> b
 fn adopt(policy: PolicyId, super_block: *const u8, kind: u32, rights: Rights, rule: u32) {
     let (dev, magic, _) = super_identity(super_block);
     let address = super_block as u64;
-    let key = SuperKey { policy, dev };
+    let key = SuperKey {
+        policy: policy.container(),
+        dev,
+    };
     let noted = SuperRule {
         kind,
         magic,
@@ -444,6 +447,17 @@ fn adopt(policy: PolicyId, super_block: *const u8, kind: u32, rights: Rights, ru
     if SUPER_OWNERS.insert(&address, &key, BPF_ANY).is_ok() {
         let _ = SUPERS.insert(&key, &noted, BPF_ANY);
     }
+}
+
+/// A file system goes away, and its device number with it: rules for the number hold for no other.
+#[lsm(hook = "sb_delete")]
+pub fn sb_delete(ctx: LsmContext) -> i32 {
+    let (dev, ..) = super_identity(ctx.arg(0));
+    if let Some(uses) = DEVICE_USES.get_ptr_mut(dev) {
+        // SAFETY: the value is live for the program's run, and a number is in use once at a time.
+        unsafe { *uses += 1 };
+    }
+    0
 }
 
 /// A super block goes away. Its device number may be another's by now, so only the entry that was

@@ -15,6 +15,7 @@ use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
 use ebpf_common::lookup::Lookup;
 
+use crate::descriptors;
 use crate::field::load;
 use crate::files::is_host_device;
 use crate::object::super_identity;
@@ -176,8 +177,16 @@ pub fn file_fcntl(ctx: LsmContext) -> i32 {
         F_SETOWN => signal_owner(&ctx, Hook::FileFcntl, Some(ctx.arg::<u64>(2) as i32)),
         F_SETOWN_EX => signal_owner(&ctx, Hook::FileFcntl, None),
         F_SETSIG => signal_by(&ctx, Hook::FileFcntl),
-        F_SETFL if ctx.arg::<u64>(2) & FASYNC != 0 => signal_by(&ctx, Hook::FileFcntl),
-        _ => 0,
+        command => {
+            let refused = match command == F_SETFL && ctx.arg::<u64>(2) & FASYNC != 0 {
+                true => signal_by(&ctx, Hook::FileFcntl),
+                false => 0,
+            };
+            match refused {
+                0 => descriptors::control(&ctx, ctx.arg(0), command, ctx.arg(2)),
+                refused => refused,
+            }
+        }
     }
 }
 
@@ -191,7 +200,7 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
     match ctx.arg::<u32>(1) {
         FIOSETOWN | SIOCSPGRP => signal_owner(&ctx, Hook::FileIoctl, None),
         FIOASYNC => signal_by(&ctx, Hook::FileIoctl),
-        _ => 0,
+        command => descriptors::command(&ctx, Hook::FileIoctl, ctx.arg(0), command),
     }
 }
 
@@ -205,7 +214,7 @@ pub fn file_ioctl_compat(ctx: LsmContext) -> i32 {
     match ctx.arg::<u32>(1) {
         FIOSETOWN | SIOCSPGRP => signal_owner(&ctx, Hook::FileIoctlCompat, None),
         FIOASYNC => signal_by(&ctx, Hook::FileIoctlCompat),
-        _ => 0,
+        command => descriptors::command(&ctx, Hook::FileIoctlCompat, ctx.arg(0), command),
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use ebpf_common::abi::{CapabilityRule, NO_RULE, SYSCALLS};
+use ebpf_common::abi::{CapabilityRule, NO_RULE, SYSCALLS, grant_kind, ipc_class};
 
+use super::numbered::Numbered;
 use super::rules::{BUILT_IN, CallSet, Cause, DERIVED};
 use crate::model::{Calls, Policy};
 use crate::names::capability::Capability;
@@ -27,6 +28,7 @@ pub(super) fn compile(
     policy: &Policy,
     first_rule: u32,
     firsts: Firsts,
+    numbered: &Numbered,
 ) -> BTreeMap<u32, CapabilityRule> {
     let mut table = BTreeMap::new();
     for (rule, grant) in (first_rule..).zip(&policy.capabilities.0) {
@@ -36,9 +38,9 @@ pub(super) fn compile(
             Calls::Only(calls) => calls.iter().for_each(|call| set(row, *call, true)),
         }
     }
-    for (cause, name, calls) in DERIVED {
+    for (cause, name, calls) in DERIVED.iter().copied() {
         if let (Some(rule), Some(capability)) = (
-            caused_by(policy, cause, firsts),
+            caused_by(policy, cause, firsts, numbered),
             Capability::from_name(name),
         ) {
             extend(row(&mut table, capability, rule), calls);
@@ -53,7 +55,8 @@ pub(super) fn compile(
 }
 
 /// The index of the grant that causes a derived rule, if there is one.
-fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts) -> Option<u32> {
+fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts, numbered: &Numbered) -> Option<u32> {
+    let of = |kind, number: u32| numbered.get(&(kind, u64::from(number)));
     match cause {
         Cause::Mounts => firsts.mounts,
         Cause::BindMounts => {
@@ -74,6 +77,11 @@ fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts) -> Option<u32> {
         Cause::Modules => firsts.modules,
         Cause::Clock => firsts.clock,
         Cause::Bpf => firsts.bpf,
+        Cause::Switch(which) => of(grant_kind::SWITCH, which).map(|found| found.rule),
+        Cause::Ipc => [ipc_class::SHM, ipc_class::SEM, ipc_class::MSG]
+            .into_iter()
+            .find_map(|class| of(grant_kind::IPC, class))
+            .map(|found| found.rule),
     }
 }
 

@@ -4,20 +4,23 @@
 mod capability;
 mod files;
 mod mounts;
+mod numbered;
 mod processes;
 pub mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_common::Rights;
 use ebpf_common::abi::{
-    NO_RULE, PolicyHeader, RightsRule, SuperRule, device_class, kernel, super_kind,
+    ANY_MINOR, NO_RULE, PolicyHeader, RightsRule, SuperRule, device_class, kernel, super_kind,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Diagnostics;
+pub use numbered::Numbered;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::facts::Facts;
-use crate::model::{Kernel, Mode, Policy, SECTIONS};
+use crate::model::{DeviceClass, Kernel, Mode, Policy, SECTIONS};
 use crate::source::Span;
 use crate::tables::{Device, Tables};
 
@@ -56,17 +59,26 @@ pub struct Compiled {
 /// All findings at once if one of them is an error.
 pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> {
     let mut out = policy.warnings.clone();
-    let (grants, starts) = grants(policy);
+    let (mut all, starts) = grants(policy);
+    let numbered = numbered::compile(policy, &mut all);
     let mut tables = Tables {
         header: header(policy, facts, &starts),
         files: files::compile(policy, facts, starts.files, &mut out),
         supers: supers(facts),
         devices: devices(policy, starts.devices),
         mounts: mounts::compile(policy, facts, starts.mounts, starts.actions, &mut out),
-        capabilities: capability::compile(policy, starts.capabilities, starts.firsts(policy)),
+        capabilities: capability::compile(
+            policy,
+            starts.capabilities,
+            starts.firsts(policy),
+            &numbered,
+        ),
         processes: BTreeMap::new(),
         modules: processes::modules(policy, facts, starts.modules, &mut out),
+        grants: numbered,
+        ioctls: ioctls(policy, &starts),
     };
+    disks(policy, facts, &mut out);
     tables.processes = processes::compile(policy, facts, &starts, &mut out);
     let out = out.sorted();
     if out.has_errors() {
@@ -76,7 +88,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> 
         name: policy.name().to_owned(),
         source: policy.source_name().to_owned(),
         tables,
-        grants,
+        grants: all.0,
         warnings: out,
     })
 }
@@ -131,7 +143,7 @@ impl Grants {
     }
 }
 
-fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
+fn grants(policy: &Policy) -> (Grants, Starts) {
     let mut all = Grants(Vec::new());
     let files = all.next();
     for grant in &policy.files {
@@ -170,7 +182,7 @@ fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
         bpf,
         clock,
     };
-    (all.0, starts)
+    (all, starts)
 }
 
 /// The lines of `processes`, and the index of the first of each kind.
@@ -317,6 +329,35 @@ fn devices(policy: &Policy, first_rule: u32) -> BTreeMap<Device, RightsRule> {
         table.insert(device, RightsRule { rights, rule });
     }
     table
+}
+
+/// Commands of `ioctl(2)` by the line that names them.
+fn ioctls(policy: &Policy, starts: &Starts) -> BTreeSet<(u32, u32)> {
+    let files = (starts.files..).zip(policy.files.iter().map(|grant| &grant.ioctl));
+    let devices = (starts.devices..).zip(policy.devices.iter().map(|grant| &grant.ioctl));
+    let all = files.chain(devices);
+    all.flat_map(|(rule, commands)| commands.iter().map(move |command| (rule, command.0)))
+        .collect()
+}
+
+/// Warns of lines that open the disk below a file system of the host.
+fn disks(policy: &Policy, facts: &Facts, out: &mut Diagnostics) {
+    for grant in &policy.devices {
+        let number = grant.number.value;
+        let below = facts.disks.iter().find(|disk| {
+            disk.major == number.major && matches!(number.minor, ANY_MINOR)
+                || (disk.major, disk.minor) == (number.major, number.minor)
+        });
+        let Some(disk) = below.filter(|_| grant.class == DeviceClass::Block) else {
+            continue;
+        };
+        let message = format!(
+            "the file system at `{}` is on this device: it opens every file there",
+            disk.mounted_at
+        );
+        let warning = Diagnostic::warning(grant.number.span, message);
+        out.push(warning.help("grant paths under `files`"));
+    }
 }
 
 #[cfg(test)]

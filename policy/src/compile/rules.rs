@@ -1,6 +1,7 @@
 //! Rules that no line of a policy states: derived from its grants, or built in. They are data, so
 //! that the reference prints the same tables.
 
+use ebpf_common::abi::switch;
 use ebpf_common::decide::mount::MountAction;
 
 /// A set of native system calls, by name. Names that an architecture lacks are left out there.
@@ -33,6 +34,10 @@ pub enum Cause {
     Clock,
     /// `kernel.bpf`.
     Bpf,
+    /// A part of the kernel, by its [`switch`].
+    Switch(u32),
+    /// Any grant of System V objects in `ipc`.
+    Ipc,
 }
 
 impl Cause {
@@ -49,13 +54,23 @@ impl Cause {
             Self::Modules => "`kernel.modules`",
             Self::Clock => "`kernel.clock`",
             Self::Bpf => "`kernel.bpf`",
+            Self::Switch(switch::SYSLOG) => "`kernel.syslog`",
+            Self::Switch(switch::PERF) => "`kernel.perf`",
+            Self::Switch(switch::KEXEC) => "`kernel.kexec`",
+            Self::Switch(switch::HOSTNAME) => "`kernel.hostname`",
+            Self::Switch(switch::REBOOT) => "`kernel.reboot`",
+            Self::Switch(switch::SWAP) => "`kernel.swap`",
+            Self::Switch(switch::QUOTA) => "`kernel.quota`",
+            Self::Switch(switch::ACCT) => "`kernel.acct`",
+            Self::Switch(_) => "`kernel`",
+            Self::Ipc => "`ipc` with `shm`, `sem` or `msg`",
         };
         text.to_owned()
     }
 }
 
 /// Capabilities that a grant brings along, and the system calls that they are for.
-pub const DERIVED: [(Cause, &str, CallSet); 21] = [
+pub const DERIVED: &[(Cause, &str, CallSet)] = &[
     (
         Cause::Mounts,
         "SYS_ADMIN",
@@ -143,10 +158,60 @@ pub const DERIVED: [(Cause, &str, CallSet); 21] = [
     (Cause::Bpf, "PERFMON", CallSet::Only(&["bpf"])),
     (Cause::Bpf, "SYS_ADMIN", CallSet::Only(&["bpf"])),
     (Cause::Bpf, "NET_ADMIN", CallSet::Only(&["bpf"])),
+    (
+        Cause::Switch(switch::SYSLOG),
+        "SYSLOG",
+        CallSet::Only(&["syslog"]),
+    ),
+    (
+        Cause::Switch(switch::PERF),
+        "PERFMON",
+        CallSet::Only(&["perf_event_open"]),
+    ),
+    (
+        Cause::Switch(switch::PERF),
+        "SYS_ADMIN",
+        CallSet::Only(&["perf_event_open"]),
+    ),
+    (
+        Cause::Switch(switch::KEXEC),
+        "SYS_BOOT",
+        CallSet::Only(&["kexec_load", "kexec_file_load"]),
+    ),
+    (
+        Cause::Switch(switch::HOSTNAME),
+        "SYS_ADMIN",
+        CallSet::Only(&["sethostname", "setdomainname"]),
+    ),
+    (
+        Cause::Switch(switch::REBOOT),
+        "SYS_BOOT",
+        CallSet::Only(&["reboot"]),
+    ),
+    (
+        Cause::Switch(switch::SWAP),
+        "SYS_ADMIN",
+        CallSet::Only(&["swapon", "swapoff"]),
+    ),
+    (
+        Cause::Switch(switch::QUOTA),
+        "SYS_ADMIN",
+        CallSet::Only(&["quotactl", "quotactl_fd"]),
+    ),
+    (
+        Cause::Switch(switch::ACCT),
+        "SYS_PACCT",
+        CallSet::Only(&["acct"]),
+    ),
+    (
+        Cause::Ipc,
+        "SYS_ADMIN",
+        CallSet::Only(&["shmctl", "semctl", "msgctl"]),
+    ),
 ];
 
 /// Capabilities whose uses are governed by other rules, so that they are harmless by themselves.
-pub const BUILT_IN: [(&str, CallSet); 12] = [
+pub const BUILT_IN: [(&str, CallSet); 13] = [
     (
         "CHOWN",
         CallSet::Only(&["chown", "fchown", "lchown", "fchownat"]),
@@ -186,6 +251,22 @@ pub const BUILT_IN: [(&str, CallSet); 12] = [
         ]),
     ),
     ("MKNOD", CallSet::Only(&["mknod", "mknodat"])),
+    (
+        "IPC_OWNER",
+        CallSet::Only(&[
+            "shmget",
+            "shmat",
+            "shmctl",
+            "semget",
+            "semop",
+            "semtimedop",
+            "semctl",
+            "msgget",
+            "msgsnd",
+            "msgrcv",
+            "msgctl",
+        ]),
+    ),
 ];
 
 /// Character devices that every container may read and write: null, zero, full, random, urandom,

@@ -5,18 +5,21 @@
 //! grant.
 
 mod answer;
+mod kernel;
 mod question;
 mod reaching;
 
 pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
 
-use ebpf_common::abi::{InodeKey, PolicyId, Section, mount_scope, type_hash_of};
+use ebpf_common::abi::{InodeKey, PolicyId, Section, file_flags, mount_scope, type_hash_of};
 use ebpf_common::decide::capability::decide_capability;
-use ebpf_common::decide::file::{Effective, decide_device, decide_move};
+use ebpf_common::decide::file::{Effective, decide_device, decide_node};
+use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
 use ebpf_common::decide::kernel::{decide_bpf, decide_clock, decide_kernel_read};
 use ebpf_common::decide::mount::{MountAction, MountRequest, Place, decide_action, decide_mount};
 use ebpf_common::decide::process::{Target, decide_exec, decide_signal};
+use ebpf_common::decide::rename::{Entry, decide_move, decide_rename};
 use ebpf_common::decide::{FileObject, effective_rights};
 use ebpf_common::hooks::Hook;
 use ebpf_common::{Rights, Verdict, magic};
@@ -83,6 +86,17 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             (number.major, number.minor),
             *rights,
         ),
+        Question::Ioctl { command, path } => ioctl(compiled, facts, command.0, path),
+        Question::DeviceIoctl {
+            command,
+            class,
+            number,
+        } => device_ioctl(
+            compiled,
+            command.0,
+            class.number(),
+            (number.major, number.minor),
+        ),
         Question::Mount { fs_type, flags } => mounting(tables, fs_type, *flags),
         Question::Capability {
             capability,
@@ -121,6 +135,10 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             let hooks = &[Hook::Capable, Hook::Settime];
             Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Clock)
         }
+        Question::Ipc { class, right } => kernel::ipc_object(tables, *class, *right),
+        Question::Sysctl { write, name } => kernel::setting(tables, *write, name),
+        Question::Kernel(which) => kernel::part(tables, *which),
+        Question::Lockdown(reason) => kernel::lockdown(tables, *reason),
     }
 }
 
@@ -139,7 +157,7 @@ fn effective(tables: &Tables, path: &str, object: &Object) -> Effective {
         super_block: 0,
         super_flags: 0,
         of_process: object.magic == magic::PROC && of_process(path),
-        backing: false,
+        passes_over: file_flags::BACKING,
     };
     let above = object.ancestors.iter();
     let above = above.take_while(|inode| inode.dev == object.inode.dev);
@@ -238,18 +256,29 @@ fn moving(
         return unknown(Section::Files, hooks, from);
     };
     let tables = &compiled.tables;
+    let moved = facts.object(from.as_str());
     let old = effective(tables, from.as_str(), old);
     let new = effective(tables, directory.as_str(), new);
-    let mut verdict = decide_move(needed, old, new);
-    if let Some(replaced) = facts.object(to.as_str())
-        && needed == Rights::RENAME
-        && verdict.allowed()
-    {
-        let kept = effective(tables, to.as_str(), replaced).decide(Rights::DELETE);
-        if !kept.allowed() {
-            verdict = kept;
+    let verdict = match needed {
+        Rights::LINK => decide_move(needed, old, new),
+        _ => {
+            let above = from.parent().unwrap_or_else(|| from.clone());
+            let old_directory = nearest(facts, &above)
+                .map_or(old, |(object, _)| effective(tables, above.as_str(), object));
+            let replaced = facts.object(to.as_str());
+            let entry = |object, directory, there: Option<&Object>| Entry {
+                object,
+                directory,
+                mode: there.map_or(0, mode_of),
+            };
+            let at_new = replaced.map_or(new, |object| effective(tables, to.as_str(), object));
+            let (old, new) = (
+                entry(old, old_directory, moved),
+                entry(at_new, new, replaced),
+            );
+            decide_rename(&old, &new, false).verdict
         }
-    }
+    };
     let decided = Decided::new(Section::Files, verdict, hooks);
     if old.rights.contains(needed) {
         return decided;
@@ -261,10 +290,28 @@ fn moving(
     })
 }
 
+/// The kind of an object as the kernel says it.
+fn mode_of(object: &Object) -> u32 {
+    match object.kind {
+        ObjectKind::Directory => 0o040_000,
+        _ => 0o100_000,
+    }
+}
+
 fn hooks_of(rights: Rights) -> &'static [Hook] {
     match rights {
-        Rights::READ => &[Hook::FileOpen],
-        Rights::WRITE => &[Hook::FileOpen, Hook::MmapFile, Hook::FileMprotect],
+        Rights::READ => &[Hook::FileOpen, Hook::FileReceive],
+        Rights::WRITE => &[
+            Hook::FileOpen,
+            Hook::FileReceive,
+            Hook::MmapFile,
+            Hook::FileMprotect,
+            Hook::FileFcntl,
+        ],
+        Rights::APPEND => &[Hook::FileOpen, Hook::FileReceive],
+        Rights::TIMES => &[Hook::InodeSetattr],
+        Rights::FLAGS => &[Hook::FileIoctl, Hook::InodeFileSetattr],
+        Rights::IOCTL => &[Hook::FileIoctl, Hook::FileIoctlCompat],
         Rights::CREATE => &[Hook::PathMknod, Hook::PathMkdir, Hook::PathSymlink],
         Rights::DELETE => &[Hook::PathUnlink, Hook::PathRmdir, Hook::PathRename],
         Rights::TRUNCATE => &[Hook::PathTruncate, Hook::FileTruncate],
@@ -287,15 +334,67 @@ fn hooks_of(rights: Rights) -> &'static [Hook] {
     }
 }
 
-fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> Decided {
-    let verdict = decide_device(tables, ID, class, number, false, rights);
+fn ioctl(compiled: &Compiled, facts: &Facts, command: u32, path: &HostPath) -> Decided {
+    let hooks = &[Hook::FileIoctl, Hook::FileIoctlCompat];
+    let Some((object, _)) = nearest(facts, path) else {
+        return unknown(Section::Files, hooks, path);
+    };
+    if let ObjectKind::Device {
+        class,
+        major,
+        minor,
+    } = object.kind
+    {
+        return device_ioctl(compiled, command, class, (major, minor));
+    }
+    let found = effective(&compiled.tables, path.as_str(), object);
+    let verdict = decide_ioctl(&compiled.tables, ID, found, command);
+    Decided::new(Section::Files, verdict, hooks)
+        .denied(Denied::Ioctl {
+            path: path.as_str().to_owned(),
+            command,
+            held: found.rights,
+        })
+        .note("a descriptor must be open, which is decided first")
+}
+
+fn device_ioctl(compiled: &Compiled, command: u32, class: u32, number: (u32, u32)) -> Decided {
+    let tables = &compiled.tables;
+    let verdict = decide_device_ioctl(tables, ID, class, number, false, command);
     let (major, minor) = number;
-    Decided::new(Section::Devices, verdict, &[Hook::FileOpen]).denied(Denied::Device {
+    let hooks = &[Hook::FileIoctl, Hook::FileIoctlCompat];
+    Decided::new(Section::Devices, verdict, hooks).denied(Denied::DeviceIoctl {
+        class,
+        major,
+        minor,
+        command,
+        held: compiled.device_rights(verdict.rule),
+    })
+}
+
+fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> Decided {
+    let makes = rights == Rights::MKNOD;
+    let (verdict, hooks): (_, &'static [Hook]) = match makes {
+        true => (decide_node(tables, ID, class, number), &[Hook::PathMknod]),
+        false => {
+            let hooks = &[Hook::FileOpen, Hook::FileReceive];
+            (
+                decide_device(tables, ID, class, number, false, rights),
+                hooks,
+            )
+        }
+    };
+    let (major, minor) = number;
+    let decided = Decided::new(Section::Devices, verdict, hooks).denied(Denied::Device {
         class,
         major,
         minor,
         rights,
-    })
+    });
+    match makes {
+        true => decided.note("its directory must give `mknod`, too"),
+        false => decided,
+    }
 }
 
 fn mounting(tables: &Tables, fs_type: &str, flags: u64) -> Decided {

@@ -3,10 +3,12 @@
 pub mod capabilities;
 pub mod devices;
 pub mod files;
+pub mod ipc;
 pub mod kernel;
 pub mod mounts;
 pub mod processes;
 pub mod reaching;
+pub mod sysctl;
 pub mod value;
 
 use ebpf_common::abi::Section;
@@ -21,11 +23,13 @@ use crate::yaml::{self, Node};
 pub use capabilities::{Calls, Capabilities, CapabilityGrant};
 pub use devices::{DeviceClass, DeviceGrant};
 pub use files::FileGrant;
+pub use ipc::Ipc;
 pub use kernel::{Kernel, ModuleName};
 pub use mounts::{MountActions, MountGrant, MountSource};
 pub use processes::{Processes, Ptrace, PtraceGrant, SignalGrant, Signals};
 pub use reaching::{Limits, LimitsGrant, Namespaces, SetnsGrant};
-pub use value::{DeviceNumber, FileRights, HostPath, PolicyName};
+pub use sysctl::{Sysctl, SysctlName};
+pub use value::{DeviceNumber, FileRights, HostPath, IoctlCommand, PolicyName};
 
 pub(crate) const KEYS: &[&str] = &[
     "reeve",
@@ -39,16 +43,18 @@ pub(crate) const KEYS: &[&str] = &[
     "capabilities",
     "processes",
     "kernel",
+    "ipc",
 ];
 
 /// The sections that have a mode, with their names, in the order of [`Section`].
-pub const SECTIONS: [(&str, Section); 6] = [
+pub const SECTIONS: [(&str, Section); 7] = [
     ("files", Section::Files),
     ("devices", Section::Devices),
     ("mounts", Section::Mounts),
     ("capabilities", Section::Capabilities),
     ("processes", Section::Processes),
     ("kernel", Section::Kernel),
+    ("ipc", Section::Ipc),
 ];
 
 /// Version of the language.
@@ -81,6 +87,7 @@ pub struct Modes {
     pub capabilities: Option<Mode>,
     pub processes: Option<Mode>,
     pub kernel: Option<Mode>,
+    pub ipc: Option<Mode>,
 }
 
 impl Modes {
@@ -92,6 +99,7 @@ impl Modes {
             Section::Capabilities => self.capabilities,
             Section::Processes => self.processes,
             Section::Kernel => self.kernel,
+            Section::Ipc => self.ipc,
         }
     }
 
@@ -103,6 +111,7 @@ impl Modes {
             Section::Capabilities => &mut self.capabilities,
             Section::Processes => &mut self.processes,
             Section::Kernel => &mut self.kernel,
+            Section::Ipc => &mut self.ipc,
         }
     }
 }
@@ -145,6 +154,9 @@ pub struct Policy {
     /// The kernel itself.
     #[schemars(with = "Option<Kernel>")]
     pub kernel: Kernel,
+    /// System V and POSIX IPC, keys.
+    #[schemars(with = "Option<Ipc>")]
+    pub ipc: Ipc,
     #[schemars(skip)]
     pub(crate) source: Source,
     #[schemars(skip)]
@@ -271,6 +283,7 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         section(&fields, "capabilities").map(|node| capabilities::read(reader, node));
     let processes = section(&fields, "processes").map(|node| processes::read(reader, node));
     let kernel = section(&fields, "kernel").map(|node| kernel::read(reader, node));
+    let ipc = section(&fields, "ipc").map(|node| ipc::read(reader, node));
     Some(Policy {
         reeve: reeve?,
         name: name?,
@@ -284,6 +297,7 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         capabilities: capabilities.unwrap_or_default(),
         processes: processes.unwrap_or_default(),
         kernel: kernel.unwrap_or_default(),
+        ipc: ipc.unwrap_or_default(),
         warnings: Diagnostics::new(source.clone()),
         source,
     })

@@ -3,6 +3,7 @@
 
 pub mod bpf;
 pub mod capability;
+pub mod kernel;
 pub mod mount;
 pub mod process;
 pub mod signal;

@@ -17,8 +17,8 @@ use crate::facts::Inode;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored {
     header: Header,
-    /// Key, rights, flags, rule.
-    files: Vec<(Inode, u32, u32, u32)>,
+    /// Key, rights, flags, rule, generation.
+    files: Vec<(Inode, u32, u32, u32, u32)>,
     /// Device, kind, magic.
     supers: Vec<(u32, u32, u32)>,
     /// Key, rights, rule.
@@ -31,6 +31,11 @@ pub(super) struct Stored {
     processes: Vec<(Inode, u64, [u32; 5])>,
     /// Key, rights, rule.
     modules: Vec<(Inode, (u32, u32))>,
+    /// Kind and number, rights, rule; a state of an older version has none.
+    #[serde(default)]
+    grants: Vec<((u32, u64), (u32, u32))>,
+    /// Rule, command.
+    ioctls: Vec<(u32, u32)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,7 +99,7 @@ impl From<Tables> for Stored {
         Self {
             header: tables.header.into(),
             files: rows(tables.files, |key, row| {
-                (key, row.rights.0, row.flags, row.rule)
+                (key, row.rights.0, row.flags, row.rule, row.generation)
             }),
             supers: rows(tables.supers, |key, row| (key, row.kind, row.magic)),
             devices: rows(tables.devices, |key, row| (key, rights(row))),
@@ -111,6 +116,8 @@ impl From<Tables> for Stored {
                 (key, row.signals, rest)
             }),
             modules: rows(tables.modules, |key, row| (key, rights(row))),
+            grants: rows(tables.grants, |key, row| (key, rights(row))),
+            ioctls: tables.ioctls.into_iter().collect(),
         }
     }
 }
@@ -142,15 +149,26 @@ impl From<Stored> for Tables {
                 .into_iter()
                 .map(|(key, row)| (key, rights(row)))
                 .collect(),
+            grants: stored
+                .grants
+                .into_iter()
+                .map(|(key, row)| (key, rights(row)))
+                .collect(),
+            ioctls: stored.ioctls.into_iter().collect(),
         }
     }
 }
 
-fn file_rule((key, rights, flags, rule): (Inode, u32, u32, u32)) -> (Inode, FileRule) {
+fn file_rule(
+    (key, rights, flags, rule, generation): (Inode, u32, u32, u32, u32),
+) -> (Inode, FileRule) {
     let row = FileRule {
         rights: Rights(rights),
         flags,
         rule,
+        generation,
+        // Counted when the rule is written.
+        use_count: 0,
         reserved: 0,
     };
     (key, row)

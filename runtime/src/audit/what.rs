@@ -1,18 +1,24 @@
 //! What an event speaks of, in words.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::{device_class, ptrace, split_dev, type_hash_of};
+use ebpf_common::abi::{device_class, ptrace, split_dev, switch, type_hash_of};
 use ebpf_common::decide::mount::MountAction;
 use ebpf_common::event::{Action, Event};
+use ebpf_common::rights::ipc;
 use policy::Denied;
+use policy::model::IoctlCommand;
 use policy::names::bpf::BpfCommand;
 use policy::names::capability::Capability;
+use policy::names::kernel;
 use policy::names::process;
 use policy::names::signal::Signal;
 use policy::names::syscall::Syscall;
 
 use super::place::{Mounts, Place};
 use super::registry::Registered;
+
+/// `LOADING_KEXEC_IMAGE` (`enum kernel_load_data_id`).
+const LOADING_KEXEC_IMAGE: u32 = 3;
 
 /// The action and object of an event, in words and as the policy language asks.
 pub(super) struct What {
@@ -61,7 +67,12 @@ impl What {
                 let denied = name.map(|name| Denied::Module { name });
                 ("load into kernel".into(), shown, denied)
             }
-            Some(Action::KernelLoad) => ("load into kernel".into(), "from memory".into(), None),
+            Some(Action::KernelLoad) => {
+                let kexec = event.detail as u32 == LOADING_KEXEC_IMAGE;
+                let which = switch::KEXEC;
+                let denied = kexec.then_some(Denied::Switch { which });
+                ("load into kernel".into(), "from memory".into(), denied)
+            }
             Some(Action::Clock) => (
                 "set clock".into(),
                 "system clock".into(),
@@ -69,6 +80,17 @@ impl What {
             ),
             Some(Action::SignalOwner) => signal_owner(event),
             Some(Action::Limits) => limits(event),
+            Some(Action::Ioctl) => ioctl(event, known, shown, path),
+            Some(Action::BlockIoctl) => device_ioctl(event, known, device_class::BLOCK, &shown),
+            Some(Action::CharIoctl) => device_ioctl(event, known, device_class::CHAR, &shown),
+            Some(Action::MakeDevice) => {
+                let (_, object, denied) = device(event, &shown);
+                ("make device in".into(), object, denied)
+            }
+            Some(Action::Ipc) => ipc_object(event),
+            Some(Action::Sysctl) => sysctl(event),
+            Some(Action::Switch) => part(event.detail as u32),
+            Some(Action::Lockdown) => lockdown(event.detail as u32),
             None => ("?".into(), identity(event), None),
         };
         Self {
@@ -88,6 +110,95 @@ fn file(event: &Event, known: Option<&Registered>, shown: String, path: Option<&
         held,
     });
     (rights.names().collect::<Vec<_>>().join("+"), shown, denied)
+}
+
+fn ipc_object(event: &Event) -> Parts {
+    let (class, rights) = (event.detail as u32, Rights(event.rights));
+    let name = kernel::word(&kernel::IPC, class).unwrap_or("?");
+    let words = ipc::names(rights).collect::<Vec<_>>().join("+");
+    let queue = names_of(event).join("/");
+    let object = match queue.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name} {queue}"),
+    };
+    let action = match words.is_empty() {
+        true => "find".to_owned(),
+        false => words,
+    };
+    (action, object, Some(Denied::Ipc { class, rights }))
+}
+
+/// A setting by its name: the components below `sys`.
+fn sysctl(event: &Event) -> Parts {
+    let rights = Rights(event.rights);
+    let parts = names_of(event);
+    let parts = parts.get(1..).unwrap_or_default();
+    let dotted = parts.iter().any(|part| part.contains('.'));
+    let name = parts.join(if dotted { "/" } else { "." });
+    let action = rights.names().collect::<Vec<_>>().join("+");
+    let object = format!("sysctl {name}");
+    (action, object, Some(Denied::Sysctl { name, rights }))
+}
+
+/// The names of an event's object, from the root of its file system.
+fn names_of(event: &Event) -> Vec<String> {
+    let kept = event.components.iter().take(event.depth as usize);
+    let mut names: Vec<String> = kept
+        .map(|name| {
+            let end = name.iter().position(|byte| *byte == 0);
+            let name = name.get(..end.unwrap_or(name.len())).unwrap_or_default();
+            String::from_utf8_lossy(name).into_owned()
+        })
+        .collect();
+    names.reverse();
+    names
+}
+
+fn part(which: u32) -> Parts {
+    let denied = Some(Denied::Switch { which });
+    ("use".into(), kernel::part_text(which), denied)
+}
+
+fn lockdown(reason: u32) -> Parts {
+    let name = kernel::word(&kernel::LOCKDOWN, reason).unwrap_or("?");
+    let denied = Some(Denied::Lockdown { reason });
+    ("use".into(), format!("{name} (lockdown)"), denied)
+}
+
+fn ioctl(event: &Event, known: Option<&Registered>, shown: String, path: Option<&str>) -> Parts {
+    let command = event.detail as u32;
+    let denied = path.map(|path| Denied::Ioctl {
+        path: path.to_owned(),
+        command,
+        held: known.map_or(Rights::NONE, |known| known.compiled.file_rights(event.rule)),
+    });
+    (command_name(command), shown, denied)
+}
+
+fn device_ioctl(event: &Event, known: Option<&Registered>, class: u32, shown: &str) -> Parts {
+    let command = event.detail as u32;
+    let (major, minor) = split_dev((event.detail >> 32) as u32);
+    let kind = if class == device_class::BLOCK {
+        "block"
+    } else {
+        "char"
+    };
+    let denied = Denied::DeviceIoctl {
+        class,
+        major,
+        minor,
+        command,
+        held: known.map_or(Rights::READ, |known| {
+            known.compiled.device_rights(event.rule)
+        }),
+    };
+    let object = format!("{kind} {major}:{minor} {shown}");
+    (command_name(command), object, Some(denied))
+}
+
+/// `ioctl FICLONE`, `ioctl 0x1234`.
+fn command_name(command: u32) -> String {
+    format!("ioctl {}", IoctlCommand(command))
 }
 
 fn signal(event: &Event) -> Parts {
