@@ -13,6 +13,7 @@ pub struct PolicyText {
     capabilities: Vec<String>,
     processes: BTreeMap<&'static str, Vec<String>>,
     kernel: Vec<String>,
+    ipc: Vec<String>,
 }
 
 impl PolicyText {
@@ -25,6 +26,7 @@ impl PolicyText {
             capabilities: Vec::new(),
             processes: BTreeMap::new(),
             kernel: Vec::new(),
+            ipc: Vec::new(),
         }
     }
 
@@ -38,6 +40,11 @@ impl PolicyText {
     pub fn file(self, path: impl AsRef<Path>, rights: &str) -> Self {
         let line = format!("{{ path: {}, allow: [{rights}] }}", path.as_ref().display());
         self.list("files", line)
+    }
+
+    /// A line of a section, as it stands.
+    pub fn line(self, section: &'static str, line: &str) -> Self {
+        self.list(section, line.to_owned())
     }
 
     /// Grants `rights` on a device; `device` is `block: "8:0"` or `char: "1:3"`.
@@ -58,6 +65,16 @@ impl PolicyText {
     /// A line of the `sockets` section, as it stands, without its braces.
     pub fn socket(self, line: &str) -> Self {
         self.list("sockets", format!("{{ {line} }}"))
+    }
+
+    /// A line of `mounts`, as it stands.
+    pub fn mounts(self, line: impl Into<String>) -> Self {
+        self.list("mounts", line.into())
+    }
+
+    /// A line of a list of `processes`, as it stands.
+    pub fn process_line(self, list: &'static str, line: impl Into<String>) -> Self {
+        self.process(list, line.into())
     }
 
     /// Grants a capability in `calls` (comma-separated).
@@ -90,6 +107,12 @@ impl PolicyText {
     /// A line of the `kernel` section, as it stands.
     pub fn kernel(mut self, line: &str) -> Self {
         self.kernel.push(line.to_owned());
+        self
+    }
+
+    /// A line of the `ipc` section, as it stands.
+    pub fn ipc(mut self, line: &str) -> Self {
+        self.ipc.push(line.to_owned());
         self
     }
 
@@ -131,11 +154,11 @@ impl fmt::Display for PolicyText {
                 .iter()
                 .try_for_each(|line| writeln!(f, "    - {line}"))?;
         }
-        if !self.kernel.is_empty() {
-            writeln!(f, "kernel:")?;
-            self.kernel
-                .iter()
-                .try_for_each(|line| writeln!(f, "  {line}"))?;
+        for (section, lines) in [("kernel", &self.kernel), ("ipc", &self.ipc)] {
+            if !lines.is_empty() {
+                writeln!(f, "{section}:")?;
+            }
+            lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The tables as the decision sees them: BPF maps in the kernel, ordinary maps on the host.
 
 use crate::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MAX_DEPTH, MountKey, MountRule,
-    PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, GrantKey, InodeKey, IoctlKey, MAX_DEPTH,
+    MountKey, MountRule, PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey,
+    SuperRule,
 };
 use crate::socket::{Asked, NameKey, SocketAnswer, UnixRule};
 
@@ -35,6 +36,18 @@ pub trait Lookup {
     fn unix_name(&self, key: NameKey) -> Option<UnixRule>;
     /// `NETWORKS`: the network namespace that the container started in.
     fn network(&self, policy: PolicyId) -> Option<u32>;
+    /// `GRANTS`.
+    fn grant(&self, key: GrantKey) -> Option<RightsRule>;
+    /// Whether `IOCTLS` has the command.
+    fn ioctl(&self, key: IoctlKey) -> bool;
+    /// `DEVICE_USES`: how often file systems under an anonymous device number have gone away.
+    fn uses_of_device(&self, dev: u32) -> u32;
+    /// The same value. Where it is the kernel that decides, its verifier then no longer knows it,
+    /// and does not go once through what follows for each value that there may be.
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
 }
 
 /// What `CAPABILITIES` says of one capability in one system call.
@@ -70,12 +83,22 @@ impl CapabilityRule {
 
 /// The chain of inodes from an object up to the root of its file system.
 pub trait Chain {
-    /// Visits the inode numbers from the object upwards until `visit` says that it has seen enough;
-    /// 0, which no rule has, is an entry without an inode.
+    /// Visits the inodes from the object upwards until `visit` says that it has seen enough.
     ///
     /// A loop of its own for the kernel's sake: there it is one that the verifier goes through
     /// once, and not [`MAX_DEPTH`] times.
-    fn walk<V: FnMut(u64) -> bool>(&mut self, visit: &mut V) -> Walked;
+    fn walk<V: FnMut(Step) -> bool>(&mut self, visit: &mut V) -> Walked;
+}
+
+/// One link of a [`Chain`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// Inode number; 0, which no rule has, for an entry without an inode.
+    pub ino: u64,
+    /// `i_generation`, 0 where it is not known.
+    pub generation: u32,
+    /// How far above the object; 0 for the object itself.
+    pub depth: u32,
 }
 
 /// How a walk up a [`Chain`] ended.
@@ -91,9 +114,14 @@ pub enum Walked {
 }
 
 impl<I: Iterator<Item = u64>> Chain for core::iter::Peekable<I> {
-    fn walk<V: FnMut(u64) -> bool>(&mut self, visit: &mut V) -> Walked {
-        for _ in 0..MAX_DEPTH {
-            if visit(self.next().unwrap_or(0)) {
+    fn walk<V: FnMut(Step) -> bool>(&mut self, visit: &mut V) -> Walked {
+        for depth in 0..MAX_DEPTH {
+            let step = Step {
+                ino: self.next().unwrap_or(0),
+                generation: 0,
+                depth,
+            };
+            if visit(step) {
                 return Walked::Stopped;
             }
             if self.peek().is_none() {

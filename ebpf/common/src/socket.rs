@@ -368,12 +368,18 @@ impl SocketKinds {
 
 /// Value of `UNIX_PATHS` and `UNIX_NAMES`.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Default, Eq, Debug)]
 pub struct UnixRule {
     /// Bits of [`right`].
     pub rights: u32,
     /// Index into the policy's table of grants.
     pub rule: u32,
+    /// [`file_flags::COUNTED`](crate::abi::file_flags::COUNTED) or 0.
+    pub flags: u32,
+    /// As [`FileRule::generation`](crate::abi::FileRule::generation).
+    pub generation: u32,
+    /// As [`FileRule::use_count`](crate::abi::FileRule::use_count).
+    pub use_count: u32,
 }
 
 /// Key of `UNIX_NAMES`: an abstract name in the host's network namespace.
@@ -421,6 +427,6 @@ const _: () = {
     assert!(size_of::<PortRule>() == 16);
     assert!(size_of::<PlaceRules>() == 8 + PORTS_MAX * 16);
     assert!(size_of::<SocketKinds>() == 80);
-    assert!(size_of::<UnixRule>() == 8);
+    assert!(size_of::<UnixRule>() == 20);
     assert!(size_of::<NameKey>() == 16);
 };

@@ -5,15 +5,21 @@
 //! pure decision of `ebpf-common`, and either return or report and refuse. The programs decide
 //! nothing themselves.
 //!
-//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`verifier`],
-//! [`report`], then the hooks by topic.
+//! Reading order: [`maps`], [`field`], [`verifier`], [`subject`], [`tables`], [`syscall`],
+//! [`object`], [`mount`], [`count`], [`report`], then the hooks by topic.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
+mod count;
+mod descriptors;
 mod field;
 mod files;
+mod ipc;
 mod kernel;
+mod keys;
 mod maps;
+mod mount;
 mod mounts;
 mod names;
 mod object;
@@ -21,6 +27,9 @@ mod processes;
 mod report;
 mod sockets;
 mod subject;
+mod switches;
+mod syscall;
+mod sysctl;
 mod tables;
 mod unix;
 mod verifier;

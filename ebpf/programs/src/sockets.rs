@@ -24,7 +24,7 @@ use crate::maps::NETWORKS;
 use crate::report::{Refusal, refuse};
 use crate::subject::{self, when_enforced};
 use crate::tables::Tables;
-use crate::verifier::{forget, repeat};
+use crate::verifier::{forget_all, repeat};
 
 /// `MSG_FASTOPEN`: the message connects the socket.
 const MSG_FASTOPEN: u32 = 0x2000_0000;
@@ -63,7 +63,7 @@ fn network(net: *const u8) -> Network {
 #[inline(always)]
 fn current_net() -> *const u8 {
     // SAFETY: `current` is trusted; the field is a pointer.
-    let namespaces: *const u8 = unsafe { load(subject::current(), Field::TaskNamespaces) };
+    let namespaces: *const u8 = unsafe { load(subject::current(), Field::TaskNsproxy) };
     if namespaces.is_null() {
         return core::ptr::null();
     }
@@ -199,7 +199,7 @@ fn words_at(address: u64) -> [u32; SOCKADDR_WORDS] {
 /// Decides and refuses for `hook`.
 #[inline(always)]
 fn settle(ctx: &LsmContext, hook: Hook, policy: PolicyId, asked: &Asked, net: *const u8) -> i32 {
-    let Some(asked) = forget(asked) else {
+    let Some(asked) = forget_all(asked) else {
         return -EACCES;
     };
     let verdict = decide_socket(&Tables, policy, &asked, own_network(policy, net));
@@ -470,7 +470,7 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
     let asked = sock.asks(right, Address::default());
     // The address of the addresses too: a place in what the verifier takes for one `sockaddr` is
     // another one for each of them.
-    let Some((mut at, mut asked)) = forget(&(ctx.arg::<u64>(2), asked)) else {
+    let Some((mut at, mut asked)) = forget_all(&(ctx.arg::<u64>(2), asked)) else {
         return -EACCES;
     };
     let end = at.wrapping_add(u64::from(ctx.arg::<u32>(3)));
@@ -486,7 +486,7 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
             family::INET6 => 28,
             _ => 16,
         });
-        let Some(now) = forget(&(next, Asked { address, ..asked })) else {
+        let Some(now) = forget_all(&(next, Asked { address, ..asked })) else {
             return -EACCES;
         };
         (at, asked) = now;
@@ -500,7 +500,7 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
         }
         seen += 1;
     }
-    let Some((asked, verdict)) = forget(&(asked, verdict)) else {
+    let Some((asked, verdict)) = forget_all(&(asked, verdict)) else {
         return -EACCES;
     };
     refuse_socket(&ctx, Hook::SctpBindConnect, policy, &asked, verdict)

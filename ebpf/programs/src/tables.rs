@@ -6,6 +6,7 @@ use ebpf_common::lookup::{CapabilityUse, Lookup};
 use ebpf_common::socket::{Asked, NameKey, PlaceKey, SocketAnswer, UnixRule};
 
 use crate::maps::*;
+use crate::verifier::Forget;
 
 /// [`Lookup`] over the maps.
 pub(crate) struct Tables;
@@ -31,7 +32,9 @@ impl Lookup for Tables {
 
     #[inline(always)]
     fn super_block(&self, key: SuperKey) -> Option<SuperRule> {
-        copied!(SUPERS, key)
+        // Whatever its policy is by now, what it mounted stays the container's.
+        let policy = key.policy.container();
+        copied!(SUPERS, SuperKey { policy, ..key })
     }
 
     #[inline(always)]
@@ -92,6 +95,28 @@ impl Lookup for Tables {
 
     #[inline(always)]
     fn network(&self, policy: PolicyId) -> Option<u32> {
-        copied!(NETWORKS, policy)
+        copied!(NETWORKS, policy.container())
+    }
+
+    #[inline(always)]
+    fn grant(&self, key: GrantKey) -> Option<RightsRule> {
+        copied!(GRANTS, key)
+    }
+
+    #[inline(always)]
+    fn ioctl(&self, key: IoctlKey) -> bool {
+        // SAFETY: as above.
+        unsafe { IOCTLS.get(&key) }.is_some()
+    }
+
+    #[inline(always)]
+    fn uses_of_device(&self, dev: u32) -> u32 {
+        // A device that nobody counts has no rule that holds.
+        copied!(DEVICE_USES, dev).unwrap_or(u32::MAX)
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value.forget()
     }
 }

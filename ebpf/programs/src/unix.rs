@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::Rights;
-use ebpf_common::abi::{PolicyId, Section};
+use ebpf_common::abi::{PolicyId, Section, file_flags};
 use ebpf_common::decide::FileObject;
 use ebpf_common::decide::socket::{decide_unix_name, decide_unix_path};
 use ebpf_common::errno::EACCES;
@@ -138,9 +138,8 @@ fn name_words(at: u64, length: u32) -> Option<[u64; NAME_WORDS]> {
         return None;
     }
     // SAFETY: the words have room for that many bytes; the helper reads any address.
-    let failed = unsafe {
-        bpf_probe_read_kernel_raw(words.as_mut_ptr().cast(), bytes, at as *const c_void)
-    };
+    let failed =
+        unsafe { bpf_probe_read_kernel_raw(words.as_mut_ptr().cast(), bytes, at as *const c_void) };
     (failed == 0).then_some(words)
 }
 
@@ -196,7 +195,7 @@ fn decide_entry(ctx: &LsmContext, hook: Hook, policy: PolicyId, dentry: Dentry, 
         magic,
         super_flags,
         of_process: false,
-        backing: false,
+        passes_over: file_flags::BACKING,
     };
     let mut chain = Ancestors(dentry.0);
     let tables = &crate::tables::Tables;

@@ -9,9 +9,9 @@ use ebpf_common::socket::{
     name_hash_of, right, version,
 };
 
-use super::files::{existing, within};
+use super::files::{counted, existing, within};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::facts::{Facts, Inode, Object, PathKey};
+use crate::facts::{Facts, Inode, Object, PathKey, Submount};
 use crate::model::sockets::{Place, Ports, SocketGrant, SocketSubject};
 use crate::model::{HostPath, Policy};
 use crate::source::{Span, Spanned};
@@ -49,7 +49,7 @@ pub(super) fn compile(
             }
             SocketSubject::Abstract(name) => {
                 let row = tables.names.entry(name_hash_of(name));
-                merge(row.or_insert(UnixRule { rights: 0, rule }), grant.allow);
+                merge(row.or_insert(unix_rule(rule, 0)), grant.allow);
             }
             _ => add(&mut tables, &mut rows, rule, grant),
         }
@@ -60,7 +60,19 @@ pub(super) fn compile(
     }
     unix_mounts(&paths, facts, &mut tables.paths);
     unix_objects(&paths, &mut tables.paths);
+    for (inode, row) in &mut tables.paths {
+        row.flags = counted(*inode);
+    }
     tables
+}
+
+/// A rule that gives nothing yet.
+fn unix_rule(rule: u32, generation: u32) -> UnixRule {
+    UnixRule {
+        rule,
+        generation,
+        ..UnixRule::default()
+    }
 }
 
 /// Several lines may give rights over one thing; the first is said to have decided.
@@ -255,7 +267,7 @@ fn unix_object<'a>(
 
 /// The mounts below a directory, under the nearest line above their mount point.
 fn unix_mounts(lines: &[UnixLine<'_>], facts: &Facts, table: &mut BTreeMap<Inode, UnixRule>) {
-    let mut nearest: BTreeMap<&str, (&UnixLine<'_>, Inode)> = BTreeMap::new();
+    let mut nearest: BTreeMap<&str, (&UnixLine<'_>, &Submount)> = BTreeMap::new();
     for line in lines {
         let (_, _, object) = line;
         for mount in &object.submounts {
@@ -267,27 +279,28 @@ fn unix_mounts(lines: &[UnixLine<'_>], facts: &Facts, table: &mut BTreeMap<Inode
                 .get(mount.path.as_str())
                 .is_none_or(|((.., known), _)| known.real.len() < object.real.len());
             if !closed && nearer {
-                nearest.insert(&mount.path, (line, mount.inode));
+                nearest.insert(&mount.path, (line, mount));
             }
         }
     }
-    for ((rule, grant, _), inode) in nearest.into_values() {
-        let (rights, rule) = (grant.allow, *rule);
+    for ((rule, grant, _), mount) in nearest.into_values() {
+        let rights = grant.allow;
+        let row = UnixRule {
+            rights,
+            ..unix_rule(*rule, mount.generation)
+        };
         table
-            .entry(inode)
+            .entry(mount.inode)
             // Mounted at several places: what all of them give.
             .and_modify(|row| row.rights &= rights)
-            .or_insert(UnixRule { rights, rule });
+            .or_insert(row);
     }
 }
 
 fn unix_objects(lines: &[UnixLine<'_>], table: &mut BTreeMap<Inode, UnixRule>) {
     let mut named = BTreeMap::new();
     for (rule, grant, object) in lines {
-        let row = UnixRule {
-            rights: 0,
-            rule: *rule,
-        };
+        let row = unix_rule(*rule, object.generation);
         merge(named.entry(object.inode).or_insert(row), grant.allow);
     }
     table.extend(named);

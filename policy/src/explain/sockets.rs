@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use ebpf_common::abi::Section;
+use ebpf_common::abi::{Section, file_flags};
 use ebpf_common::decide::FileObject;
 use ebpf_common::decide::socket::{decide_socket, decide_unix_name, decide_unix_path};
 use ebpf_common::hooks::Hook;
@@ -214,7 +214,7 @@ pub(super) fn unix(compiled: &Compiled, facts: &Facts, right: u32, peer: &UnixPe
                 super_block: 0,
                 super_flags: 0,
                 of_process: false,
-                backing: false,
+                passes_over: file_flags::BACKING,
             };
             let above = object.ancestors.iter();
             let above = above.take_while(|inode| inode.dev == object.inode.dev);

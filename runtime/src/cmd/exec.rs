@@ -106,6 +106,8 @@ fn exec(args: Args, root: &Path) -> Result<ExitCode, Error> {
     let (console_socket, below) = (args.console_socket.clone(), args.cgroup.clone());
     let options = Options {
         preserved_fds: args.preserve_fds,
+        holds_appending: (state.policy.as_ref())
+            .is_some_and(|policy| policy.compiled.adds_without_writing()),
         ..Options::default()
     };
     let spec = process(args, spec)?;

@@ -201,7 +201,7 @@ impl Cli {
             Command::Events(args) => events::run(&args, &root),
             Command::Doctor(args) => Ok(doctor::run(&args)?),
             Command::Audit(args) => Ok(audit::run(&args, &root)?),
-            Command::Policy(args) => Ok(policy::run(&args, &root)?),
+            Command::Policy(args) => policy::run(&args, &root).map_err(Error::of_box),
             Command::Help(args) => help::run(&args),
         }
     }

@@ -19,6 +19,7 @@ mod join;
 mod mappings;
 mod own;
 mod process;
+mod replace;
 mod seal;
 mod start;
 mod supervise;
@@ -32,6 +33,7 @@ pub use error::Error;
 pub use exec::{ExecRequest, Joined};
 pub use exit::Exit;
 pub(crate) use process::ChildProcess;
+pub use replace::replace;
 pub use seal::seal;
 pub use start::start;
 

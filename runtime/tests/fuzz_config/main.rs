@@ -138,6 +138,7 @@ fn try_all(text: &[u8], process_of: &Spec, random: &mut Random) -> bool {
         no_pivot: coin(),
         no_new_keyring: coin(),
         preserved_fds: if coin() { 0 } else { u32::MAX },
+        holds_appending: false,
     };
     let host = Host {
         cgroups: Layout::parse(if coin() { HYBRID } else { PURE_V2 }),

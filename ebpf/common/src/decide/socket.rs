@@ -1,13 +1,16 @@
 //! Sockets: those of the container's own network freely, the host's by kind, address and port; unix
 //! sockets by who listens.
 
+use super::file::{of_another_device, of_another_inode};
 use super::{Reason, Verdict};
-use crate::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, SuperKey, file_flags, kernel};
+use crate::abi::{
+    FileRule, InodeKey, NO_RULE, PolicyHeader, PolicyId, SuperKey, file_flags, kernel, super_kind,
+};
 use crate::decide::FileObject;
 use crate::errno::{EACCES, EPERM};
-use crate::lookup::{Chain, Lookup, Walked};
+use crate::lookup::{Chain, Lookup, Step, Walked};
 use crate::magic;
-use crate::socket::{Asked, NameKey, kind, of_network, right};
+use crate::socket::{Asked, NameKey, UnixRule, kind, of_network, right};
 
 /// The network namespace that a socket is in, or that a new one would be in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,39 +118,64 @@ pub fn decide_unix_path<L: Lookup, C: Chain>(
     };
     if let Some(found) = tables.super_block(key)
         && found.is(object.super_block, object.magic)
+        && found.kind != super_kind::GRANTED
         && !magic::shows_kernel(object.magic)
     {
         return Verdict::allow(NO_RULE);
     }
-    let mut nearest = Verdict::no_grant(EACCES);
-    let walked = chain.walk(&mut |ino| {
+    let (mut file, mut unix) = (FileRule::default(), UnixRule::default());
+    let walked = chain.walk(&mut |step: Step| {
         let key = InodeKey {
             policy,
             dev: object.dev,
-            ino,
+            ino: step.ino,
         };
-        let flags = tables.file(key).map_or(0, |rule| rule.flags);
-        if flags & file_flags::CORE != 0 {
-            nearest = Verdict::refuse(EACCES, Reason::Core, NO_RULE);
+        let decides = file_flags::CORE | file_flags::OWN;
+        if let Some(found) = tables.file(key)
+            && found.flags & decides != 0
+            && of_another_inode(found.generation, step.generation) == 0
+        {
+            file = found;
             return true;
         }
-        if flags & file_flags::OWN != 0 {
-            nearest = Verdict::allow(NO_RULE);
+        if let Some(found) = tables.unix_path(key)
+            && of_another_inode(found.generation, step.generation) == 0
+        {
+            unix = found;
             return true;
         }
-        let Some(found) = tables.unix_path(key) else {
-            return false;
-        };
-        nearest = match found.rights & right {
-            0 => Verdict::refuse(EACCES, Reason::NotInGrant, found.rule),
-            _ => Verdict::allow(found.rule),
-        };
-        true
+        false
     });
     match walked {
-        Walked::Stopped => nearest,
+        Walked::Stopped => by_rules(tables, object.dev, &file, &unix, right),
         Walked::Top => Verdict::no_grant(EACCES),
         Walked::TooDeep => Verdict::refuse(EACCES, Reason::TooDeep, NO_RULE),
+    }
+}
+
+/// What the nearest rule says: one of files that is the core or the container's own, or one of unix
+/// sockets.
+#[inline(always)]
+fn by_rules<L: Lookup>(
+    tables: &L,
+    dev: u32,
+    file: &FileRule,
+    unix: &UnixRule,
+    right: u32,
+) -> Verdict {
+    if file.flags & file_flags::CORE != 0 {
+        return Verdict::refuse(EACCES, Reason::Core, NO_RULE);
+    }
+    let (flags, use_count) = (file.flags | unix.flags, file.use_count | unix.use_count);
+    if of_another_device(tables, dev, flags, use_count) {
+        return Verdict::no_grant(EACCES);
+    }
+    if file.flags & file_flags::OWN != 0 {
+        return Verdict::allow(NO_RULE);
+    }
+    match unix.rights & right {
+        0 => Verdict::refuse(EACCES, Reason::NotInGrant, unix.rule),
+        _ => Verdict::allow(unix.rule),
     }
 }
 

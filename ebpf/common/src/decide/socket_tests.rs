@@ -33,7 +33,7 @@ impl Lookup for Tables {
             rights,
             flags,
             rule: NO_RULE,
-            reserved: 0,
+            ..FileRule::default()
         })
     }
     fn super_block(&self, _: SuperKey) -> Option<SuperRule> {
@@ -54,6 +54,15 @@ impl Lookup for Tables {
     fn module(&self, _: InodeKey) -> Option<RightsRule> {
         None
     }
+    fn grant(&self, _: GrantKey) -> Option<RightsRule> {
+        None
+    }
+    fn ioctl(&self, _: IoctlKey) -> bool {
+        false
+    }
+    fn uses_of_device(&self, _: u32) -> u32 {
+        0
+    }
     fn socket(&self, _: PolicyId, asked: &Asked) -> Option<SocketAnswer> {
         (!asked.by_address()).then(|| self.kinds.answer(asked))
     }
@@ -61,12 +70,14 @@ impl Lookup for Tables {
         (key.ino == 20).then_some(UnixRule {
             rights: right::CONNECT,
             rule: 3,
+            ..UnixRule::default()
         })
     }
     fn unix_name(&self, key: NameKey) -> Option<UnixRule> {
         (key.hash == name_hash_of("known")).then_some(UnixRule {
             rights: right::CONNECT,
             rule: 4,
+            ..UnixRule::default()
         })
     }
     fn network(&self, _: PolicyId) -> Option<u32> {
@@ -224,7 +235,7 @@ fn unix_sockets_are_decided_by_the_nearest_inode() {
         magic: 0xef53,
         super_flags: 0,
         of_process: false,
-        backing: false,
+        passes_over: file_flags::BACKING,
     };
     let decide = |chain: &[u64], right| {
         let mut chain = chain.iter().copied().peekable();

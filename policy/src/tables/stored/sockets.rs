@@ -17,11 +17,13 @@ pub(super) struct StoredSockets {
     families: u64,
     rules: [u32; 16],
     places: Vec<PlaceRow>,
-    /// Key, rights, rule.
-    paths: Vec<(Inode, u32, u32)>,
+    /// Key, rights, rule, flags, generation.
+    paths: Vec<(Inode, UnixRow)>,
     /// Hash, rights, rule.
-    names: Vec<(u64, u32, u32)>,
+    names: Vec<(u64, UnixRow)>,
 }
+
+type UnixRow = (u32, u32, u32, u32);
 
 impl From<SocketTables> for StoredSockets {
     fn from(tables: SocketTables) -> Self {
@@ -37,8 +39,8 @@ impl From<SocketTables> for StoredSockets {
             families: kinds.families,
             rules: kinds.rules,
             places: super::rows(places, place_row),
-            paths: super::rows(paths, |key, row| (key, row.rights, row.rule)),
-            names: super::rows(names, |key, row| (key, row.rights, row.rule)),
+            paths: super::rows(paths, unix_row),
+            names: super::rows(names, unix_row),
         }
     }
 }
@@ -96,6 +98,18 @@ impl From<StoredSockets> for SocketTables {
     }
 }
 
-fn unix<K>((key, rights, rule): (K, u32, u32)) -> (K, UnixRule) {
-    (key, UnixRule { rights, rule })
+fn unix_row<K>(key: K, row: UnixRule) -> (K, UnixRow) {
+    (key, (row.rights, row.rule, row.flags, row.generation))
+}
+
+/// How often its device had been given out is counted when it is loaded.
+fn unix<K>((key, (rights, rule, flags, generation)): (K, UnixRow)) -> (K, UnixRule) {
+    let row = UnixRule {
+        rights,
+        rule,
+        flags,
+        generation,
+        use_count: 0,
+    };
+    (key, row)
 }
