@@ -134,8 +134,7 @@ impl ProcessName {
         match pidfd_open(pid, PidfdFlags::empty()) {
             // Asked after the descriptor was made: now it is known whose it is.
             Ok(pidfd) => Ok(self.runs().then_some(pidfd)),
-            // EINVAL, and since 6.16 ENOENT: its number is only that of a group, session or thread
-            // any more.
+            // EINVAL, and since 6.16 ENOENT: its number is only a group's, session's or thread's.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(errno) => Err(Failure::new(format!("pidfd_open({})", self.pid), errno)),
         }

@@ -7,7 +7,7 @@
 use crate::rights::Rights;
 
 /// Version of this ABI; the programs are pinned below `/sys/fs/bpf/reeve/v<ABI_VERSION>`.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Longest chain of ancestors that is walked; a file that lies deeper is refused.
 pub const MAX_DEPTH: u32 = 64;

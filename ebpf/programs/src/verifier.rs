@@ -1,9 +1,8 @@
 //! What keeps the verifier's work small.
 //!
-//! It follows a program once for each set of values that it can tell apart, and every turn of a loop.
-//! Where ways come together with different constants, everything after it would be followed once
-//! for each of them; after [`Forget::forget`] it is followed once. The values themselves stay as
-//! they are.
+//! It follows a program once for each set of values that it can tell apart, and every turn of a
+//! loop. Where ways come together with different constants, all that follows would be followed once
+//! for each of them; after [`Forget::forget`] it is followed once. The values stay as they are.
 
 use core::arch::asm;
 use core::ffi::c_void;
@@ -91,8 +90,8 @@ impl Forget for Effective {
     }
 }
 
-/// [`Forget::forget`] for a value of many parts, at the price of a call. `None` never comes, and is for
-/// the caller to refuse.
+/// [`Forget::forget`] for a value of many parts, at the price of a call. `None` never comes, and is
+/// for the caller to refuse.
 #[inline(always)]
 pub(crate) fn forget_all<T: Copy>(value: &T) -> Option<T> {
     // SAFETY: the helper reads any address, and that of a live value gives the value.

@@ -125,12 +125,7 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             reaching::decide(tables, facts, asked)
         }
         Question::OnMount { action, at } => on_mount(tables, facts, *action, at.as_ref()),
-        Question::Bpf(command) => {
-            let verdict = decide_bpf(&tables.header, command.number());
-            let command = command.number();
-            let hooks = &[Hook::Capable, Hook::Bpf];
-            Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Bpf { command })
-        }
+        Question::Bpf(command) => bpf(tables, command.number()),
         Question::LoadModule(name) => module(tables, facts, name.as_str()),
         Question::SetClock => {
             let verdict = decide_clock(&tables.header);
@@ -144,6 +139,12 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
         Question::Socket(asked) => sockets::by_address(tables, asked),
         Question::Unix { right, peer } => sockets::unix(compiled, facts, *right, peer),
     }
+}
+
+fn bpf(tables: &Tables, command: u32) -> Decided {
+    let verdict = decide_bpf(&tables.header, command);
+    let hooks = &[Hook::Capable, Hook::Bpf];
+    Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Bpf { command })
 }
 
 fn with_note(decided: Decided, note: Option<String>) -> Decided {
