@@ -6,6 +6,7 @@
 
 mod aliases;
 mod audit;
+mod budget;
 mod capabilities;
 mod core;
 mod descriptors;
