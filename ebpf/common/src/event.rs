@@ -124,7 +124,7 @@ impl Action {
 
 /// One event.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Event {
     /// `bpf_ktime_get_boot_ns`: nanoseconds since boot, suspended time included.
     pub time_ns: u64,

@@ -377,3 +377,6 @@ fn identity(event: &Event) -> String {
     let (major, minor) = split_dev(event.dev);
     format!("inode {} of {major}:{minor}", event.ino)
 }
+
+#[cfg(test)]
+mod tests;
