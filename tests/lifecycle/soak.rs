@@ -32,18 +32,10 @@ impl Random {
 /// Some lines of every section, or none.
 fn policy(random: &mut Random) -> PolicyText {
     let mut text = PolicyText::new("soak");
-    for path in [
-        "/etc",
-        "/usr/share",
-        "/var",
-        "/run",
-        "/dev",
-        "/proc/sys",
-        "/sys",
-    ] {
+    for path in ["/etc", "/usr/share", "/var", "/run", "/dev", "/sys"] {
         text = match random.below(4) {
             0 => text.file(path, "read"),
-            1 if !path.starts_with("/proc") => text.file(path, "read, execute"),
+            1 => text.file(path, "read, execute"),
             _ => text,
         };
     }
@@ -52,7 +44,7 @@ fn policy(random: &mut Random) -> PolicyText {
     }
     for kind in ["tmpfs", "proc", "bind"] {
         if random.below(3) == 0 {
-            text = text.mount(kind, "nosuid");
+            text = text.mount(kind, if kind == "bind" { "" } else { "nosuid" });
         }
     }
     for name in ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "CHOWN"] {

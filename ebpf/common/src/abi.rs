@@ -464,6 +464,9 @@ pub struct GlobalState {
     pub last_policy: u32,
 }
 
+/// Super blocks whose device numbers [`Counters::devices`] has room for.
+pub const ADOPTED_LISTED: usize = 16;
+
 /// Value of `COUNTERS`, by the container's [`PolicyId`]: what the kernel side counts of it. Nothing
 /// that is decided depends on it.
 #[repr(C)]
@@ -486,6 +489,11 @@ pub struct Counters {
     pub cgroup: u64,
     /// Not 0 once it made an IPC object or key: `OWNERS` may have entries of it.
     pub owns: u64,
+    /// How often the kernel side has noted a super block of it in `SUPERS`.
+    pub adopted: u64,
+    /// Their device numbers, the first ones. A super block that others use too, such as that of
+    /// cgroups, outlives the container, and its entry has to be removed with it.
+    pub devices: [u32; ADOPTED_LISTED],
 }
 
 /// Device number in the kernel's internal encoding, `MKDEV(major, minor)`.
@@ -586,7 +594,7 @@ const _: () = {
     assert!(size_of::<ProcessRule>() == 32);
     assert!(size_of::<GlobalState>() == 8);
     assert!(size_of::<GrantKey>() == 16);
-    assert!(size_of::<Counters>() == 56);
+    assert!(size_of::<Counters>() == 128);
     assert!(core::mem::offset_of!(InodeKey, ino) == 8);
     assert!(core::mem::offset_of!(PolicyHeader, bpf_commands) == 8);
     assert!(core::mem::offset_of!(MountKey, policy) == 16);

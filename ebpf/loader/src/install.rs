@@ -16,6 +16,8 @@ use crate::maps::Maps;
 
 /// Steps of a walk through `OWNERS`: twice what it holds at most.
 const OWNERS_STEPS: u32 = 1 << 19;
+/// The same of `SUPERS`.
+const SUPERS_STEPS: u32 = 1 << 21;
 
 /// Writes what belongs to a container before its first policy.
 ///
@@ -136,8 +138,8 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     Ok(())
 }
 
-/// Removes what belongs to a container, after its last policy. Super blocks that the container
-/// mounted are not looked for: the kernel side forgets each when it goes.
+/// Removes what belongs to a container, after its last policy. The kernel side forgets a super block
+/// when it goes; those that others use too do not go.
 ///
 /// # Errors
 /// A failed call.
@@ -153,10 +155,34 @@ pub(crate) fn end(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), 
         if counters.owns != 0 {
             disown(maps, policy)?;
         }
+        let noted = usize::try_from(counters.adopted).unwrap_or(usize::MAX);
+        match counters.devices.get(..noted) {
+            Some(devices) => {
+                for dev in devices {
+                    maps.delete("SUPERS", &SuperKey { policy, dev: *dev })?;
+                }
+            }
+            None => forget_supers(maps, policy)?,
+        }
     }
     maps.delete("NETWORKS", &policy)?;
     maps.delete("IN_FORCE", &policy)?;
     maps.delete("COUNTERS", &policy)
+}
+
+/// Removes the container's super blocks where there were too many to note them one by one.
+fn forget_supers(maps: &Maps, policy: PolicyId) -> Result<(), Error> {
+    let mut at = maps.next_key::<SuperKey>("SUPERS", None)?;
+    for _ in 0..SUPERS_STEPS {
+        let Some(key) = at else {
+            return Ok(());
+        };
+        at = maps.next_key("SUPERS", Some(&key))?;
+        if key.policy == policy {
+            maps.delete("SUPERS", &key)?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets which IPC objects and keys the container made, to make room: no other gets its number.
