@@ -27,6 +27,7 @@ mod moving;
 mod names;
 mod overlay;
 mod processes;
+mod races;
 mod reaching;
 mod signal_owner;
 mod sockets;

@@ -7,7 +7,7 @@ use reeve_tests::outcome::Outcome;
 
 use crate::{
     attributes, bpf, capabilities, compat, descriptors, entry, files, ipc, kernel, limits, mapping,
-    mounts, names, owner, processes, see, sockets, uring, wrap,
+    mounts, names, owner, processes, see, sockets, storm, uring, wrap,
 };
 
 /// Why an action did not succeed.
@@ -81,6 +81,7 @@ const TABLES: &[&[Action]] = &[
     descriptors::ACTIONS,
     entry::ACTIONS,
     see::ACTIONS,
+    storm::ACTIONS,
     wrap::ACTIONS,
 ];
 

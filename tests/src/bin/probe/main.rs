@@ -1,8 +1,7 @@
 //! `probe ACTION ARGS…`: tries one thing that a process may do to its host and prints what came of
 //! it, as `ACTION ok` or `ACTION errno=13 EACCES openat`; the exit code is the errno.
-//! `probe script` reads actions, one a line, or takes them from `-- ACTION …` words.
-//!
-//! Reading order: [`act`], then one module a topic; [`wrap`] tries from elsewhere, [`sys`] calls.
+//! `probe script` reads actions, one a line, or takes them from `-- ACTION …` words. The table of
+//! actions is in [`act`].
 
 mod act;
 mod attributes;
@@ -23,6 +22,7 @@ mod processes;
 mod script;
 mod see;
 mod sockets;
+mod storm;
 mod sys;
 mod uring;
 mod wrap;
