@@ -246,7 +246,12 @@ fn moving(
     }
     let decided = Decided::new(Section::Files, verdict, hooks);
     if old.rights.contains(needed) {
-        return decided;
+        // What is missing is at the new place.
+        return decided.denied(Denied::File {
+            path: directory.as_str().to_owned(),
+            rights: Rights::CREATE,
+            held: new.rights,
+        });
     }
     decided.denied(Denied::File {
         path: from.as_str().to_owned(),

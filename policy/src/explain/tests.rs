@@ -134,7 +134,7 @@ fn an_answer_prints_and_serializes() {
         "refused: write /var/lib/vms/web1.qcow2 (EACCES)\n  \
          because the nearest grant does not give this right\n  \
          by p.yaml:5:5: - { path: /var/lib/vms, allow: [read] }\n  \
-         decided at file_open, mmap_file, file_mprotect\n  \
+         decided at file_open, mmap_file, file_mprotect (Linux 6.1 or later)\n  \
          to allow: files: - { path: /var/lib/vms/web1.qcow2, allow: [read, write] }\n"
     );
     let json = serde_json::to_value(&answer).expect("JSON");

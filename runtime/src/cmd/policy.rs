@@ -2,17 +2,17 @@
 //! nothing is changed.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use policy::explain::FORMS;
-use policy::{Compiled, Diagnostics, Facts, Policy, Question, Severity};
+use policy::{Answer, Compiled, Diagnostics, Facts, Policy, Question, Variables, VariablesError};
 
 use super::say;
-use crate::failure::{Called, Failure};
-use crate::resolve;
+use crate::{policy_source, resolve};
+
+mod check;
 
 /// Check policies and explain what they allow
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,9 @@ enum Command {
     Check {
         /// The policy
         file: PathBuf,
+        /// Take warnings for errors
+        #[arg(long)]
+        strict: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -56,9 +59,28 @@ struct Output {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    vars: Vars,
     /// Do not look at this host: take every path as a plain one that exists
     #[arg(long)]
     offline: bool,
+}
+
+/// Variables of a policy.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Vars {
+    /// Set a variable of the policy: what `${NAME}` stands for
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    given: Vec<String>,
+}
+
+impl Vars {
+    /// All of them.
+    pub(super) fn variables(&self) -> Result<Variables, VariablesError> {
+        let mut vars = Variables::default();
+        self.given.iter().try_for_each(|text| vars.give(text))?;
+        Ok(vars)
+    }
 }
 
 fn forms() -> String {
@@ -75,7 +97,11 @@ fn forms() -> String {
 /// that cannot be written.
 pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
     match &args.command {
-        Command::Check { file, output } => check(file, output, root),
+        Command::Check {
+            file,
+            strict,
+            output,
+        } => check::run(file, *strict, output, root),
         Command::Explain {
             file,
             action,
@@ -89,36 +115,6 @@ pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn check(file: &Path, output: &Output, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
-    let name = file.display().to_string();
-    let compiled = match policy::parse(&name, &read(file)?) {
-        Ok(policy) => {
-            let facts = look_up(&policy, &[], output, root)?;
-            policy::compile(&policy, &facts)
-        }
-        Err(found) => Err(found),
-    };
-    let (found, grants) = match &compiled {
-        Ok(compiled) => (&compiled.warnings, compiled.grants.len()),
-        Err(found) => (found, 0),
-    };
-    if output.json {
-        say(&serde_json::to_string_pretty(&found.to_json())?)?;
-    } else {
-        print_findings(found)?;
-        let errors = counted(found.count(Severity::Error), "error");
-        let warnings = counted(found.count(Severity::Warning), "warning");
-        match compiled.is_ok() {
-            true => say(format!(
-                "{name}: good: {}, {warnings}",
-                counted(grants, "grant")
-            ))?,
-            false => say(format!("{name}: {errors}, {warnings}"))?,
-        }
-    }
-    Ok(status(compiled.is_ok()))
-}
-
 fn explain(
     file: &Path,
     actions: &[String],
@@ -127,24 +123,14 @@ fn explain(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let questions = actions.iter().map(|action| action.parse::<Question>());
     let questions = questions.collect::<Result<Vec<_>, _>>()?;
-    let name = file.display().to_string();
-    let known = match policy::parse(&name, &read(file)?) {
-        Ok(policy) => {
-            let facts = look_up(&policy, &questions, output, root)?;
-            policy::compile(&policy, &facts).map(|compiled| (policy, compiled, facts))
-        }
-        Err(found) => Err(found),
-    };
-    let (policy, compiled, facts): (Policy, Compiled, Facts) = match known {
+    let known = match knowledge(file, &questions, output, root)? {
         Ok(known) => known,
         Err(found) => {
             print_findings(&found)?;
             return Ok(status(false));
         }
     };
-    let answers = questions
-        .iter()
-        .map(|question| policy::explain(&policy, &compiled, &facts, question));
+    let answers = questions.iter().map(|question| known.answer(question));
     let answers: Vec<_> = answers.collect();
     if output.json {
         say(&serde_json::to_string_pretty(&answers)?)?;
@@ -154,6 +140,47 @@ fn explain(
         }
     }
     Ok(status(answers.iter().all(|answer| answer.allowed)))
+}
+
+/// A policy that compiles, and what was asked of the host.
+struct Known {
+    policy: Policy,
+    compiled: Compiled,
+    facts: Facts,
+}
+
+impl Known {
+    fn answer(&self, question: &Question) -> Answer {
+        policy::explain(&self.policy, &self.compiled, &self.facts, question)
+    }
+}
+
+/// Reads and compiles a policy, with what is needed to answer these questions.
+fn knowledge(
+    file: &Path,
+    questions: &[Question],
+    output: &Output,
+    root: &Path,
+) -> Result<Result<Known, Diagnostics>, Box<dyn Error>> {
+    let policy = match load(file, output)? {
+        Ok(policy) => policy,
+        Err(found) => return Ok(Err(found)),
+    };
+    let facts = look_up(&policy, questions, output, root)?;
+    let compiled = policy::compile(&policy, &facts);
+    Ok(compiled.map(|compiled| Known {
+        policy,
+        compiled,
+        facts,
+    }))
+}
+
+fn load(file: &Path, output: &Output) -> Result<Result<Policy, Diagnostics>, Box<dyn Error>> {
+    match policy_source::load(file, &output.vars.variables()?) {
+        Ok(policy) => Ok(Ok(policy)),
+        Err(policy_source::Error::Policy(found)) => Ok(Err(found)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn look_up(
@@ -174,17 +201,6 @@ fn look_up(
         .core
         .extend(resolve::core_object(&root.to_string_lossy())?);
     Ok(facts)
-}
-
-/// Reads a policy, and not much more than one may be long: the parser says what is wrong with a
-/// longer one.
-fn read(file: &Path) -> Result<String, Failure> {
-    let call = || format!("open(\"{}\", O_RDONLY)", file.display());
-    let most = policy::yaml::MAX_BYTES as u64 + 1;
-    let mut bytes = Vec::new();
-    let opened = File::open(file).called(call)?;
-    opened.take(most).read_to_end(&mut bytes).called(call)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn counted(many: usize, what: &str) -> String {
