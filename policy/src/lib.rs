@@ -17,14 +17,20 @@
 //! - [`mod@explain`], [`mod@suggest`]: answers from the rules, and the line that would allow what
 //!   they refuse
 //! - [`lint`]: what it allows and most likely was not meant to
+//! - [`fn@universe`], [`diff`], [`expect`]: what tells two policies apart, and what one should answer
+//! - [`learn`], [`edit`]: from what was recorded to a policy, and lines put into one
 //! - [`mod@schema`]: the language for editors
 #![forbid(unsafe_code)]
 
 pub mod compile;
 pub mod compose;
 pub mod diagnostic;
+pub mod diff;
+pub mod edit;
+pub mod expect;
 pub mod explain;
 pub mod facts;
+pub mod learn;
 pub mod lint;
 pub mod model;
 pub mod names;
@@ -35,6 +41,7 @@ pub mod schema;
 mod source;
 pub mod suggest;
 pub mod tables;
+mod universe;
 pub mod yaml;
 
 pub use compile::{Compiled, Grant, compile};
@@ -49,3 +56,4 @@ pub use schema::schema;
 pub use source::{Span, Spanned};
 pub use suggest::{Denied, suggest};
 pub use tables::{Device, Tables};
+pub use universe::universe;

@@ -10,7 +10,7 @@ use crate::yaml::{Kind, Node, render};
 const VALUES: [&str; 4] = ["allow", "flags", "optional", "signals"];
 
 /// The section whose keys are objects: the list behind a key is its value.
-const KEYED: &str = "capabilities";
+pub(crate) const KEYED: &str = "capabilities";
 
 /// Adds the lines of `from`. Those that say the same of one object become one; those that do not
 /// are a conflict.
@@ -119,7 +119,7 @@ fn words_only(items: &[Node]) -> bool {
 }
 
 /// `SYS_ADMIN` and `CAP_SYS_ADMIN` are one object.
-fn plain_key<'k>(section: &str, key: &'k str) -> &'k str {
+pub(crate) fn plain_key<'k>(section: &str, key: &'k str) -> &'k str {
     match section {
         KEYED => key.strip_prefix("CAP_").unwrap_or(key),
         _ => key,
@@ -127,7 +127,7 @@ fn plain_key<'k>(section: &str, key: &'k str) -> &'k str {
 }
 
 /// What a line is about, in words.
-fn identity(item: &Node) -> String {
+pub(crate) fn identity(item: &Node) -> String {
     let Kind::Map(entries) = &item.kind else {
         return render::flow(item);
     };

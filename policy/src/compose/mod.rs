@@ -5,7 +5,7 @@
 //! extends. Includes are as if written in the file: what they say of one object must be the same.
 //! A preset lies beneath: what the file says of an object takes the place of the preset's line.
 
-mod merge;
+pub(crate) mod merge;
 pub mod presets;
 mod vars;
 
