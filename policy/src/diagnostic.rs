@@ -205,7 +205,7 @@ impl std::error::Error for Diagnostics {}
 
 /// Control characters and marks that turn text around become `?`: a policy may come from elsewhere,
 /// a terminal obeys.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let shown = |c: char| match c {
         '\t' => ' ',
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '?',

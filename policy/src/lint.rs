@@ -52,7 +52,11 @@ fn repeated_files(policy: &Policy, out: &mut Diagnostics) {
         };
         let around = policy.files.iter().filter(around);
         let nearest = around.max_by_key(|other| other.path.value.as_str().len());
-        if let Some(other) = nearest.filter(|other| other.allow == grant.allow) {
+        // A line over one of a preset says what it does by being there.
+        let same = |other: &&FileGrant| {
+            other.allow == grant.allow && other.path.span.file == grant.path.span.file
+        };
+        if let Some(other) = nearest.filter(same) {
             let at = out.place(other.path.span, grant.path.span);
             let message = format!("`{path}` gets from {at} what this line gives");
             let help = format!(

@@ -57,6 +57,11 @@ impl Variables {
         }
     }
 
+    /// Adds others, which overrule those of the same names.
+    pub fn extend(&mut self, others: &Self) {
+        self.0.extend(others.0.clone());
+    }
+
     /// Name and value of each.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.0.iter();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ebpf_common::abi::NO_RULE;
+use ebpf_common::abi::{LEARN_SHIFT, NO_RULE};
 use ebpf_common::decide::Reason;
 use ebpf_common::event::Event;
 use ebpf_common::hooks::HOOKS;
@@ -36,7 +36,7 @@ pub struct Record {
     pub action: String,
     /// On what.
     pub object: String,
-    /// `refused`, or `would refuse` in audit mode.
+    /// `refused`, or `would refuse` in audit mode, `learned` in learn mode.
     pub verdict: String,
     /// Name of the errno that the caller got or would have got.
     pub errno: String,
@@ -84,12 +84,7 @@ impl Record {
                 .to_owned(),
             action: what.action,
             object: what.object,
-            verdict: if event.enforced == 1 {
-                "refused"
-            } else {
-                "would refuse"
-            }
-            .to_owned(),
+            verdict: verdict(event, known).to_owned(),
             errno: errno_name(event.errno).to_owned(),
             reason: reason.text().to_owned(),
             rule: grant.map(|grant| RuleText {
@@ -101,6 +96,19 @@ impl Record {
                 _ => None,
             },
         }
+    }
+}
+
+fn verdict(event: &Event, known: Option<&Registered>) -> &'static str {
+    let section = HOOKS.get(event.hook as usize).and_then(|hook| hook.section);
+    let learns = |known: &Registered| {
+        let audit = known.compiled.tables.header.audit;
+        section.is_some_and(|section| audit >> (LEARN_SHIFT + section as u32) & 1 == 1)
+    };
+    match (event.enforced, known) {
+        (1, _) => "refused",
+        (_, Some(known)) if learns(known) => "learned",
+        _ => "would refuse",
     }
 }
 

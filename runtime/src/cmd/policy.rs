@@ -1,6 +1,8 @@
-//! `reeve policy`: check a policy, ask it questions, print its schema. Nothing is loaded and
-//! nothing is changed.
+//! `reeve policy`: check, compare and test policies, ask them questions, make them from what was
+//! recorded. Nothing is loaded, and nothing is changed but the file that `add-line` and `learn
+//! --into` are given.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,13 +15,19 @@ use super::say;
 use crate::{policy_source, resolve};
 
 mod check;
+mod diff;
+mod expect;
+mod learn;
+mod show;
 
-/// Check policies and explain what they allow
+/// Check policies, explain what they allow, and learn them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   reeve policy check web.yaml
   reeve policy explain web.yaml --action 'write /etc/shadow'
+  reeve policy learn web --into web.yaml      # from what was recorded of container web
+  reeve policy diff old.yaml web.yaml
   reeve policy schema > reeve.schema.json")]
 pub struct Args {
     #[command(subcommand)]
@@ -49,6 +57,62 @@ enum Command {
         action: Vec<String>,
         #[command(flatten)]
         output: Output,
+    },
+    /// Print the policy as one text that needs no other file and no variable
+    Show {
+        /// The policy
+        file: PathBuf,
+        /// Print the tables that are loaded, row by row
+        #[arg(long)]
+        compiled: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say what one policy allows and the other does not (`-` only the first, `+` only the second),
+    /// decided by the compiled tables; exit status 0 if they mean the same, 1 if not, 2 for an error
+    Diff {
+        /// The first policy
+        first: PathBuf,
+        /// The second policy
+        second: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check a policy against a file of expectations; exit status 1 if one does not hold
+    #[command(after_help = "\
+A file of expectations:
+  policy: web.yaml
+  cases:
+    - { action: read /srv/www/index.html, expect: allow, by: 'files[0]' }
+    - { action: write /etc/shadow, expect: refuse }")]
+    Test {
+        /// The expectations
+        file: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Make a policy, or lines for one, from what was recorded of a container
+    ///
+    /// Record in mode `learn` or `audit`. The policy allows what was recorded and nothing else,
+    /// unless `--generalise` says so; each line says how often what it allows was seen, and from
+    /// which programs. What no line can allow is told on standard error.
+    Learn(learn::Args),
+    /// Add a line, as `reeve audit` and `explain` print it, to a policy; all else of it stays
+    AddLine {
+        /// The policy
+        file: PathBuf,
+        /// The line, such as `files: - { path: /srv, allow: [read] }`
+        line: String,
+        #[command(flatten)]
+        vars: Vars,
+    },
+    /// List what policies can extend, or print one
+    Presets {
+        /// The preset to print
+        name: Option<String>,
+        /// Print the list as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON schema of the language, for editors
     Schema,
@@ -107,6 +171,20 @@ pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
             action,
             output,
         } => explain(file, action, output, root),
+        Command::Show {
+            file,
+            compiled,
+            output,
+        } => show::run(file, *compiled, output, root),
+        Command::Diff {
+            first,
+            second,
+            output,
+        } => diff::run(first, second, output, root),
+        Command::Test { file, output } => expect::run(file, output, root),
+        Command::Learn(args) => learn::run(args, root),
+        Command::AddLine { file, line, vars } => learn::add_line(file, line, vars),
+        Command::Presets { name, json } => show::presets(name.as_deref(), *json),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&policy::schema())?;
             say(&schema)?;
@@ -189,7 +267,7 @@ fn look_up(
     output: &Output,
     root: &Path,
 ) -> Result<Facts, resolve::Error> {
-    let asked: Vec<String> = questions.iter().flat_map(Question::paths).collect();
+    let asked: BTreeSet<String> = questions.iter().flat_map(Question::paths).collect();
     let asked = asked.iter().map(String::as_str);
     if output.offline {
         return Ok(Facts::lexical(policy, asked));
