@@ -11,9 +11,13 @@ use serde::Serialize;
 
 pub use generalise::{Rule, RuleError};
 
-use crate::compose::merge::identity;
+use crate::compile::compile;
+use crate::compose::merge::{KEYED, identity};
 use crate::diagnostic::Diagnostics;
 use crate::edit::{self, EditError};
+use crate::explain::{Question, explain};
+use crate::facts::Facts;
+use crate::model::parse;
 use crate::source::{Source, Span, Spanned};
 use crate::yaml::{self, Kind, Node, render};
 
@@ -112,6 +116,7 @@ pub fn learn(seen: &[Seen], options: &Options<'_>) -> Learned {
     let mut entries: Vec<Entry> = entries.into_values().collect();
     generalise::apply(&mut entries, options.rules);
     generalise::drop_repeated(&mut entries);
+    drop_brought_along(&mut entries);
     let entries = entries.into_iter().map(|entry| {
         let line = entry.line(options);
         (entry, line)
@@ -122,6 +127,35 @@ pub fn learn(seen: &[Seen], options: &Options<'_>) -> Learned {
         unread,
         entries,
     }
+}
+
+/// Uses of capabilities that other lines bring along need none of their own.
+fn drop_brought_along(entries: &mut Vec<Entry>) {
+    let is_use = |entry: &Entry| entry.place.first().is_some_and(|key| key == KEYED);
+    let others = entries.iter().filter(|entry| !is_use(entry));
+    let others: Vec<Entry> = others.cloned().collect();
+    let Ok(policy) = parse(
+        "learned",
+        &text_of(&others, "a", "", |_| (false, String::new())),
+    ) else {
+        return;
+    };
+    let facts = Facts::lexical(&policy, []);
+    let Ok(compiled) = compile(&policy, &facts) else {
+        return;
+    };
+    let needs_none = |name: &str, call: &str| {
+        let question = format!("capability {name} {call}").parse::<Question>();
+        question.is_ok_and(|question| explain(&policy, &compiled, &facts, &question).allowed)
+    };
+    for entry in entries.iter_mut().filter(|entry| is_use(entry)) {
+        let name = entry.place.last().cloned().unwrap_or_default();
+        for calls in entry.values.values_mut() {
+            calls.retain(|call| !needs_none(&name, call));
+        }
+        entry.values.retain(|_, calls| !calls.is_empty());
+    }
+    entries.retain(|entry| !is_use(entry) || entry.word.is_some() || !entry.values.is_empty());
 }
 
 /// Names come from the container: whatever they hold, a comment stays one.
@@ -305,32 +339,14 @@ impl Entry {
 impl Learned {
     /// A policy of these lines alone.
     pub fn policy(&self, name: &str, head: &str) -> String {
-        let mut out = String::new();
-        for line in head.lines() {
-            let _ = writeln!(out, "# {}", shown(line));
-        }
-        let _ = writeln!(out, "reeve: v1\nname: {name}");
-        let mut open: Vec<String> = Vec::new();
-        for (entry, line) in &self.entries {
-            // The last key of a list of words stands before them, that of a grant above.
-            let heads = match entry.is_grant() {
-                true => entry.place.as_slice(),
-                false => entry.place.get(..entry.place.len() - 1).unwrap_or(&[]),
-            };
-            let same = heads.iter().zip(&open).take_while(|(a, b)| a == b).count();
-            for (depth, key) in heads.iter().enumerate().skip(same) {
-                let _ = writeln!(out, "{:indent$}{key}:", "", indent = depth * 2);
-            }
-            open = heads.to_vec();
-            let indent = heads.len() * 2;
-            let value = entry.node(line.missing);
-            let start = match (entry.is_grant(), entry.place.last()) {
-                (false, Some(key)) => format!("{key}: "),
-                _ => "- ".to_owned(),
-            };
-            let _ = writeln!(out, "{:indent$}{start}{value}  # {}", "", line.why);
-        }
-        out
+        let lines = self.entries.iter();
+        let mut lines = lines.map(|(_, line)| (line.missing, line.why.clone()));
+        let entries: Vec<Entry> = self
+            .entries
+            .iter()
+            .map(|(entry, _)| entry.clone())
+            .collect();
+        text_of(&entries, name, head, |_| lines.next().unwrap_or_default())
     }
 
     /// These lines put into a policy; what it says already stays. Lines that contradict it are
@@ -364,6 +380,42 @@ impl Learned {
         }
         Ok((text, left))
     }
+}
+
+/// A policy of entries; `about` says of each whether its object is missing, and why it is there.
+fn text_of(
+    entries: &[Entry],
+    name: &str,
+    head: &str,
+    mut about: impl FnMut(&Entry) -> (bool, String),
+) -> String {
+    let mut out = String::new();
+    for line in head.lines() {
+        let _ = writeln!(out, "# {}", shown(line));
+    }
+    let _ = writeln!(out, "reeve: v1\nname: {name}");
+    let mut open: Vec<String> = Vec::new();
+    for entry in entries {
+        // The last key of a list of words stands before them, that of a grant above.
+        let heads = match entry.is_grant() {
+            true => entry.place.as_slice(),
+            false => entry.place.get(..entry.place.len() - 1).unwrap_or(&[]),
+        };
+        let same = heads.iter().zip(&open).take_while(|(a, b)| a == b).count();
+        for (depth, key) in heads.iter().enumerate().skip(same) {
+            let _ = writeln!(out, "{:indent$}{key}:", "", indent = depth * 2);
+        }
+        open = heads.to_vec();
+        let indent = heads.len() * 2;
+        let (missing, why) = about(entry);
+        let value = entry.node(missing);
+        let start = match (entry.is_grant(), entry.place.last()) {
+            (false, Some(key)) => format!("{key}: "),
+            _ => "- ".to_owned(),
+        };
+        let _ = writeln!(out, "{:indent$}{start}{value}  # {why}", "");
+    }
+    out
 }
 
 /// The host paths that lines name.

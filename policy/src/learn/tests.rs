@@ -139,7 +139,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 }
 
 proptest! {
-    #![proptest_config(cases(120))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn with_no_rule_what_was_seen_and_nothing_else(at in some()) {
@@ -252,4 +252,25 @@ fn what_is_no_line_is_counted() {
     }];
     let learned = learn(&seen, &options(&[]));
     assert!(learned.lines.is_empty() && learned.unread.len() == 1);
+}
+
+#[test]
+fn what_another_line_brings_along_needs_none() {
+    let seen = |line: &str| Seen {
+        line: line.to_owned(),
+        action: "x".to_owned(),
+        program: "x".to_owned(),
+    };
+    let mount = seen("mounts: - { type: tmpfs }");
+    let both = [
+        seen("capabilities: { SYS_ADMIN: [mount] }"),
+        seen("capabilities: { SYS_ADMIN: [bpf] }"),
+    ];
+    let text = learn(&[&both[..], &[mount]].concat(), &options(&[])).policy("a", "");
+    assert!(
+        text.contains("SYS_ADMIN: [bpf]") && !text.contains("[mount"),
+        "{text}"
+    );
+    let text = learn(&both, &options(&[])).policy("a", "");
+    assert!(text.contains("SYS_ADMIN: [bpf, mount]"), "{text}");
 }
