@@ -169,11 +169,11 @@ impl Editor<'_> {
             Some((known, value)) if value.is_null() => {
                 self.fill(known.span.end, key, new, path.len())
             }
-            Some((_, value)) => self.into_value(value, path, new),
+            Some((_, value)) => self.put_into(value, path, new),
         }
     }
 
-    fn into_value(&mut self, value: &Node, path: &[&str], new: &Node) -> Result<(), EditError> {
+    fn put_into(&mut self, value: &Node, path: &[&str], new: &Node) -> Result<(), EditError> {
         if render::flow(value) == render::flow(new) {
             return Ok(());
         }
@@ -187,7 +187,7 @@ impl Editor<'_> {
                 None => Ok(()),
             },
             (Kind::List(items), Kind::List(new)) => match new.first() {
-                Some(item) => self.into_list(value, items, item),
+                Some(item) => self.put_into_list(value, items, item),
                 None => Ok(()),
             },
             // `all` holds every call already.
@@ -204,7 +204,7 @@ impl Editor<'_> {
         }
     }
 
-    fn into_list(&mut self, list: &Node, items: &[Node], new: &Node) -> Result<(), EditError> {
+    fn put_into_list(&mut self, list: &Node, items: &[Node], new: &Node) -> Result<(), EditError> {
         let about = identity(new);
         let Some(known) = items.iter().find(|item| identity(item) == about) else {
             return self.new_item(list, items, new);

@@ -13,6 +13,7 @@ mod executing;
 mod files;
 mod kernel;
 mod later;
+mod learn;
 mod limits;
 mod mapping;
 mod mounts;

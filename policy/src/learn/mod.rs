@@ -258,6 +258,13 @@ impl Entry {
         self.programs.extend(other.programs);
         self.instead_of.extend(other.instead_of);
         self.grouped.extend(other.grouped);
+        if let Some(rights) = self.values.get_mut("allow")
+            && self.place == ["files"]
+            && rights.contains("write")
+        {
+            // `write` brings it along.
+            rights.remove("truncate");
+        }
     }
 
     /// The value behind the place's last key.
@@ -354,7 +361,7 @@ impl Learned {
     ///
     /// # Errors
     /// The text is no policy.
-    pub fn into_text(
+    pub fn put_into(
         &self,
         text: &str,
         options: &Options<'_>,

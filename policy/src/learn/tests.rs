@@ -174,7 +174,7 @@ proptest! {
         let text = learn(&seen_of(&first), &options(&[])).policy("a", "");
         let options = options(&rules);
         let learned = learn(&seen_of(&second), &options);
-        let (added, left) = learned.into_text(&text, &options).expect("a policy");
+        let (added, left) = learned.put_into(&text, &options).expect("a policy");
         prop_assert!(left.is_empty(), "{:?}", left);
         let answers = Asked::new(&added).answers();
         for at in second {
@@ -183,7 +183,7 @@ proptest! {
         for line in text.lines().filter(|line| line.starts_with('#')) {
             prop_assert!(added.contains(line));
         }
-        let again = learned.into_text(&added, &options).expect("a policy");
+        let again = learned.put_into(&added, &options).expect("a policy");
         prop_assert_eq!(again.0, added);
     }
 }

@@ -175,7 +175,7 @@ fn put_into(
     vars: &Vars,
 ) -> Result<ExitCode, Box<dyn Error>> {
     let text = policy_source::read(file)?;
-    let (added, left) = learned.into_text(&text, options)?;
+    let (added, left) = learned.put_into(&text, options)?;
     for (line, why) in &left {
         let shown = policy::diagnostic::printable(&line.line);
         eprintln!("not put in: {shown}\n  {why}");
