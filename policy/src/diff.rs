@@ -202,16 +202,28 @@ mod tests {
 
     #[test]
     fn the_same_in_other_words_is_no_difference() {
-        let one = "files:\n  - { path: /a, allow: [read, write] }\n  - { path: /a/b, allow: [read, write] }\ncapabilities: { SYS_NICE: [sched_setscheduler] }\n";
-        let two = "capabilities: { CAP_SYS_NICE: [sched_setscheduler] }\nfiles:\n  - { path: /a, allow: [write, read, truncate] }\n";
+        let one = "files:\n\
+            \x20 - { path: /a, allow: [read, write] }\n\
+            \x20 - { path: /a/b, allow: [read, write] }\n\
+            capabilities: { SYS_NICE: [sched_setscheduler] }\n";
+        let two = "capabilities: { CAP_SYS_NICE: [sched_setscheduler] }\n\
+            files:\n\
+            \x20 - { path: /a, allow: [write, read, truncate] }\n";
         assert_eq!(between(one, two), "");
         assert_eq!(between("capabilities: { CHOWN: [chown] }\n", ""), "");
     }
 
     #[test]
     fn both_directions_are_shown_with_their_lines() {
-        let one = "files:\n  - { path: /a, allow: [read] }\n  - { path: /a/b, allow: none }\nkernel: { clock: true }\n";
-        let two = "mode: audit\nfiles:\n  - { path: /a, allow: [read, create] }\ndevices:\n  - { block: '8:*', allow: [read] }\n";
+        let one = "files:\n\
+            \x20 - { path: /a, allow: [read] }\n\
+            \x20 - { path: /a/b, allow: none }\n\
+            kernel: { clock: true }\n";
+        let two = "mode: audit\n\
+            files:\n\
+            \x20 - { path: /a, allow: [read, create] }\n\
+            devices:\n\
+            \x20 - { block: '8:*', allow: [read] }\n";
         let found = between(one, two);
         for line in [
             "+ /a/b: read  (b.yaml:5)\n",

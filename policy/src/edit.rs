@@ -15,12 +15,14 @@ pub enum EditError {
     Syntax(Diagnostics),
     /// The line is not of the form that `reeve audit` prints.
     #[error(
-        "`{0}` is not a line of policy\nhelp: write it as `files: - {{ path: /srv, allow: [read] }}`"
+        "`{0}` is not a line of policy\n\
+         help: write it as `files: - {{ path: /srv, allow: [read] }}`"
     )]
     Form(String),
     /// The text says something that the line contradicts.
     #[error(
-        "line {line} says `{said}`, which the new line contradicts\nhelp: change it by hand, if it is not meant"
+        "line {line} says `{said}`, which the new line contradicts\n\
+         help: change it by hand, if it is not meant"
     )]
     Contradicted {
         /// Its line, counted from 1.
@@ -30,7 +32,8 @@ pub enum EditError {
     },
     /// The text is written in a way that cannot be added to.
     #[error(
-        "nothing can be added at line {line}\nhelp: write the section as a list, a line for each grant"
+        "nothing can be added at line {line}\n\
+         help: write the section as a list, a line for each grant"
     )]
     Place {
         /// The line.

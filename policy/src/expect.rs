@@ -237,7 +237,14 @@ mod tests {
     use super::*;
     use crate::{Facts, compile, explain};
 
-    const TEXT: &str = "policy: p.yaml\nvars: { at: /srv }\ncases:\n  - { action: read /srv/a, expect: allow, by: 'files[0]' }\n  - { action: write /srv/a, expect: deny, by: 'files[0]' }\n  - { action: read /etc/hosts, expect: refuse, by: none }\n  - { action: set-clock, expect: allow }\n  - { action: read /srv/a, expect: allow, by: 'kernel[0]' }\n";
+    const TEXT: &str = "policy: p.yaml\n\
+        vars: { at: /srv }\n\
+        cases:\n\
+        \x20 - { action: read /srv/a, expect: allow, by: 'files[0]' }\n\
+        \x20 - { action: write /srv/a, expect: deny, by: 'files[0]' }\n\
+        \x20 - { action: read /etc/hosts, expect: refuse, by: none }\n\
+        \x20 - { action: set-clock, expect: allow }\n\
+        \x20 - { action: read /srv/a, expect: allow, by: 'kernel[0]' }\n";
 
     #[test]
     fn cases_hold_or_say_why_not() {
@@ -270,7 +277,11 @@ mod tests {
 
     #[test]
     fn what_is_no_expectation_is_told_with_its_line() {
-        let text = "polcy: x\ncases:\n  - { action: raed /a, expect: allow }\n  - { action: read /a, expect: maybe, by: file }\n  - { expect: allow }\n";
+        let text = "polcy: x\n\
+            cases:\n\
+            \x20 - { action: raed /a, expect: allow }\n\
+            \x20 - { action: read /a, expect: maybe, by: file }\n\
+            \x20 - { expect: allow }\n";
         let found = parse("t.yaml", text).expect_err("wrong").to_string();
         for line in [
             "t.yaml:1:1: error: unknown key `polcy`",

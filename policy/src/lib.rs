@@ -17,7 +17,8 @@
 //! - [`mod@explain`], [`mod@suggest`]: answers from the rules, and the line that would allow what
 //!   they refuse
 //! - [`lint`]: what it allows and most likely was not meant to
-//! - [`fn@universe`], [`diff`], [`expect`]: what tells two policies apart, and what one should answer
+//! - [`fn@universe`], [`diff`], [`expect`]: what tells two policies apart, and what one should
+//!   answer
 //! - [`learn`], [`edit`]: from what was recorded to a policy, and lines put into one
 //! - [`mod@schema`]: the language for editors
 #![forbid(unsafe_code)]

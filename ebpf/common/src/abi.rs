@@ -59,8 +59,8 @@ pub enum Section {
     Kernel = 5,
 }
 
-/// Bit `LEARN_SHIFT + n` of [`PolicyHeader::audit`]: section `n` is in audit mode in order to learn.
-/// The decision does not look at it.
+/// Bit `LEARN_SHIFT + n` of [`PolicyHeader::audit`]: section `n` is in audit mode in order to
+/// learn. The decision does not look at it.
 pub const LEARN_SHIFT: u32 = 16;
 
 /// Value of `POLICIES`, by [`PolicyId`].

@@ -56,7 +56,11 @@ fn files_of(policy: &Policy) -> Vec<String> {
 #[test]
 fn a_variable_stands_for_a_text_in_one_value() {
     let policy = good(
-        "vars: { vms: /var/lib/vms, n: \"7\" }\nfiles:\n  - { path: '${vms}/a$${x}', allow: [read] }\ndevices:\n  - { block: '${n}:*', allow: [read] }\n",
+        "vars: { vms: /var/lib/vms, n: \"7\" }\n\
+            files:\n\
+            \x20 - { path: '${vms}/a$${x}', allow: [read] }\n\
+            devices:\n\
+            \x20 - { block: '${n}:*', allow: [read] }\n",
         &[],
         &[],
     );
@@ -108,7 +112,10 @@ fn a_value_cannot_become_more_than_a_text() {
 
 #[test]
 fn a_variable_that_is_not_set_not_used_or_not_one_is_an_error() {
-    let text = "vars: { vms: /v }\nfiles:\n  - { path: '${vmz}', allow: [read] }\n  - { path: '/${vms', allow: [read] }\n";
+    let text = "vars: { vms: /v }\n\
+        files:\n\
+        \x20 - { path: '${vmz}', allow: [read] }\n\
+        \x20 - { path: '/${vms', allow: [read] }\n";
     let found = bad(text, &[], &[]);
     assert!(
         found.contains("p.yaml:5:13: error: variable `vmz` is not set"),
@@ -151,11 +158,18 @@ fn expansion_is_bounded() {
     assert!(found.contains("is longer than 4096 bytes"), "{found}");
 }
 
-const PART: &str = "vars: { at: /part }\nfiles:\n  - { path: '${at}', allow: [read] }\n  - { path: /both, allow: [read] }\nkernel: { modules: [nbd] }\n";
+const PART: &str = "vars: { at: /part }\n\
+    files:\n\
+    \x20 - { path: '${at}', allow: [read] }\n\
+    \x20 - { path: /both, allow: [read] }\n\
+    kernel: { modules: [nbd] }\n";
 
 #[test]
 fn an_include_adds_its_lines_and_a_finding_names_its_file() {
-    let text = "include: [part.yaml]\nfiles:\n  - { path: /both, allow: [read] }\nkernel: { modules: [loop] }\n";
+    let text = "include: [part.yaml]\n\
+        files:\n\
+        \x20 - { path: /both, allow: [read] }\n\
+        kernel: { modules: [loop] }\n";
     let policy = good(text, &[], &[("part.yaml", PART)]);
     assert_eq!(
         files_of(&policy),
@@ -233,7 +247,10 @@ fn includes_end() {
 
 #[test]
 fn the_lines_of_the_policy_take_the_place_of_the_presets() {
-    let text = "extends: [vm-backup-agent]\nvars: { images: /vms }\nfiles:\n  - { path: /srv/backup, allow: [read] }\n";
+    let text = "extends: [vm-backup-agent]\n\
+        vars: { images: /vms }\n\
+        files:\n\
+        \x20 - { path: /srv/backup, allow: [read] }\n";
     let policy = good(text, &[], &[]);
     assert_eq!(
         files_of(&policy),

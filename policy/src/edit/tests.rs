@@ -42,15 +42,29 @@ fn a_section_that_is_missing_is_added_at_the_end() {
 #[test]
 fn an_item_goes_behind_the_last_one_and_comments_stay() {
     let text = format!(
-        "{HEAD}files:\n  # images\n  - {{ path: /a, allow: [read] }}   # why\n  # below\n\nmode: audit\n"
+        "{HEAD}files:\n\
+            \x20 # images\n\
+            \x20 - {{ path: /a, allow: [read] }}   # why\n\
+            \x20 # below\n\n\
+            mode: audit\n"
     );
     let wanted = format!(
-        "{HEAD}files:\n  # images\n  - {{ path: /a, allow: [read] }}   # why\n  - {{ path: '/b c', allow: [write] }}\n  # below\n\nmode: audit\n"
+        "{HEAD}files:\n\
+            \x20 # images\n\
+            \x20 - {{ path: /a, allow: [read] }}   # why\n\
+            \x20 - {{ path: '/b c', allow: [write] }}\n\
+            \x20 # below\n\n\
+            mode: audit\n"
     );
     adds(&text, "files: - { path: '/b c', allow: [write] }", &wanted);
     let block = format!("{HEAD}files:\n- path: /a\n  allow:\n    - read # x\n# end\n");
     let wanted = format!(
-        "{HEAD}files:\n- path: /a\n  allow:\n    - read # x\n- {{ path: /b, allow: [read] }}\n# end\n"
+        "{HEAD}files:\n\
+            - path: /a\n\
+            \x20 allow:\n\
+            \x20   - read # x\n\
+            - {{ path: /b, allow: [read] }}\n\
+            # end\n"
     );
     adds(&block, "files: - { path: /b, allow: [read] }", &wanted);
     let wanted =
@@ -71,7 +85,12 @@ fn an_item_goes_behind_the_last_one_and_comments_stay() {
     adds(&empty, "files: - { path: /b, allow: [read] }", &wanted);
     let windows =
         "reeve: v1\r\nname: a\r\nfiles:\r\n  - { path: /a, allow: [read] }\r\nmode: audit\r\n";
-    let wanted = "reeve: v1\r\nname: a\r\nfiles:\r\n  - { path: /a, allow: [read] }\r\n  - { path: /b, allow: [read] }\r\nmode: audit\r\n";
+    let wanted = "reeve: v1\r\n\
+        name: a\r\n\
+        files:\r\n\
+        \x20 - { path: /a, allow: [read] }\r\n\
+        \x20 - { path: /b, allow: [read] }\r\n\
+        mode: audit\r\n";
     adds(windows, "files: - { path: /b, allow: [read] }", wanted);
 }
 

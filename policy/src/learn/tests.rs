@@ -30,7 +30,8 @@ fn all_questions() -> Vec<Question> {
             }
         }
     }
-    let others = "open-device block 8:0 read;open-device block 8:0 write;open-device char 10:1 read;\
+    let others = "open-device block 8:0 read;open-device block 8:0 write;\
+        open-device char 10:1 read;\
         mount tmpfs;mount bind;capability NET_ADMIN ioctl;capability NET_ADMIN bind;\
         capability SYS_NICE setpriority;signal TERM /bin/a;signal HUP /bin/a;signal HUP /bin/b;\
         ptrace read /bin/a;ptrace attach /bin/b;bpf map_create;bpf map_freeze;load-module nbd;\
@@ -209,7 +210,15 @@ fn each_line_says_why_it_is_there() {
         program: "nice".to_owned(),
     });
     let learned = learn(&seen, &options(&[]));
-    let wanted = "# two\n# lines\nreeve: v1\nname: agent\ncapabilities:\n  SYS_NICE: [setpriority]  # 1×: capability by nice\nfiles:\n  - { path: /srv/a, allow: [read, write] }  # 3×: read, write by cp; a directory: with everything below\n";
+    let wanted = "# two\n\
+        # lines\n\
+        reeve: v1\n\
+        name: agent\n\
+        capabilities:\n\
+        \x20 SYS_NICE: [setpriority]  # 1×: capability by nice\n\
+        files:\n\
+        \x20 - { path: /srv/a, allow: [read, write] }  # 3×: read, write by cp; \
+        a directory: with everything below\n";
     let text = learned.policy("agent", "two\nlines");
     assert_eq!(text, wanted);
 }

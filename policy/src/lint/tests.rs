@@ -63,7 +63,11 @@ fn what_is_as_good_as_root_is_found_below_a_wider_line() {
     clean("processes: { ptrace: [{ exe: /sbin/init, allow: [read] }] }\n");
     clean("files: [{ path: /run/agent, allow: [read, write] }]\n");
     clean(
-        "files:\n  - { path: /etc, allow: [read] }\n  - { path: /etc/shadow, allow: none }\n  - { path: /etc/ssh, allow: none }\n  - { path: /etc/kubernetes, allow: none }\n",
+        "files:\n\
+            \x20 - { path: /etc, allow: [read] }\n\
+            \x20 - { path: /etc/shadow, allow: none }\n\
+            \x20 - { path: /etc/ssh, allow: none }\n\
+            \x20 - { path: /etc/kubernetes, allow: none }\n",
     );
 }
 
@@ -76,7 +80,10 @@ fn a_line_that_says_nothing_new_is_found() {
         "{again}"
     );
     clean(
-        "files:\n  - { path: /a, allow: [read] }\n  - { path: /a/b, allow: none }\n  - { path: /a/b/c, allow: [read] }\n",
+        "files:\n\
+            \x20 - { path: /a, allow: [read] }\n\
+            \x20 - { path: /a/b, allow: none }\n\
+            \x20 - { path: /a/b/c, allow: [read] }\n",
     );
     let device =
         "devices:\n  - { block: '9:*', allow: [read] }\n  - { block: '9:1', allow: [read] }\n";
@@ -86,17 +93,23 @@ fn a_line_that_says_nothing_new_is_found() {
 
 #[test]
 fn a_place_that_the_container_may_fill_is_found() {
-    let optional = "files:\n  - { path: /srv, allow: [create] }\n  - { path: /srv/x, allow: [read], optional: true }\n";
+    let optional = "files:\n\
+        \x20 - { path: /srv, allow: [create] }\n\
+        \x20 - { path: /srv/x, allow: [read], optional: true }\n";
     let optional = found(optional);
     assert!(
         optional.contains("p.yaml:5:13: warning: the container may put a link"),
         "{optional}"
     );
-    let moved = "files:\n  - { path: /srv, allow: [create, rename] }\n  - { path: /srv/a/keys, allow: none }\n";
+    let moved = "files:\n\
+        \x20 - { path: /srv, allow: [create, rename] }\n\
+        \x20 - { path: /srv/a/keys, allow: none }\n";
     assert!(found(moved).contains("at `/srv/a`"));
     clean("files:\n  - { path: /srv, allow: [create] }\n  - { path: /srv/x, allow: [read] }\n");
     clean(
-        "files:\n  - { path: /srv, allow: [create, rename, delete] }\n  - { path: /srv/x, allow: none }\n",
+        "files:\n\
+            \x20 - { path: /srv, allow: [create, rename, delete] }\n\
+            \x20 - { path: /srv/x, allow: none }\n",
     );
 }
 

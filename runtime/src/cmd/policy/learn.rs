@@ -31,9 +31,9 @@ pub(super) struct Args {
     /// Name of the policy that is made; else that of the container
     #[arg(long)]
     name: Option<String>,
-    /// How paths are grouped: none; siblings=N: N entries of a directory with the same rights become
-    /// the directory; depth=N: longer paths become the directory of N names; temporary: names made
-    /// up for one use become their directory. May be given several times
+    /// How paths are grouped: none; siblings=N: N entries of a directory with the same rights
+    /// become the directory; depth=N: longer paths become the directory of N names; temporary:
+    /// names made up for one use become their directory. May be given several times
     #[arg(long, value_name = "RULE", default_value = "none")]
     generalise: Vec<Rule>,
     /// Print the lines and why each is there as JSON, and change nothing
