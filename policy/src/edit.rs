@@ -41,6 +41,12 @@ pub enum EditError {
     },
 }
 
+/// Keys that only add to what a line allows.
+const ADDING: [&str; 2] = ["ioctl", "files"];
+
+/// Keys with a list or one word.
+const SOURCES: [&str; 2] = ["source", "target"];
+
 /// What may stand behind a new line.
 const COMMENT: &str = "  # ";
 
@@ -209,15 +215,19 @@ impl Editor<'_> {
 
     fn put_into_list(&mut self, list: &Node, items: &[Node], new: &Node) -> Result<(), EditError> {
         let about = identity(new);
-        let Some(known) = items.iter().find(|item| identity(item) == about) else {
+        let Some(line) = items.iter().find(|item| identity(item) == about) else {
             return self.new_item(list, items, new);
         };
-        let (Kind::Map(known), Kind::Map(wanted)) = (&known.kind, &new.kind) else {
+        let (Kind::Map(known), Kind::Map(wanted)) = (&line.kind, &new.kind) else {
             return Ok(());
         };
         for (key, value) in wanted {
             let Some((_, held)) = known.iter().find(|(name, _)| name.value == key.value) else {
-                continue;
+                match ADDING.contains(&key.value.as_str()) {
+                    true => return self.new_key(line, &key.value, value, 3),
+                    // Without it, the line there holds for all.
+                    false => continue,
+                }
             };
             match (&held.kind, &value.kind) {
                 (Kind::List(has), Kind::List(adds)) => {
@@ -229,6 +239,19 @@ impl Editor<'_> {
                     }
                 }
                 _ if render::flow(held) == render::flow(value) => {}
+                (Kind::Scalar { .. }, adds) if SOURCES.contains(&key.value.as_str()) => {
+                    let adds = match adds {
+                        Kind::List(adds) => adds.as_slice(),
+                        _ => std::slice::from_ref(value),
+                    };
+                    return self.more_of_one(held, adds);
+                }
+                (Kind::List(has), Kind::Scalar { .. }) if SOURCES.contains(&key.value.as_str()) => {
+                    let adds = render::flow(value);
+                    if !has.iter().any(|one| render::flow(one) == adds) {
+                        return self.more_words(held, &[adds]);
+                    }
+                }
                 _ if key.value == "optional" => {}
                 _ => {
                     return Err(EditError::Contradicted {
@@ -237,6 +260,22 @@ impl Editor<'_> {
                     });
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A list in the place of one word.
+    fn more_of_one(&mut self, held: &Node, adds: &[Node]) -> Result<(), EditError> {
+        let mut words = vec![render::flow(held)];
+        for word in adds.iter().map(render::flow) {
+            if !words.contains(&word) {
+                words.push(word);
+            }
+        }
+        if words.len() > 1 {
+            let (start, end) = self.extent(held);
+            let list = format!("[{}]", words.join(", "));
+            self.text.replace_range(start..end, &list);
         }
         Ok(())
     }

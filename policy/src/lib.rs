@@ -50,7 +50,7 @@ pub use compose::{Files, NoFiles, Variables, VariablesError};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use explain::{Answer, Question, QuestionError, explain};
 pub use facts::{
-    CoreObject, Facts, Found, Inode, Object, ObjectKind, PathKey, PathRequest, Submount, Why,
+    CoreObject, Disk, Facts, Found, Inode, Object, ObjectKind, PathKey, PathRequest, Submount, Why,
 };
 pub use model::{Policy, parse, parse_with};
 pub use schema::schema;

@@ -5,11 +5,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use reeve_tests::bundle::Config;
 use reeve_tests::fixture::in_container;
 use reeve_tests::host::Bystander;
 use reeve_tests::{PolicyText, Report, host, tools};
 
-use crate::support::{Contained, Grounds};
+use crate::support::{Contained, Grounds, on_host};
 
 /// What the same attempt comes to for user 65534 on the host. `/host` is the root there.
 fn unprivileged(action: &str) -> Option<i32> {
@@ -48,6 +49,8 @@ fn errno_as_unprivileged() {
         format!("open r {at}/file"),
         format!("open w {at}/file"),
         format!("open trunc {at}/file"),
+        format!("touch {at}/file"),
+        format!("set-times {at}/file"),
         format!("create {at}/new"),
         format!("mkdir {at}/new"),
         format!("mknod {at}/fifo fifo"),
@@ -95,4 +98,57 @@ fn errno_as_unprivileged() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     contained.end();
+}
+
+/// The same for IPC, keys, settings and parts of the kernel, of which the host's are closed to
+/// other users.
+#[test]
+fn errno_as_unprivileged_of_the_kernel() {
+    let key = 0x5f_0000 + reeve_tests::fixture::unique();
+    let [shm, sem, msg] =
+        ["shm", "sem", "msg"].map(|class| on_host(&format!("{class}-get {key} 01600")));
+    let secret = on_host("key-add -4 reeve-errnos");
+    let actions = [
+        format!("shm-get {key} 0600"),
+        format!("shm-at {shm} 0"),
+        format!("shm-ctl {shm} 2"),
+        format!("shm-ctl {shm} 0"),
+        format!("sem-get {key} 0600"),
+        format!("sem-op {sem} 1"),
+        format!("sem-ctl {sem} 12"),
+        format!("sem-ctl {sem} 0"),
+        format!("msg-get {key} 0600"),
+        format!("msg-send {msg}"),
+        format!("msg-receive {msg}"),
+        format!("msg-ctl {msg} 0"),
+        format!("key-read {secret}"),
+        format!("keyctl 3 {secret}"),
+        format!("keyctl 6 {secret} 0 0"),
+        "open w /host/proc/sys/vm/dirty_ratio".to_owned(),
+        "open trunc /host/proc/sys/vm/dirty_ratio".to_owned(),
+        "syslog".to_owned(),
+        "perf-open".to_owned(),
+        "kexec-unload".to_owned(),
+        "acct /host/srv".to_owned(),
+        "iopl".to_owned(),
+    ];
+    let config = Config {
+        host_ipc: true,
+        ..Config::default()
+    };
+    let mut contained = Contained::with(config, PolicyText::new("errnos"));
+    let mut wrong = Vec::new();
+    for action in actions {
+        let (here, there) = (contained.attempt(&action).errno(), unprivileged(&action));
+        if here != there || here == Some(0) {
+            wrong.push(format!(
+                "`{action}`: under the policy {here:?}, unprivileged {there:?}"
+            ));
+        }
+    }
+    contained.end();
+    for (class, id) in [("shm", shm), ("sem", sem), ("msg", msg)] {
+        on_host(&format!("{class}-ctl {id} 0"));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

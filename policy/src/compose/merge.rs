@@ -7,7 +7,10 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::yaml::{Kind, Node, render};
 
 /// Keys of a line that say what is allowed, not of what.
-const VALUES: [&str; 4] = ["allow", "flags", "optional", "signals"];
+const VALUES: [&str; 6] = ["allow", "flags", "ioctl", "optional", "signals", "types"];
+
+/// A line that has this key is about nothing else: there is one for each type of mounts.
+pub(crate) const TYPE: &str = "type";
 
 /// The section whose keys are objects: the list behind a key is its value.
 pub(crate) const KEYED: &str = "capabilities";
@@ -72,7 +75,10 @@ fn atomic(about: &str, known: &Node, found: &Node, out: &mut Diagnostics) {
 
 fn conflict(about: &str, known: &Node, found: &Node, out: &mut Diagnostics) {
     let at = out.place(known.span, found.span);
-    let message = format!("`{about}` says something else here than at {at}");
+    let message = match about {
+        "" => format!("the line about no named mount says something else here than at {at}"),
+        about => format!("`{about}` says something else here than at {at}"),
+    };
     let error = Diagnostic::error(found.span, message);
     out.push(error.help("keep one of the lines, or make them the same"));
 }
@@ -126,13 +132,22 @@ pub(crate) fn plain_key<'k>(section: &str, key: &'k str) -> &'k str {
     }
 }
 
+/// Whether a key says what a line is about; `typed`: the line has a type.
+pub(crate) fn is_about(typed: bool, key: &str) -> bool {
+    match typed {
+        true => key == TYPE,
+        false => !VALUES.contains(&key),
+    }
+}
+
 /// What a line is about, in words.
 pub(crate) fn identity(item: &Node) -> String {
     let Kind::Map(entries) = &item.kind else {
         return render::flow(item);
     };
+    let typed = entries.iter().any(|(key, _)| key.value == TYPE);
     let about = entries.iter();
-    let about = about.filter(|(key, _)| !VALUES.contains(&key.value.as_str()));
+    let about = about.filter(|(key, _)| is_about(typed, &key.value));
     let mut about: Vec<String> = about
         .map(|(key, value)| format!("{}: {}", key.value, render::flow(value)))
         .collect();

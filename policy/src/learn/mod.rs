@@ -12,13 +12,13 @@ use serde::Serialize;
 pub use generalise::{Rule, RuleError};
 
 use crate::compile::compile;
-use crate::compose::merge::{KEYED, identity};
+use crate::compose::merge::{KEYED, TYPE, is_about};
 use crate::diagnostic::Diagnostics;
 use crate::edit::{self, EditError};
 use crate::explain::{Question, explain};
 use crate::facts::Facts;
 use crate::model::parse;
-use crate::source::{Source, Span, Spanned};
+use crate::source::Source;
 use crate::yaml::{self, Kind, Node, render};
 
 /// Most programs and actions that a line's comment names.
@@ -187,10 +187,16 @@ fn take(node: &Node, place: &mut Vec<String>, found: &mut Vec<Entry>) {
             }
         }
         Kind::List(items) => {
-            for item in items {
-                found.push(match &item.kind {
-                    Kind::Map(entries) => grant(place, entries),
-                    _ => words(place, render::flow(item)),
+            let (lines, words): (Vec<&Node>, Vec<&Node>) = items
+                .iter()
+                .partition(|item| matches!(item.kind, Kind::Map(_)));
+            found.extend(lines.into_iter().map(|line| grant(place, line)));
+            if !words.is_empty() {
+                let words = words.into_iter().map(render::flow).collect();
+                found.push(Entry {
+                    place: place.clone(),
+                    values: BTreeMap::from([(String::new(), words)]),
+                    ..Entry::default()
                 });
             }
         }
@@ -203,24 +209,26 @@ fn take(node: &Node, place: &mut Vec<String>, found: &mut Vec<Entry>) {
     }
 }
 
-fn words(place: &[String], word: String) -> Entry {
-    Entry {
-        place: place.to_vec(),
-        values: BTreeMap::from([(String::new(), BTreeSet::from([word]))]),
-        ..Entry::default()
-    }
-}
-
-fn grant(place: &[String], entries: &[(Spanned<String>, Node)]) -> Entry {
+/// A line: what is not about its object is a value, a single word of one as well.
+fn grant(place: &[String], line: &Node) -> Entry {
     let mut entry = Entry {
         place: place.to_vec(),
         ..Entry::default()
     };
+    let Kind::Map(entries) = &line.kind else {
+        return entry;
+    };
+    let typed = entries.iter().any(|(key, _)| key.value == TYPE);
     for (key, value) in entries {
+        let is_value = !is_about(typed, &key.value);
         match &value.kind {
-            Kind::List(items) if is_value(key) => {
+            Kind::List(items) if is_value => {
                 let words = items.iter().map(render::flow).collect();
                 entry.values.insert(key.value.clone(), words);
+            }
+            Kind::Scalar { .. } if is_value && typed => {
+                let word = BTreeSet::from([render::flow(value)]);
+                entry.values.insert(key.value.clone(), word);
             }
             _ => {
                 let text = render::flow(value);
@@ -229,15 +237,6 @@ fn grant(place: &[String], entries: &[(Spanned<String>, Node)]) -> Entry {
         }
     }
     entry
-}
-
-/// Whether a key says what is allowed, not of what.
-fn is_value(key: &Spanned<String>) -> bool {
-    let span = Span::default();
-    let text = String::new();
-    let kind = Kind::Scalar { text, plain: true };
-    let alone = Kind::Map(vec![(key.clone(), Node { span, kind })]);
-    identity(&Node { span, kind: alone }).is_empty()
 }
 
 impl Entry {
@@ -262,8 +261,9 @@ impl Entry {
             && self.place == ["files"]
             && rights.contains("write")
         {
-            // `write` brings it along.
+            // `write` brings them along.
             rights.remove("truncate");
+            rights.remove("append");
         }
     }
 
@@ -276,7 +276,7 @@ impl Entry {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             format!("[{}]", words.join(", "))
         };
-        if self.about.is_empty() {
+        if !self.is_grant() {
             return self.values.values().map(list).collect();
         }
         let about = self
@@ -290,8 +290,9 @@ impl Entry {
         format!("{{ {} }}", all.join(", "))
     }
 
+    /// Whether this is a line with keys, not a list of words or a word.
     fn is_grant(&self) -> bool {
-        !self.about.is_empty()
+        self.word.is_none() && !self.values.contains_key("")
     }
 
     fn line(&self, options: &Options<'_>) -> Line {

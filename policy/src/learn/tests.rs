@@ -24,7 +24,7 @@ fn all_questions() -> Vec<Question> {
                 format!("{directory}/f0"),
                 format!("{directory}/f1"),
             ] {
-                if !matches!(right, "rename" | "link") {
+                if !matches!(right, "rename" | "link" | "ioctl") {
                     texts.push(format!("{right} '{path}'"));
                 }
             }
@@ -103,8 +103,8 @@ fn meant(seen: &[Question], question: &Question) -> bool {
     let Some((path, wanted)) = decided_at(question) else {
         return seen.contains(question)
             // Who may trace may look.
-            || matches!(question, Question::Ptrace { attach: false, exe }
-                if seen.contains(&Question::Ptrace { attach: true, exe: exe.clone() }));
+            || matches!(question, Question::Ptrace { way: "read", exe }
+                if seen.contains(&Question::Ptrace { way: "attach", exe: exe.clone() }));
     };
     let seen: Vec<_> = seen.iter().filter_map(decided_at).collect();
     let mut above = std::iter::successors(Some(path), HostPath::parent);

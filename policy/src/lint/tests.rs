@@ -127,6 +127,7 @@ fn a_disk_below_a_mounted_file_system_is_found() {
                 object.submounts.push(Submount {
                     path,
                     inode,
+                    generation: 0,
                     magic: 0xef53,
                 });
             }

@@ -72,7 +72,13 @@ impl MakeArgs {
     pub(super) fn plan(self, manner: Manner, global: &Global) -> Result<(Planned, Making), Error> {
         let (mut spec, config) = Spec::load(&self.bundle)?;
         let passed = passed_sockets();
+        let vars = self.vars.variables()?;
+        let policy = self.policy.as_deref();
+        let policy = policy.map(|path| read_policy(path, &vars)).transpose()?;
+        let holds_appending =
+            (policy.as_ref()).is_some_and(|given| given.policy.adds_without_writing());
         let options = Options {
+            holds_appending,
             await_start: manner == Manner::Create,
             systemd_cgroup: global.systemd_cgroup(),
             rootless: global.rootless(),
@@ -93,9 +99,6 @@ impl MakeArgs {
             (Some(_), Manner::Attached) => return Err(Error::Attached),
             _ => {}
         }
-        let vars = self.vars.variables()?;
-        let policy = self.policy.as_deref();
-        let policy = policy.map(|path| read_policy(path, &vars)).transpose()?;
         let host = Host {
             cgroups: Layout::detect(),
             policy: policy.as_ref().map(|given| given.policy.name().to_owned()),
@@ -164,7 +167,7 @@ fn require_open(preserved: u32) -> Result<(), Error> {
     }
 }
 
-fn read_policy(path: &Path, vars: &Variables) -> Result<GivenPolicy, Error> {
+pub(super) fn read_policy(path: &Path, vars: &Variables) -> Result<GivenPolicy, Error> {
     Ok(GivenPolicy {
         path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
         policy: policy_source::load(path, vars)?,

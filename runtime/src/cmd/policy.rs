@@ -1,9 +1,8 @@
 //! `reeve policy`: check, compare and test policies, ask them questions, make them from what was
-//! recorded. Nothing is loaded, and nothing is changed but the file that `add-line` and `learn
-//! --into` are given.
+//! recorded, give a container another one. Nothing is changed but the file that `add-line` and
+//! `learn --into` are given, and the container that `update` is.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,8 +10,10 @@ use std::process::ExitCode;
 use policy::explain::FORMS;
 use policy::{Answer, Compiled, Diagnostics, Facts, Policy, Question, Variables, VariablesError};
 
-use super::say;
-use crate::{policy_source, resolve};
+use super::make::read_policy;
+use super::{Error, say};
+use crate::spec::ContainerId;
+use crate::{launch, policy_source, resolve};
 
 mod check;
 mod diff;
@@ -20,7 +21,7 @@ mod expect;
 mod learn;
 mod show;
 
-/// Check policies, explain what they allow, and learn them
+/// Check policies, explain what they allow, learn them, and replace those of containers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,6 +29,7 @@ Examples:
   reeve policy explain web.yaml --action 'write /etc/shadow'
   reeve policy learn web --into web.yaml      # from what was recorded of container web
   reeve policy diff old.yaml web.yaml
+  reeve policy update web web.yaml      # in force at once, in one step
   reeve policy schema > reeve.schema.json")]
 pub struct Args {
     #[command(subcommand)]
@@ -117,6 +119,19 @@ A file of expectations:
     },
     /// Print the JSON schema of the language, for editors
     Schema,
+    /// Give a container that lives another policy, in one step
+    ///
+    /// Every decision is by the old policy or by the new one. Files that are open and mappings that
+    /// are made stay as they are.
+    Update {
+        /// Name of the container
+        #[arg(value_name = "ID")]
+        id: ContainerId,
+        /// The policy
+        file: PathBuf,
+        #[command(flatten)]
+        vars: Vars,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -160,7 +175,7 @@ fn forms() -> String {
 /// # Errors
 /// A file that cannot be read, a path that cannot be looked up, an action that is none, or output
 /// that cannot be written.
-pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
+pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &args.command {
         Command::Check {
             file,
@@ -191,6 +206,11 @@ pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
             say(&schema)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Update { id, file, vars } => {
+            let given = read_policy(file, &vars.variables()?)?;
+            launch::replace(root, id, given).map_err(Error::from)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -199,7 +219,7 @@ fn explain(
     actions: &[String],
     output: &Output,
     root: &Path,
-) -> Result<ExitCode, Box<dyn Error>> {
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let questions = actions.iter().map(|action| action.parse::<Question>());
     let questions = questions.collect::<Result<Vec<_>, _>>()?;
     let known = match knowledge(file, &questions, output, root)? {
@@ -240,7 +260,7 @@ fn knowledge(
     questions: &[Question],
     output: &Output,
     root: &Path,
-) -> Result<Result<Known, Diagnostics>, Box<dyn Error>> {
+) -> Result<Result<Known, Diagnostics>, Box<dyn std::error::Error>> {
     let policy = match load(file, output)? {
         Ok(policy) => policy,
         Err(found) => return Ok(Err(found)),
@@ -254,7 +274,10 @@ fn knowledge(
     }))
 }
 
-fn load(file: &Path, output: &Output) -> Result<Result<Policy, Diagnostics>, Box<dyn Error>> {
+fn load(
+    file: &Path,
+    output: &Output,
+) -> Result<Result<Policy, Diagnostics>, Box<dyn std::error::Error>> {
     match policy_source::load(file, &output.vars.variables()?) {
         Ok(policy) => Ok(Ok(policy)),
         Err(policy_source::Error::Policy(found)) => Ok(Err(found)),

@@ -12,7 +12,7 @@ use policy::learn::{self, Learned, Options, Rule, Seen};
 use serde_json::json;
 
 use super::{Vars, counted, print_findings, say, status};
-use crate::audit::{self, Record};
+use crate::audit::{self, Counted, Position, Record};
 use crate::failure::{Called, Failure};
 use crate::policy_source;
 
@@ -44,8 +44,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
-    let records = match &args.from {
-        Some(file) => from_file(file)?,
+    let (records, gaps) = match &args.from {
+        Some(file) => (from_file(file)?, Vec::new()),
         None => from_log(root)?,
     };
     let wanted = |record: &&Record| {
@@ -78,6 +78,12 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> 
         return Ok(ExitCode::SUCCESS);
     }
     report(&learned, &beyond);
+    for gap in gaps
+        .iter()
+        .filter(|gap| others.contains(&gap.container.as_str()))
+    {
+        eprintln!("{gap}\nhelp: record again, into what is learned now: it leaves less to record");
+    }
     match &args.into {
         Some(file) => put_into(file, &learned, &options, &args.vars),
         None => {
@@ -115,15 +121,28 @@ fn directory(path: &str) -> Option<bool> {
     fs::metadata(path).ok().map(|found| found.is_dir())
 }
 
-fn from_log(root: &Path) -> Result<Vec<Record>, Box<dyn Error>> {
+/// What was recorded of all containers, and of which of them something is missing.
+fn from_log(root: &Path) -> Result<(Vec<Record>, Vec<Counted>), Box<dyn Error>> {
     audit::drain(root)?;
     let older = root.join("audit.jsonl.1");
     let mut records = match older.exists() {
         true => from_file(&older)?,
         false => Vec::new(),
     };
-    records.extend(audit::read(root, 0)?.0);
-    Ok(records)
+    let mut at = Position::default();
+    let mut gaps = Vec::new();
+    loop {
+        let part = audit::read(root, at)?;
+        records.extend(part.records);
+        gaps.extend(part.counted);
+        if part.end == at {
+            break;
+        }
+        at = part.end;
+    }
+    gaps.extend(audit::living(root)?);
+    gaps.retain(Counted::has_gaps);
+    Ok((records, gaps))
 }
 
 fn from_file(file: &Path) -> Result<Vec<Record>, Failure> {

@@ -6,8 +6,8 @@ use std::io;
 use reeve_tests::outcome::Outcome;
 
 use crate::{
-    attributes, bpf, capabilities, compat, entry, files, kernel, limits, mapping, mounts, names,
-    owner, processes, see, uring, wrap,
+    attributes, bpf, capabilities, compat, descriptors, entry, files, ipc, kernel, limits, mapping,
+    mounts, names, owner, processes, see, uring, wrap,
 };
 
 /// Why an action did not succeed.
@@ -74,8 +74,10 @@ const TABLES: &[&[Action]] = &[
     compat::ACTIONS,
     capabilities::ACTIONS,
     kernel::ACTIONS,
+    ipc::ACTIONS,
     bpf::ACTIONS,
     uring::ACTIONS,
+    descriptors::ACTIONS,
     entry::ACTIONS,
     see::ACTIONS,
     wrap::ACTIONS,

@@ -14,10 +14,23 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("uring-open-inline", "MODE PATH", |words| {
         uring_open(words, 0)
     }),
+    action("uring-sqpoll", "", |words| {
+        let [] = words else {
+            return Err(Failure::Usage);
+        };
+        Ring::with_flags(IORING_SETUP_SQPOLL)?;
+        done()
+    }),
+    action("uring-personality", "", uring_personality),
+    action("uring-command", "", uring_command),
 ];
 
 // `include/uapi/linux/io_uring.h`.
+const IORING_OP_NOP: u8 = 0;
 const IORING_OP_OPENAT: u8 = 18;
+const IORING_OP_URING_CMD: u8 = 46;
+const IORING_SETUP_SQPOLL: u32 = 1 << 1;
+const IORING_REGISTER_PERSONALITY: i64 = 9;
 const IOSQE_ASYNC: u8 = 1 << 4;
 const IORING_OFF_SQ_RING: i64 = 0;
 const IORING_OFF_CQ_RING: i64 = 0x800_0000;
@@ -51,7 +64,12 @@ struct Ring {
 
 impl Ring {
     fn new() -> Result<Self, Failure> {
+        Self::with_flags(0)
+    }
+
+    fn with_flags(flags: u32) -> Result<Self, Failure> {
         let mut params = Params([0; 120]);
+        params.0[8..12].copy_from_slice(&flags.to_ne_bytes());
         let fd = descriptor(
             "io_uring_setup",
             libc::SYS_io_uring_setup,
@@ -125,6 +143,45 @@ fn uring_open(words: &[&str], flags: u8) -> Done {
     entry[28..32].copy_from_slice(&open_flags.to_ne_bytes());
     match ring.run(&entry)? {
         result if result < 0 => Err(Failure::Call("io_uring openat", -result)),
+        _ => done(),
+    }
+}
+
+/// Registers this process's own credentials and does nothing under them.
+fn uring_personality(words: &[&str]) -> Done {
+    let [] = words else {
+        return Err(Failure::Usage);
+    };
+    let ring = Ring::new()?;
+    let arguments = [
+        fd(ring.fd.as_fd()),
+        Arg::Int(IORING_REGISTER_PERSONALITY),
+        Arg::Int(0),
+        Arg::Int(0),
+    ];
+    let personality = call("io_uring_register", libc::SYS_io_uring_register, arguments)?;
+    let mut entry = [0u8; 64];
+    entry[0] = IORING_OP_NOP;
+    entry[42..44].copy_from_slice(&(personality as u16).to_ne_bytes());
+    match ring.run(&entry)? {
+        result if result < 0 => Err(Failure::Call("io_uring nop", -result)),
+        _ => done(),
+    }
+}
+
+/// Command 0 to `/dev/null`, which takes any.
+fn uring_command(words: &[&str]) -> Done {
+    use std::os::fd::AsRawFd as _;
+    let [] = words else {
+        return Err(Failure::Usage);
+    };
+    let null = crate::files::open_flags("/dev/null", libc::O_RDWR)?;
+    let ring = Ring::new()?;
+    let mut entry = [0u8; 64];
+    entry[0] = IORING_OP_URING_CMD;
+    entry[4..8].copy_from_slice(&null.as_raw_fd().to_ne_bytes());
+    match ring.run(&entry)? {
+        result if result < 0 => Err(Failure::Call("io_uring command", -result)),
         _ => done(),
     }
 }
