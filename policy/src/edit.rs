@@ -64,25 +64,33 @@ pub fn add_line(text: &str, line: &str, why: Option<&str>) -> Result<String, Edi
     let mut text = text.to_owned();
     for (name, value) in sections {
         for one in single(value) {
-            let root = read("policy", &text)?;
-            let path = [name.value.as_str()];
-            let mut editor = Editor { text, why };
-            editor.put(&root, &path, &one)?;
-            text = editor.text;
-            // What was put in must be found there: a second time, nothing is left to do.
-            let root = read("policy", &text)?;
-            let mut again = Editor {
-                text: text.clone(),
-                why: None,
-            };
-            again.put(&root, &path, &one)?;
-            if again.text != text {
-                return Err(again.place(&one));
-            }
+            text = put_whole(text, &name.value, &one, why)?;
         }
     }
     let _ = read("policy", &text)?;
     Ok(text)
+}
+
+/// Most keys of a line that are put in one after the other.
+const PUTS: usize = 4;
+
+/// Puts in until all of it is found there.
+fn put_whole(
+    text: String,
+    section: &str,
+    one: &Node,
+    why: Option<&str>,
+) -> Result<String, EditError> {
+    let mut editor = Editor { text, why };
+    for _ in 0..=PUTS {
+        let before = editor.text.clone();
+        let root = read("policy", &before)?;
+        editor.put(&root, &[section], one)?;
+        if editor.text == before {
+            return Ok(before);
+        }
+    }
+    Err(editor.place(one))
 }
 
 /// The paths that the lines of `files` name in a text.

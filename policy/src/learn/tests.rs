@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use ebpf_common::Rights;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -10,38 +9,13 @@ use super::*;
 use crate::compile::compile;
 use crate::explain::{Question, explain};
 use crate::facts::Facts;
-use crate::model::{HostPath, Policy, parse};
+use crate::model::{Policy, parse};
+
+mod meant;
+
+use meant::{all_questions, meant};
 
 const NOTHING: &str = "reeve: v1\nname: a\n";
-
-/// Every question that the tests ask.
-fn all_questions() -> Vec<Question> {
-    let mut texts = Vec::new();
-    for directory in ["/d0", "/d0/d1", "/d0/d1/e", "/d2/g h"] {
-        for (right, _) in Rights::NAMES {
-            for path in [
-                directory.to_owned(),
-                format!("{directory}/f0"),
-                format!("{directory}/f1"),
-            ] {
-                if !matches!(right, "rename" | "link" | "ioctl") {
-                    texts.push(format!("{right} '{path}'"));
-                }
-            }
-        }
-    }
-    let others = "open-device block 8:0 read;open-device block 8:0 write;\
-        open-device char 10:1 read;\
-        mount tmpfs;mount bind;capability NET_ADMIN ioctl;capability NET_ADMIN bind;\
-        capability SYS_NICE setpriority;signal TERM /bin/a;signal HUP /bin/a;signal HUP /bin/b;\
-        ptrace read /bin/a;ptrace attach /bin/b;bpf map_create;bpf map_freeze;load-module nbd;\
-        load-module loop;set-clock";
-    texts.extend(others.split(';').map(str::to_owned));
-    let questions = texts.iter().map(|text| text.parse());
-    questions
-        .map(|found| found.unwrap_or_else(|error| panic!("{error}")))
-        .collect()
-}
 
 struct Asked {
     policy: Policy,
@@ -83,42 +57,6 @@ fn options(rules: &[Rule]) -> Options<'_> {
         rules,
         directory: &|_| Some(true),
     }
-}
-
-/// The path that decides a question of files.
-fn decided_at(question: &Question) -> Option<(HostPath, Rights)> {
-    let Question::File { rights, path } = question else {
-        return None;
-    };
-    let makes = rights.minus(Rights::CREATE | Rights::MKNOD).is_empty();
-    let path = match makes {
-        true => path.parent()?,
-        false => path.clone(),
-    };
-    Some((path, *rights))
-}
-
-/// Whether what was seen says that this is allowed: the nearest path that was seen decides.
-fn meant(seen: &[Question], question: &Question) -> bool {
-    let Some((path, wanted)) = decided_at(question) else {
-        return seen.contains(question)
-            // Who may trace may look.
-            || matches!(question, Question::Ptrace { way: "read", exe }
-                if seen.contains(&Question::Ptrace { way: "attach", exe: exe.clone() }));
-    };
-    let seen: Vec<_> = seen.iter().filter_map(decided_at).collect();
-    let mut above = std::iter::successors(Some(path), HostPath::parent);
-    let nearest = above.find(|at| seen.iter().any(|(path, _)| path == at));
-    let Some(nearest) = nearest else {
-        return false;
-    };
-    let held = seen.iter().filter(|(path, _)| *path == nearest);
-    let held = held.fold(Rights::NONE, |all, (_, rights)| all | *rights);
-    let held = match held.contains(Rights::WRITE) {
-        true => held | Rights::TRUNCATE,
-        false => held,
-    };
-    held.contains(wanted)
 }
 
 fn cases(cases: u32) -> ProptestConfig {
@@ -261,6 +199,37 @@ fn what_is_no_line_is_counted() {
     }];
     let learned = learn(&seen, &options(&[]));
     assert!(learned.lines.is_empty() && learned.unread.len() == 1);
+}
+
+#[test]
+fn lines_about_one_object_become_one() {
+    let seen = |line: &str| Seen {
+        line: line.to_owned(),
+        action: "x".to_owned(),
+        program: "x".to_owned(),
+    };
+    let seen = [
+        seen("processes: { exec: [/bin/b] }"),
+        seen("processes: { exec: [/bin/a] }"),
+        seen("mounts: - { type: ext4, source: \"8:1\" }"),
+        seen("mounts: - { type: ext4, source: \"8:2\" }"),
+        seen("mounts: - { allow: [chroot] }"),
+        seen("mounts: - { allow: [remount] }"),
+        seen("mounts: - { allow: [umount], target: /srv/a }"),
+        seen("ipc: { shm: [read, write] }"),
+    ];
+    let text = learn(&seen, &options(&[])).policy("a", "");
+    for line in [
+        "  exec: [/bin/a, /bin/b]  # 2×",
+        "  - { type: ext4, source: ['8:1', '8:2'] }  # 2×",
+        "  - { allow: [chroot, remount] }  # 2×",
+        "  - { target: /srv/a, allow: [umount] }  # 1×",
+        "  shm: [read, write]  # 1×",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let policy = parse("p.yaml", &text).unwrap_or_else(|found| panic!("{text}\n{found}"));
+    assert_eq!(policy.mounts[0].sources.len(), 2);
 }
 
 #[test]
