@@ -243,6 +243,77 @@ mod tests {
     }
 
     #[test]
+    fn every_section_and_key_makes_a_difference() {
+        for (lines, shown) in [
+            ("files: [{ path: /a, allow: [append] }]\n", "/a: append  "),
+            (
+                "files: [{ path: /a, allow: [times, flags] }]\n",
+                "/a: times, flags  ",
+            ),
+            (
+                "files: [{ path: /a, allow: [read], ioctl: [FICLONE] }]\n",
+                "/a: read, ioctl FICLONE  ",
+            ),
+            (
+                "devices: [{ block: '8:0', allow: [mknod], ioctl: [BLKDISCARD] }]\n",
+                "block device 8:0: mknod, ioctl BLKDISCARD  ",
+            ),
+            (
+                "devices: [{ char: '9:0', allow: [ioctl] }]\n",
+                "char device 9:0: ioctl 0xffffffff  ",
+            ),
+            (
+                "mounts: [{ type: ext4, source: '8:1', target: /m, files: [read] }]\n",
+                "mounts: { type: ext4, source: \"8:1\", target: /m, files: [read] }  ",
+            ),
+            (
+                "mounts: [{ allow: [umount], target: /m }]\n",
+                "mounts at /m: umount  ",
+            ),
+            ("mounts: [{ allow: [pivot_root] }]\n", "mounts: pivot_root"),
+            (
+                "processes: { exec: [/bin/a] }\n",
+                "processes: exec: [/bin/a]  ",
+            ),
+            (
+                "processes: { setns: [{ exe: /bin/a, types: [net] }] }\n",
+                "setns /bin/a: net  ",
+            ),
+            (
+                "processes: { limits: [{ exe: /bin/a, allow: [nice] }] }\n",
+                "limits /bin/a: nice  ",
+            ),
+            (
+                "processes: { ptrace: [{ exe: /bin/a, allow: [pidfd_getfd] }] }\n",
+                "ptrace /bin/a: pidfd_getfd  ",
+            ),
+            (
+                "kernel: { sysctl: { read: [vm.swappiness] } }\n",
+                "sysctl vm.swappiness: read  ",
+            ),
+            (
+                "kernel: { perf: true, acct: true }\n",
+                "kernel: perf, acct  ",
+            ),
+            (
+                "kernel: { io_uring: [command] }\n",
+                "kernel: io_uring.command  ",
+            ),
+            ("kernel: { lockdown: [msr] }\n", "lockdown: msr  "),
+            ("ipc: { shm: [read], keys: [view] }\n", "ipc shm: read  "),
+        ] {
+            let found = between(lines, "");
+            assert!(found.contains(&format!("- {shown}")), "{lines}{found}");
+            assert_eq!(between(lines, lines), "");
+        }
+        // It takes away what is there otherwise.
+        assert_eq!(
+            between("", "kernel: { userns: false }\n"),
+            "- kernel: userns  (built in, or brought along)\n"
+        );
+    }
+
+    #[test]
     fn flags_that_a_mount_needs_make_a_difference() {
         let one = "mounts: [{ type: tmpfs }]\n";
         let two = "mounts: [{ type: tmpfs, flags: [nosuid, nodev] }]\n";

@@ -34,6 +34,7 @@ mod subject;
 mod support;
 mod switches;
 mod sysctl;
+mod tutorial;
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -215,6 +215,81 @@ fn includes_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn what_a_line_is_about_tells_two_from_one() {
+    for (one, other, about) in [
+        (
+            "files: [{ path: /a, allow: [read], ioctl: [FICLONE] }]",
+            "files: [{ path: /a, allow: [read], ioctl: [FITRIM] }]",
+            "`path: /a` says",
+        ),
+        (
+            "devices: [{ char: '9:0', allow: [read] }]",
+            "devices: [{ char: '9:0', allow: [read], ioctl: [SG_IO] }]",
+            "`char: '9:0'` says",
+        ),
+        (
+            "mounts: [{ type: ext4, source: '8:1' }]",
+            "mounts: [{ type: ext4, source: '8:2', target: /m, files: [read] }]",
+            "`type: ext4` says",
+        ),
+        (
+            "mounts: [{ allow: [umount], target: /m }]",
+            "mounts: [{ allow: [umount, move], target: /m }]",
+            "`target: /m` says",
+        ),
+        (
+            "mounts: [{ allow: [chroot] }]",
+            "mounts: [{ allow: [pivot_root] }]",
+            "the line about no named mount says",
+        ),
+        (
+            "processes: { setns: [{ exe: /a, types: [net] }] }",
+            "processes: { setns: [{ exe: /a, types: [mnt] }] }",
+            "`exe: /a` says",
+        ),
+        (
+            "processes: { limits: [{ exe: /a, allow: [nice] }] }",
+            "processes: { limits: [{ exe: /a, allow: [scheduler] }] }",
+            "`exe: /a` says",
+        ),
+    ] {
+        let include = "include: [one.yaml, two.yaml]\n";
+        let found = bad(include, &[], &[("one.yaml", one), ("two.yaml", other)]);
+        assert!(found.contains(about), "{found}");
+        good(include, &[], &[("one.yaml", one), ("two.yaml", one)]);
+    }
+    let both = [
+        (
+            "one.yaml",
+            "ipc: { shm: [read] }\nkernel: { sysctl: { read: [vm] } }\n",
+        ),
+        (
+            "two.yaml",
+            "ipc: { sem: [read] }\nkernel: { sysctl: { write: [vm] } }\n",
+        ),
+    ];
+    let policy = good("include: [one.yaml, two.yaml]\n", &[], &both);
+    assert_eq!(policy.ipc.grants().count(), 2);
+    assert_eq!(policy.kernel.sysctl.grants().count(), 2);
+    let lists = [
+        (
+            "one.yaml",
+            "processes: { exec: [/a, /b] }\nkernel: { lockdown: [msr] }\n",
+        ),
+        (
+            "two.yaml",
+            "processes: { exec: [/b, /c] }\nkernel: { lockdown: [ioport] }\n",
+        ),
+    ];
+    let policy = good("include: [one.yaml, two.yaml]\n", &[], &lists);
+    assert_eq!(policy.processes.exec.map(|exec| exec.value.len()), Some(3));
+    assert_eq!(
+        policy.kernel.lockdown.map(|known| known.value.len()),
+        Some(2)
+    );
+}
+
+#[test]
 fn includes_end() {
     let a = ("a.yaml", "include: [b.yaml]\n");
     let b = ("b.yaml", "include: [a.yaml]\n");

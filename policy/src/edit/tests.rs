@@ -163,3 +163,65 @@ fn brackets_in_comments_are_no_end_of_a_list() {
     let wanted = quoted.replace("} ]", "}, { path: /b, allow: [read] } ]");
     adds(&quoted, "files: - { path: /b, allow: [read] }", &wanted);
 }
+
+#[test]
+fn a_line_gets_the_keys_that_it_lacks() {
+    let at = |lines: &str| format!("{HEAD}{lines}");
+    adds(
+        &at("files:\n  - { path: /srv, allow: [read] }  # why\n"),
+        "files: - { path: /srv, allow: [read, write], ioctl: [FICLONE] }",
+        &at("files:\n  - { path: /srv, allow: [read, write], ioctl: [FICLONE] }  # why\n"),
+    );
+    adds(
+        &at("devices:\n  - block: '8:0'\n    allow: [read]\n"),
+        "devices: - { block: \"8:0\", allow: [read], ioctl: [BLKDISCARD] }",
+        &at("devices:\n  - block: '8:0'\n    allow: [read]\n    ioctl: [BLKDISCARD]\n"),
+    );
+    let setns = "processes:\n  setns:\n    - { exe: /bin/a, types: [net] }\n";
+    adds(
+        &at(setns),
+        "processes: { setns: [ { exe: /bin/a, types: [mnt] } ] }",
+        &at(&setns.replace("[net]", "[net, mnt]")),
+    );
+    let both = "kernel:\n  sysctl:\n    read: [vm.swappiness]\n";
+    adds(
+        &at(both),
+        "kernel: { sysctl: { write: [vm.dirty_ratio] } }",
+        &at(&format!("{both}    write: [vm.dirty_ratio]\n")),
+    );
+}
+
+#[test]
+fn a_type_of_mounts_has_one_line_and_actions_have_theirs() {
+    let at = |lines: &str| format!("{HEAD}mounts:\n{lines}");
+    let one = "  - { type: ext4, source: '8:1', flags: [ro] }\n";
+    adds(
+        &at(one),
+        "mounts: - { type: ext4, source: \"8:2\" }",
+        &at(&one.replace("'8:1'", "['8:1', '8:2']")),
+    );
+    let many = "  - { type: ext4, source: ['8:1', '8:2'] }\n";
+    adds(
+        &at(many),
+        "mounts: - { type: ext4, source: \"8:2\" }",
+        &at(many),
+    );
+    adds(
+        &at(many),
+        "mounts: - { type: ext4, source: [\"8:3\"] }",
+        &at(&many.replace("'8:2'", "'8:2', '8:3'")),
+    );
+    // Without a source it holds for all.
+    let any = "  - { type: tmpfs }\n  - { allow: [chroot] }\n";
+    adds(&at(any), "mounts: - { type: tmpfs, source: x }", &at(any));
+    adds(
+        &at(any),
+        "mounts: - { allow: [remount] }",
+        &at(&any.replace("[chroot]", "[chroot, remount]")),
+    );
+    adds(
+        &at(any),
+        "mounts: - { allow: [umount], target: /srv/a }",
+        &at(&format!("{any}  - {{ allow: [umount], target: /srv/a }}\n")),
+    );
+}

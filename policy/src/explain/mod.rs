@@ -9,6 +9,8 @@ mod kernel;
 mod question;
 mod reaching;
 
+use std::iter::Peekable;
+
 pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
 
@@ -22,6 +24,7 @@ use ebpf_common::decide::process::{Target, decide_exec, decide_signal};
 use ebpf_common::decide::rename::{Entry, decide_move, decide_rename};
 use ebpf_common::decide::{FileObject, effective_rights};
 use ebpf_common::hooks::Hook;
+use ebpf_common::lookup::{Chain, Step, Walked};
 use ebpf_common::{Rights, Verdict, magic};
 
 use crate::compile::Compiled;
@@ -161,10 +164,32 @@ fn effective(tables: &Tables, path: &str, object: &Object) -> Effective {
     };
     let above = object.ancestors.iter();
     let above = above.take_while(|inode| inode.dev == object.inode.dev);
-    let mut chain = std::iter::once(object.inode.ino)
-        .chain(above.map(|inode| inode.ino))
-        .peekable();
+    let numbers = std::iter::once(object.inode.ino).chain(above.map(|inode| inode.ino));
+    let mut chain = LookedUp {
+        tables,
+        dev: object.inode.dev,
+        numbers: numbers.peekable(),
+    };
     effective_rights(tables, ID, &seen, &mut chain)
+}
+
+/// A chain that was looked up together with what the rules name: an inode that has the number of
+/// one is that one.
+struct LookedUp<'a, I: Iterator<Item = u64>> {
+    tables: &'a Tables,
+    dev: u32,
+    numbers: Peekable<I>,
+}
+
+impl<I: Iterator<Item = u64>> Chain for LookedUp<'_, I> {
+    fn walk<V: FnMut(Step) -> bool>(&mut self, visit: &mut V) -> Walked {
+        let (dev, files) = (self.dev, &self.tables.files);
+        self.numbers.walk(&mut |step: Step| {
+            let rule = files.get(&Inode { dev, ino: step.ino });
+            let generation = rule.map_or(0, |rule| rule.generation);
+            visit(Step { generation, ..step })
+        })
+    }
 }
 
 fn of_process(path: &str) -> bool {

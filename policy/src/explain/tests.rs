@@ -55,6 +55,24 @@ fn ask_of(policy: &str, text: &str) -> Answer {
 }
 
 #[test]
+fn an_inode_is_known_by_its_generation_too() {
+    let text = "reeve: v1\nname: a\nfiles: [{ path: /srv, allow: [read] }]\n";
+    let policy = parse("p.yaml", text).expect("a policy");
+    let mut facts = Facts::lexical(&policy, ["/srv/a", "/srv", "/"]);
+    for found in facts.paths.values_mut() {
+        if let Found::At(object) = found {
+            object.generation = 7;
+        }
+    }
+    let compiled = compile(&policy, &facts).expect("good");
+    let ask = |text: &str| {
+        let question = text.parse().expect("a question");
+        explain(&policy, &compiled, &facts, &question).allowed
+    };
+    assert!(ask("read /srv/a") && ask("read /srv") && !ask("write /srv/a"));
+}
+
+#[test]
 fn allowed_actions_name_their_line() {
     for (text, line) in [
         ("read /var/lib/vms/web1.qcow2", 5),

@@ -16,7 +16,9 @@ pub fn all() -> impl Iterator<Item = &'static Danger> {
     GROUPS.iter().flat_map(|group| group.iter())
 }
 
-const GROUPS: [&[Danger]; 6] = [&ACCOUNTS, &STARTED, &PROGRAMS, &SERVICES, &KERNEL, &SECRETS];
+const GROUPS: [&[Danger]; 8] = [
+    &ACCOUNTS, &STARTED, &PROGRAMS, &SERVICES, &KERNEL, &PARTS, &PROCESSES, &SECRETS,
+];
 
 const fn danger(action: &'static str, why: &'static str, instead: &'static str) -> Danger {
     Danger {
@@ -28,7 +30,7 @@ const fn danger(action: &'static str, why: &'static str, instead: &'static str) 
 
 const FEWER: &str = "grant the directories that are needed, or add a line with `allow: none`";
 
-const ACCOUNTS: [Danger; 7] = [
+const ACCOUNTS: [Danger; 9] = [
     danger("write /etc/passwd", "it makes any account root", FEWER),
     danger("write /etc/shadow", "it sets the password of root", FEWER),
     danger("write /etc/sudoers", "it makes any account root", FEWER),
@@ -48,9 +50,15 @@ const ACCOUNTS: [Danger; 7] = [
         "it lets anybody log in as root",
         FEWER,
     ),
+    danger("append /etc/passwd", "it makes any account root", FEWER),
+    danger(
+        "append /root/.ssh/authorized_keys",
+        "it lets anybody log in as root",
+        FEWER,
+    ),
 ];
 
-const STARTED: [Danger; 8] = [
+const STARTED: [Danger; 9] = [
     danger("write /etc/crontab", "root runs what it says", FEWER),
     danger("create /etc/cron.d/x", "root runs what it says", FEWER),
     danger(
@@ -79,9 +87,10 @@ const STARTED: [Danger; 8] = [
         "root runs what it says",
         FEWER,
     ),
+    danger("append /etc/crontab", "root runs what it says", FEWER),
 ];
 
-const PROGRAMS: [Danger; 7] = [
+const PROGRAMS: [Danger; 9] = [
     danger(
         "create /etc/ld.so.preload",
         "every program of the host loads what it names",
@@ -111,6 +120,16 @@ const PROGRAMS: [Danger; 7] = [
     danger(
         "create /opt/x",
         "root runs the programs that are there",
+        FEWER,
+    ),
+    danger(
+        "chmod /usr/bin/env",
+        "it has programs run as their owner, root",
+        FEWER,
+    ),
+    danger(
+        "xattr /usr/bin/env",
+        "it gives programs of the host capabilities",
         FEWER,
     ),
 ];
@@ -161,7 +180,7 @@ const SERVICES: [Danger; 8] = [
 ];
 
 const CALLS: &str = "name the system calls that need it, or the action in its own section";
-const OTHER: &str = "name the program that is meant; `allow: [read]` looks without touching";
+const OTHER: &str = "name the program that is meant; `ptrace` with `[read]` looks without touching";
 
 const KERNEL: [Danger; 14] = [
     danger(
@@ -228,9 +247,115 @@ const KERNEL: [Danger; 14] = [
     ),
 ];
 
+const PART: &str = "remove it, unless the container may do everything on this host";
+
+const PARTS: [Danger; 16] = [
+    danger(
+        "sysctl write kernel.core_pattern",
+        "the kernel runs what it names as root",
+        PART,
+    ),
+    danger(
+        "sysctl write fs.suid_dumpable",
+        "programs of root leave their memory where others read it",
+        PART,
+    ),
+    danger("kernel kexec", "it boots another kernel", PART),
+    danger("kernel reboot", "it ends everything on the host", PART),
+    danger(
+        "kernel swap",
+        "the kernel writes the memory of every process to a file that it names",
+        PART,
+    ),
+    danger(
+        "kernel perf",
+        "it watches the kernel and every process",
+        PART,
+    ),
+    danger(
+        "lockdown dev_mem",
+        "it reaches the memory of the machine",
+        PART,
+    ),
+    danger(
+        "lockdown ioport",
+        "it reaches the ports of the machine",
+        PART,
+    ),
+    danger(
+        "lockdown msr",
+        "it changes registers of the processor",
+        PART,
+    ),
+    danger(
+        "lockdown pci_access",
+        "devices that it sets up write to any memory",
+        PART,
+    ),
+    danger(
+        "mount_setattr",
+        "it takes `ro` and `nosuid` off every mount that it sees",
+        PART,
+    ),
+    danger(
+        "device-ioctl SG_IO block 8:0",
+        "raw commands to a disk go round what `files` lines say",
+        PART,
+    ),
+    danger(
+        "device-ioctl LOOP_SET_FD block 7:0",
+        "a loop device shows whatever file it is set to",
+        PART,
+    ),
+    danger(
+        "device-ioctl TIOCSTI char 4:1",
+        "it types into the terminal of somebody else",
+        PART,
+    ),
+    danger("ipc keys write", "it changes keys that the host uses", PART),
+    danger(
+        "ipc shm write",
+        "it changes memory that programs of the host share",
+        PART,
+    ),
+];
+
+const PROCESSES: [Danger; 6] = [
+    danger(
+        "ptrace process_vm_writev /usr/lib/systemd/systemd",
+        "it runs code as the host's init",
+        OTHER,
+    ),
+    danger(
+        "ptrace process_vm_writev /sbin/init",
+        "it runs code as the host's init",
+        OTHER,
+    ),
+    danger(
+        "ptrace pidfd_getfd /usr/lib/systemd/systemd",
+        "it takes what the host's init has open",
+        OTHER,
+    ),
+    danger(
+        "ptrace pidfd_getfd /sbin/init",
+        "it takes what the host's init has open",
+        OTHER,
+    ),
+    danger(
+        "setns mnt /usr/lib/systemd/systemd",
+        "it is among the files and mounts of the host",
+        OTHER,
+    ),
+    danger(
+        "setns mnt /sbin/init",
+        "it is among the files and mounts of the host",
+        OTHER,
+    ),
+];
+
 const SECRET: &str = "add a line for it with `allow: none`, or grant less";
 
-const SECRETS: [Danger; 4] = [
+const SECRETS: [Danger; 6] = [
     danger(
         "read /etc/shadow",
         "it holds the passwords of every account",
@@ -250,5 +375,15 @@ const SECRETS: [Danger; 4] = [
         "read /etc/kubernetes/admin.conf",
         "it governs the whole cluster",
         SECRET,
+    ),
+    danger(
+        "ipc keys read",
+        "keys of the host open disks and network shares",
+        "grant `search`, or leave the key to whoever made it",
+    ),
+    danger(
+        "ptrace process_vm_readv /usr/sbin/sshd",
+        "its memory holds the keys of this host",
+        OTHER,
     ),
 ];

@@ -72,6 +72,50 @@ fn what_is_as_good_as_root_is_found_below_a_wider_line() {
 }
 
 #[test]
+fn the_dangers_of_each_section_are_found() {
+    for (lines, danger) in [
+        (
+            "files: [{ path: /etc/crontab, allow: [append] }]\n",
+            "append /etc/crontab",
+        ),
+        (
+            "files: [{ path: /usr/bin/env, allow: [xattr] }]\n",
+            "xattr /usr/bin/env",
+        ),
+        (
+            "devices: [{ char: '4:1', allow: [read], ioctl: [TIOCSTI] }]\n",
+            "TIOCSTI char 4:1",
+        ),
+        ("mounts: [{ allow: [mount_setattr] }]\n", "mount_setattr"),
+        ("kernel: { swap: true }\n", "kernel swap"),
+        ("kernel: { lockdown: [msr] }\n", "lockdown msr"),
+        (
+            "kernel: { sysctl: { write: [fs] } }\n",
+            "sysctl write fs.suid_dumpable",
+        ),
+        ("ipc: { keys: [read] }\n", "ipc keys read"),
+        (
+            "processes: { setns: [{ exe: /sbin/init, types: [mnt] }] }\n",
+            "setns mnt /sbin/init",
+        ),
+        (
+            "processes: { ptrace: [{ exe: /sbin/init, allow: [pidfd_getfd] }] }\n",
+            "ptrace pidfd_getfd /sbin/init",
+        ),
+    ] {
+        let found = found(lines);
+        assert!(found.contains(danger), "{lines}{found}");
+    }
+    clean("devices: [{ char: '4:1', allow: [read, write] }]\n");
+    clean("mounts: [{ allow: [chroot, pivot_root, open_tree] }]\n");
+    clean("kernel: { syslog: true, quota: true, io_uring: [sqpoll], lockdown: [mmiotrace] }\n");
+    clean("kernel: { sysctl: { read: [fs], write: [vm.dirty_ratio] } }\n");
+    clean("ipc: { keys: [search, view], sem: [write], mqueue: [read] }\n");
+    clean("processes: { setns: [{ exe: /sbin/init, types: [net] }] }\n");
+    clean("processes: { limits: [{ exe: /sbin/init, allow: [nice] }] }\n");
+}
+
+#[test]
 fn a_line_that_says_nothing_new_is_found() {
     let again = "files:\n  - { path: /a, allow: [read] }\n  - { path: /a/b, allow: [read] }\n";
     let again = found(again);

@@ -2,6 +2,7 @@
 
 use ebpf_common::Rights;
 use ebpf_common::abi::{device_class, split_dev, switch, type_hash_of};
+use ebpf_common::decide::Reason;
 use ebpf_common::decide::mount::MountAction;
 use ebpf_common::event::{Action, Event};
 use ebpf_common::rights::ipc;
@@ -275,7 +276,14 @@ fn mount_parameter(event: &Event) -> Parts {
     let name = names.find(|name| type_hash_of(name) == event.detail);
     let fs_type = type_name(event.ino).unwrap_or("file system".to_owned());
     let object = format!("{fs_type} with this {}", name.unwrap_or("parameter"));
-    ("mount".into(), object, None)
+    // Where no line has the type, one without a source allows it; else the source is what is not
+    // known here.
+    let of_type = event.reason == Reason::NoGrant as u32 && name == Some("source");
+    let denied = of_type.then_some(Denied::Mount {
+        fs_type,
+        device: None,
+    });
+    ("mount".into(), object, denied)
 }
 
 fn bpf(event: &Event) -> Parts {
