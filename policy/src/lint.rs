@@ -37,7 +37,7 @@ pub fn lint(policy: &Policy, compiled: &Compiled, facts: &Facts) -> Diagnostics 
     };
     repeated_files(policy, &mut out);
     repeated_devices(policy, &mut out);
-    disks(policy, facts, &mut out);
+    disks(policy, compiled, facts, &mut out);
     asker.dangerous(&mut out);
     asker.planted(&mut out);
     out.sorted()
@@ -89,7 +89,7 @@ fn repeated_devices(policy: &Policy, out: &mut Diagnostics) {
 }
 
 /// Disks that hold a mounted file system: below it, no line of `files` decides.
-fn disks(policy: &Policy, facts: &Facts, out: &mut Diagnostics) {
+fn disks(policy: &Policy, compiled: &Compiled, facts: &Facts, out: &mut Diagnostics) {
     let mut mounted = BTreeMap::new();
     for found in facts.paths.values() {
         if let Found::At(object) = found {
@@ -113,7 +113,8 @@ fn disks(policy: &Policy, facts: &Facts, out: &mut Diagnostics) {
             major != 0 && major == number.major && (whole || disk)
         };
         let below = mounted.iter().find(|(dev, _)| holds(**dev));
-        if let (DeviceClass::Block, Some((_, path))) = (grant.class, below) {
+        let told = told(compiled, grant.number.span);
+        if let (false, DeviceClass::Block, Some((_, path))) = (told, grant.class, below) {
             let what = match grant.allow.contains(Rights::WRITE) {
                 true => "changes",
                 false => "reads",
@@ -123,6 +124,11 @@ fn disks(policy: &Policy, facts: &Facts, out: &mut Diagnostics) {
             out.push(Diagnostic::warning(grant.number.span, message).help(help));
         }
     }
+}
+
+/// Whether the policy's own warnings have one at this place.
+fn told(compiled: &Compiled, span: Span) -> bool {
+    compiled.warnings.iter().any(|known| known.span == span)
 }
 
 /// What stays where it is named only if nobody else may put something there: the line's place, the
@@ -195,7 +201,7 @@ impl Asker<'_> {
                 let goes = self.allows(Rights::DELETE, at) || self.allows(Rights::RENAME, at);
                 self.allows(Rights::CREATE, at) && (goes || (optional && *steps == 0))
             });
-            if let Some((_, at)) = replaced {
+            if let Some((_, at)) = replaced.filter(|_| !told(self.compiled, span)) {
                 let message = format!(
                     "the container may put a link to anywhere at `{at}`, and this line would grant \
                      or spare what it leads to at the next start"

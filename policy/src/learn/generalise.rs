@@ -1,7 +1,7 @@
 //! Rules by which several paths become one directory. None is applied that was not asked for, and
 //! none makes a line for a directory that half the host lies in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use super::Entry;
@@ -42,6 +42,9 @@ impl FromStr for Rule {
         rule.ok_or_else(|| RuleError(text.to_owned()))
     }
 }
+
+/// What `write` brings along.
+pub(super) const BROUGHT: [&str; 2] = ["append", "truncate"];
 
 /// Directories that no rule grants: too much lies there.
 const TOO_WIDE: [&str; 22] = [
@@ -89,6 +92,20 @@ impl Entry {
             *at != wider && at.is_within(wider.as_str()) && path.is_within(at.as_str())
         };
         paths.iter().any(nearer)
+    }
+
+    /// Whether it allows all that another does.
+    fn holds(&self, other: &Self) -> bool {
+        let mut values = other.values.iter();
+        let brought = |key: &str, word: &str, held: &BTreeSet<String>| {
+            key == "allow" && BROUGHT.contains(&word) && held.contains("write")
+        };
+        values.all(|(key, words)| {
+            self.values.get(key).is_some_and(|held| {
+                let mut words = words.iter();
+                words.all(|word| held.contains(word) || brought(key, word, held))
+            })
+        })
     }
 
     /// Itself, to be kept in a line that takes its place, with what was kept in it.
@@ -181,6 +198,28 @@ fn looks_temporary(name: &str) -> bool {
     let number = last.len() >= 3 && last.chars().all(|c| c.is_ascii_digit());
     let hidden = before.starts_with('.') || before.is_empty() || before.contains("tmp");
     (random && (hidden || kinds == 3)) || (number && hidden)
+}
+
+/// What a group took in and a line nearer to it now decides gets its own line again.
+pub(super) fn restore(entries: &mut Vec<Entry>) {
+    loop {
+        let paths: Vec<HostPath> = entries.iter().filter_map(Entry::file).collect();
+        let held = |one: &Entry| {
+            let known = entries.iter().find(|entry| entry.key() == one.key());
+            known.is_some_and(|known| known.holds(one))
+        };
+        let lost = entries.iter().find_map(|entry| {
+            let mut kept = entry.grouped.iter();
+            kept.find(|one| one.is_below_one_of(&paths, entry) && !held(one))
+        });
+        let Some(lost) = lost.cloned() else {
+            return;
+        };
+        match entries.iter_mut().find(|entry| entry.key() == lost.key()) {
+            Some(known) => known.join(lost),
+            None => entries.push(lost),
+        }
+    }
 }
 
 /// A line that says what the nearest line above says grants nothing by itself.

@@ -115,6 +115,7 @@ pub fn learn(seen: &[Seen], options: &Options<'_>) -> Learned {
     }
     let mut entries: Vec<Entry> = entries.into_values().collect();
     generalise::apply(&mut entries, options.rules);
+    generalise::restore(&mut entries);
     generalise::drop_repeated(&mut entries);
     drop_brought_along(&mut entries);
     let entries = entries.into_iter().map(|entry| {
@@ -261,9 +262,7 @@ impl Entry {
             && self.place == ["files"]
             && rights.contains("write")
         {
-            // `write` brings them along.
-            rights.remove("truncate");
-            rights.remove("append");
+            rights.retain(|right| !generalise::BROUGHT.contains(&right.as_str()));
         }
     }
 
