@@ -54,8 +54,10 @@ pub(super) fn run(file: &Path, output: &Output, root: &Path) -> Result<ExitCode,
         for outcome in &outcomes {
             say(outcome)?;
         }
-        let hold = counted(outcomes.len() - failed, "expectation");
-        say(format!("{hold} hold, {failed} do not"))?;
+        let good = outcomes.len() - failed;
+        let hold = if good == 1 { "holds" } else { "hold" };
+        let expectations = counted(good, "expectation");
+        say(format!("{expectations} {hold}, {failed} do not"))?;
     }
     Ok(status(failed == 0))
 }

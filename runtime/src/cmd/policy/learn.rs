@@ -82,7 +82,9 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> 
         .iter()
         .filter(|gap| others.contains(&gap.container.as_str()))
     {
-        eprintln!("{gap}\nhelp: record again, into what is learned now: it leaves less to record");
+        eprintln!(
+            "{gap}\nhelp: learn `--into` a policy and record under that: what it allows is not recorded again"
+        );
     }
     match &args.into {
         Some(file) => put_into(file, &learned, &options, &args.vars),
