@@ -74,8 +74,8 @@ enum Open {
     },
 }
 
-/// Reads the one document of `source`; `None` if it cannot be told what its nodes are. Findings go to
-/// `out`.
+/// Reads the one document of `source`; `None` if it cannot be told what its nodes are. Findings go
+/// to `out`.
 pub(crate) fn read(source: &Text, out: &mut Diagnostics) -> Option<Node> {
     let text = source.text();
     let start = source.span((1, 0), (1, 0));

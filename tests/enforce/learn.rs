@@ -43,6 +43,32 @@ impl Drop for Shared {
     }
 }
 
+/// A disk that nothing is on.
+const DISK: &str = "/host/dev/vdc";
+
+/// What a container does of each kind, with the hook that records it.
+fn of_every_section(pid: u32, file: &str, shared: &Shared) -> Vec<(&'static str, String)> {
+    vec![
+        ("file_open", format!("open r {file}")),
+        ("file_ioctl", format!("ioctl r {DISK} 0x1261")),
+        ("sb_mount", "mount-tmpfs /mnt nosuid".to_owned()),
+        ("sb_mount", "remount /mnt nosuid,ro".to_owned()),
+        ("capable", "in-chroot /tmp pid".to_owned()),
+        ("shm_shmat", format!("shm-at {} 010000", shared.0)),
+        ("syslog", "syslog".to_owned()),
+        (
+            "file_open",
+            "open r /host/proc/sys/vm/dirty_ratio".to_owned(),
+        ),
+        (
+            "file_open",
+            "open w /proc/sys/vm/dirty_expire_centisecs".to_owned(),
+        ),
+        ("task_setnice", format!("set-nice {}", pid)),
+        ("capable", format!("setns-of {} net pid", pid)),
+    ]
+}
+
 /// Each section has its lines: what was done under mode `learn` can be done under what was learned,
 /// and what is beside it cannot.
 #[test]
@@ -53,29 +79,8 @@ fn every_section_is_learned() {
         Bystander::start(grounds.fixture().at("other")).expect("start a bystander"),
     );
     let (seen, unseen) = (Shared::new(), Shared::new());
-    let (file, disk) = (
-        in_container(grounds.plot("ioctl").join("file")),
-        "/host/dev/vdc",
-    );
-    let work = [
-        ("file_open", format!("open r {file}")),
-        ("file_ioctl", format!("ioctl r {disk} 0x1261")),
-        ("sb_mount", "mount-tmpfs /mnt nosuid".to_owned()),
-        ("sb_mount", "remount /mnt nosuid,ro".to_owned()),
-        ("capable", "in-chroot /tmp pid".to_owned()),
-        ("shm_shmat", format!("shm-at {} 010000", seen.0)),
-        ("syslog", "syslog".to_owned()),
-        (
-            "file_open",
-            "open r /host/proc/sys/vm/dirty_ratio".to_owned(),
-        ),
-        (
-            "file_open",
-            "open w /proc/sys/vm/dirty_expire_centisecs".to_owned(),
-        ),
-        ("task_setnice", format!("set-nice {}", named.pid())),
-        ("capable", format!("setns-of {} net pid", named.pid())),
-    ];
+    let file = in_container(grounds.plot("ioctl").join("file"));
+    let work = of_every_section(named.pid(), &file, &seen);
     let config = Config {
         host_pid: true,
         host_ipc: true,
@@ -94,8 +99,8 @@ fn every_section_is_learned() {
     let (pid, errno) = (other.pid(), EPERM);
     for (hook, errno, action) in [
         ("file_open", EACCES, format!("open w {file}")),
-        ("file_open", EACCES, format!("open w {disk}")),
-        ("file_ioctl", errno, format!("ioctl r {disk} 0x125f")),
+        ("file_open", EACCES, format!("open w {DISK}")),
+        ("file_ioctl", errno, format!("ioctl r {DISK} 0x125f")),
         ("shm_shmat", EACCES, format!("shm-at {} 0", unseen.0)),
         ("capable", errno, "reboot-keys".to_owned()),
         (

@@ -258,6 +258,10 @@ fn what_a_line_is_about_tells_two_from_one() {
         assert!(found.contains(about), "{found}");
         good(include, &[], &[("one.yaml", one), ("two.yaml", one)]);
     }
+}
+
+#[test]
+fn lines_about_different_things_and_lists_of_words_come_together() {
     let both = [
         (
             "one.yaml",

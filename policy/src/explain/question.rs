@@ -1,11 +1,11 @@
 //! Questions such as `write /etc/shadow` or `capability SYS_ADMIN mount`.
 
-use std::fmt;
+mod display;
+
 use std::str::FromStr;
 
 use ebpf_common::Rights;
 use ebpf_common::decide::mount::MountAction;
-use ebpf_common::rights::ipc;
 
 use crate::model::{DeviceClass, DeviceNumber, HostPath, IoctlCommand, ModuleName, SysctlName};
 use crate::names::bpf::{self, BpfCommand};
@@ -278,23 +278,7 @@ impl FromStr for Question {
                 exe: path(exe)?,
             }),
             ("ptrace", _) => form("ptrace"),
-            ("bpf", [name]) => {
-                let command = known(
-                    name,
-                    "commands of bpf(2)",
-                    &bpf::NAMES,
-                    BpfCommand::from_name,
-                );
-                Ok(Self::Bpf(command?))
-            }
-            ("bpf", _) => form("bpf"),
-            ("load-module", [name]) => {
-                let name = known(name, "module names", &[], ModuleName::parse);
-                Ok(Self::LoadModule(name?))
-            }
-            ("load-module", _) => form("load-module"),
-            ("set-clock", []) => Ok(Self::SetClock),
-            ("set-clock", _) => form("set-clock"),
+            ("bpf" | "load-module" | "set-clock", rest) => on_kernel(verb, rest),
             ("setns" | "limits", rest) => on_process(verb, rest),
             (verb, rest) if on_mount(verb).is_some() => match (on_mount(verb), rest) {
                 (Some(action), []) => Ok(Self::OnMount { action, at: None }),
@@ -318,6 +302,25 @@ impl FromStr for Question {
                 }),
             },
         }
+    }
+}
+
+/// `bpf`, `load-module` or `set-clock`.
+fn on_kernel(verb: &str, rest: &[&str]) -> Result<Question, QuestionError> {
+    match (verb, rest) {
+        ("bpf", [name]) => {
+            let parse = BpfCommand::from_name;
+            let command = known(name, "commands of bpf(2)", &bpf::NAMES, parse);
+            Ok(Question::Bpf(command?))
+        }
+        ("bpf", _) => form("bpf"),
+        ("load-module", [name]) => {
+            let name = known(name, "module names", &[], ModuleName::parse);
+            Ok(Question::LoadModule(name?))
+        }
+        ("load-module", _) => form("load-module"),
+        ("set-clock", []) => Ok(Question::SetClock),
+        _ => form("set-clock"),
     }
 }
 
@@ -567,148 +570,5 @@ impl Question {
     }
 }
 
-impl fmt::Display for Question {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { rights, path } => write!(f, "{} {path}", names(*rights)),
-            Self::Move { needed, from, to } => write!(f, "{} {from} {to}", names(*needed)),
-            Self::Ioctl { command, path } => write!(f, "ioctl {command} {path}"),
-            Self::DeviceIoctl {
-                command,
-                class,
-                number,
-            } => write!(f, "device-ioctl {command} {} {number}", class.name()),
-            Self::Device {
-                class,
-                number,
-                rights: Rights::MKNOD,
-            } => write!(f, "make-device {} {number}", class.name()),
-            Self::Device {
-                class,
-                number,
-                rights,
-            } => write!(
-                f,
-                "open-device {} {number} {}",
-                class.name(),
-                names(*rights)
-            ),
-            Self::Mount { fs_type, flags: 0 } => write!(f, "mount {fs_type}"),
-            Self::Mount { fs_type, flags } => {
-                write!(f, "mount {fs_type} {}", mount::flag_names(*flags).join(","))
-            }
-            Self::Capability {
-                capability,
-                syscall,
-            } => {
-                let call = syscall.map_or("(system call not known)", Syscall::name);
-                write!(f, "capability {} {call}", capability.name())
-            }
-            Self::Signal { signal, exe } => write!(f, "signal {} {exe}", signal.name()),
-            Self::Ptrace { way, exe } => write!(f, "ptrace {way} {exe}"),
-            Self::Setns { kind, exe } => write!(f, "setns {kind} {exe}"),
-            Self::Limits { what, exe } => write!(f, "limits {what} {exe}"),
-            Self::OnMount { action, at: None } => f.write_str(action.name()),
-            Self::OnMount {
-                action,
-                at: Some(at),
-            } => write!(f, "{} {at}", action.name()),
-            Self::Bpf(command) => write!(f, "bpf {}", command.name()),
-            Self::LoadModule(name) => write!(f, "load-module {}", name.as_str()),
-            Self::SetClock => f.write_str("set-clock"),
-            Self::Ipc { class, right } => {
-                let class = kernel::word(&kernel::IPC, *class).unwrap_or("?");
-                let right = ipc::names(*right).collect::<Vec<_>>().join(",");
-                write!(f, "ipc {class} {right}")
-            }
-            Self::Sysctl { write, name } => {
-                write!(f, "sysctl {} {name}", if *write { "write" } else { "read" })
-            }
-            Self::Kernel(which) => write!(f, "kernel {}", kernel::part_text(*which)),
-            Self::Lockdown(reason) => {
-                let name = kernel::word(&kernel::LOCKDOWN, *reason).unwrap_or("?");
-                write!(f, "lockdown {name}")
-            }
-        }
-    }
-}
-
-fn names(rights: Rights) -> String {
-    rights.names().collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn questions_read_back_as_they_print() {
-        for text in [
-            "read /etc/shadow",
-            "create /srv/new",
-            "rename /a /b",
-            "link /a /b/c",
-            "open-device block 8:0 read",
-            "make-device char 10:200",
-            "append /var/log/agent",
-            "ioctl FICLONE /srv/new",
-            "device-ioctl 0x1234 block 7:0",
-            "mount tmpfs",
-            "mount tmpfs nosuid,nodev",
-            "capability SYS_ADMIN mount",
-            "signal TERM /usr/bin/foo",
-            "ptrace attach /usr/bin/foo",
-            "bpf prog_load",
-            "load-module nbd",
-            "set-clock",
-            "setns net /usr/bin/foo",
-            "limits nice /usr/bin/foo",
-            "umount /mnt/a",
-            "chroot",
-            "ipc shm read",
-            "ipc keys setattr",
-            "sysctl write net.ipv4.ip_forward",
-            "kernel syslog",
-            "kernel io_uring.sqpoll",
-            "lockdown ioport",
-        ] {
-            let question: Question = text.parse().expect(text);
-            assert_eq!(question.to_string(), text);
-        }
-        let spaces: Question = "read '/a b'".parse().expect("quoted");
-        assert_eq!(spaces.to_string(), "read /a b");
-    }
-
-    #[test]
-    fn what_is_no_question_says_what_is() {
-        for (text, message) in [
-            (
-                "raed /x",
-                "`raed` is not an action\nhelp: did you mean `read`?",
-            ),
-            (
-                "signal TERN /x",
-                "`TERN` is not among the signals\nhelp: did you mean `TERM`?",
-            ),
-            ("rename /a", "`rename` is asked as `rename OLD NEW`"),
-            ("set-clock now", "`set-clock` is asked as `set-clock`"),
-        ] {
-            let error = text.parse::<Question>().expect_err(text);
-            assert_eq!(error.to_string(), message);
-        }
-        for text in [
-            "",
-            "read",
-            "read x",
-            "open-device block 8:* read",
-            "'",
-            "mount tmpfs x",
-            "ipc shm search",
-            "sysctl write *",
-            "kernel io_uring",
-            "lockdown none",
-        ] {
-            assert!(text.parse::<Question>().is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -71,8 +71,8 @@ enum Command {
         output: Output,
     },
     /// Say what one policy allows and the other does not (`-` only the first, `+` only the
-    /// second), decided by the compiled tables; exit status 0 if they mean the same, 1 if not, 2 for
-    /// an error
+    /// second), decided by the compiled tables; exit status 0 if they mean the same, 1 if not, 2
+    /// for an error
     Diff {
         /// The first policy
         first: PathBuf,

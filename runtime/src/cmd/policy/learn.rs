@@ -78,13 +78,11 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> 
         return Ok(ExitCode::SUCCESS);
     }
     report(&learned, &beyond);
-    for gap in gaps
-        .iter()
-        .filter(|gap| others.contains(&gap.container.as_str()))
-    {
-        eprintln!(
-            "{gap}\nhelp: learn `--into` a policy and record under that: what it allows is not recorded again"
-        );
+    let of_these = |gap: &&Counted| others.contains(&gap.container.as_str());
+    for gap in gaps.iter().filter(of_these) {
+        let help =
+            "learn `--into` a policy and record under that: what it allows is no entry again";
+        eprintln!("{gap}\nhelp: {help}");
     }
     match &args.into {
         Some(file) => put_into(file, &learned, &options, &args.vars),
