@@ -15,6 +15,7 @@ pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
 
 use ebpf_common::abi::{InodeKey, PolicyId, Section, file_flags, mount_scope, type_hash_of};
+use ebpf_common::decide::Reason;
 use ebpf_common::decide::capability::decide_capability;
 use ebpf_common::decide::file::{Effective, decide_device, decide_node};
 use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
@@ -455,7 +456,11 @@ fn mounting(tables: &Tables, fs_type: &str, flags: u64) -> Decided {
     ];
     let (fs_type, device) = (fs_type.to_owned(), None);
     let decided = Decided::new(Section::Mounts, verdict, hooks);
-    let decided = decided.denied(Denied::Mount { fs_type, device });
+    // Where the type has a line, that one has to be changed.
+    let decided = match verdict.reason {
+        Reason::NotInGrant => decided,
+        _ => decided.denied(Denied::Mount { fs_type, device }),
+    };
     let decided = decided.note(match named {
         Some(_) => "the mount point must be one of the line's `target`",
         None => "the mount point must be the container's own, and shared with nobody",

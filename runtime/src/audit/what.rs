@@ -323,10 +323,12 @@ fn mount(event: &Event, place: Option<&Place>) -> Parts {
     let fs_type = type_name(event.ino);
     let at = place.map_or(String::new(), |place| format!(" at {}", place.text()));
     let shown = fs_type.as_deref().unwrap_or("file system");
-    let denied = fs_type.clone().map(|fs_type| {
-        let device = Some(event.dev).filter(|dev| *dev >> 20 != 0);
-        Denied::Mount { fs_type, device }
-    });
+    let device = Some(event.dev).filter(|dev| *dev >> 20 != 0);
+    // Where the type has a line, only another device is something to add: whether a flag was
+    // missing or the mount point another is not known here.
+    let adds = event.reason == Reason::NoGrant as u32 || device.is_some();
+    let denied = fs_type.clone().filter(|_| adds);
+    let denied = denied.map(|fs_type| Denied::Mount { fs_type, device });
     ("mount".into(), format!("{shown}{at}"), denied)
 }
 
