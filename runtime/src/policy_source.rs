@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use policy::{Diagnostics, Files, Policy, Variables, parse_with};
@@ -49,7 +48,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 /// Reads a policy, and not much more than one may be long: the parser says what is wrong with a
-/// longer one. A pipe without a writer is not waited for.
+/// longer one.
 ///
 /// # Errors
 /// The file cannot be opened or read.
@@ -57,9 +56,7 @@ pub fn read(path: &Path) -> Result<String, Failure> {
     let call = || format!("open(\"{}\", O_RDONLY)", path.display());
     let most = policy::yaml::MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let opened = File::options().read(true).custom_flags(flags).open(path);
-    let opened = opened.called(call)?;
+    let opened = File::open(path).called(call)?;
     opened.take(most).read_to_end(&mut bytes).called(call)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
