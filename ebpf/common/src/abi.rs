@@ -15,6 +15,7 @@ pub const MAX_DEPTH: u32 = 64;
 /// Rule index that stands for "no line of the policy": the default, or the fixed core.
 pub const NO_RULE: u32 = u32::MAX;
 
+pub use crate::counters::{ADOPTED_LISTED, Counters};
 pub use crate::policy_id::PolicyId;
 
 /// Where the entry process of a container stands; see [`Subject::state`].
@@ -464,38 +465,6 @@ pub struct GlobalState {
     pub last_policy: u32,
 }
 
-/// Super blocks whose device numbers [`Counters::devices`] has room for.
-pub const ADOPTED_LISTED: usize = 16;
-
-/// Value of `COUNTERS`, by the container's [`PolicyId`]: what the kernel side counts of it. Nothing
-/// that is decided depends on it.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Tasks that have its label and are in force. Never less than there are; more after a clone
-    /// that failed late, and after `reeve exec`, whose process is counted at its birth and at its
-    /// exec.
-    pub tasks: u64,
-    /// Events that were handed to the ring buffer.
-    pub recorded: u64,
-    /// Events that were left out for coming too fast; see [`crate::rate`].
-    pub suppressed: u64,
-    /// Events that found the ring buffer full.
-    pub lost: u64,
-    /// When the next event is due; see [`crate::rate::admit`].
-    pub due_ns: u64,
-    /// Inode number of the container's cgroup, which is its key in `CGROUPS`. Written by user
-    /// space, before there is a task to count.
-    pub cgroup: u64,
-    /// Not 0 once it made an IPC object or key: `OWNERS` may have entries of it.
-    pub owns: u64,
-    /// How often the kernel side has noted a super block of it in `SUPERS`.
-    pub adopted: u64,
-    /// Their device numbers, the first ones. A super block that others use too, such as that of
-    /// cgroups, outlives the container, and its entry has to be removed with it.
-    pub devices: [u32; ADOPTED_LISTED],
-}
-
 /// Device number in the kernel's internal encoding, `MKDEV(major, minor)`.
 #[inline(always)]
 pub const fn kernel_dev(major: u32, minor: u32) -> u32 {
@@ -594,7 +563,6 @@ const _: () = {
     assert!(size_of::<ProcessRule>() == 32);
     assert!(size_of::<GlobalState>() == 8);
     assert!(size_of::<GrantKey>() == 16);
-    assert!(size_of::<Counters>() == 128);
     assert!(core::mem::offset_of!(InodeKey, ino) == 8);
     assert!(core::mem::offset_of!(PolicyHeader, bpf_commands) == 8);
     assert!(core::mem::offset_of!(MountKey, policy) == 16);

@@ -15,10 +15,12 @@
 //! - [`fields`]: kernel struct fields whose offsets the loader resolves from BTF
 //! - [`hooks`]: every LSM hook that is attached, and what it governs
 //! - [`ioctl`]: commands of `ioctl(2)` by name, and which of them are free
-//! - [`policy_id`], [`rate`]: numbers of policies; how much one container may have recorded
+//! - [`policy_id`], [`counters`], [`rate`]: numbers of policies; what is counted of a container,
+//!   and how much of it may be recorded
 #![no_std]
 
 pub mod abi;
+pub mod counters;
 pub mod decide;
 pub mod errno;
 pub mod event;

@@ -138,8 +138,8 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     Ok(())
 }
 
-/// Removes what belongs to a container, after its last policy. The kernel side forgets a super block
-/// when it goes; those that others use too do not go.
+/// Removes what belongs to a container, after its last policy. The kernel side forgets a super
+/// block when it goes; those that others use too do not go.
 ///
 /// # Errors
 /// A failed call.

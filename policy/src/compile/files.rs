@@ -169,8 +169,7 @@ fn told_apart(object: &Object) -> Result<(), (&'static str, &'static str)> {
         )),
         magic::PROC => Err((
             "it is in procfs, whose entries have no lasting identity",
-            "name settings under `kernel: { sysctl: … }`; for the rest, give the container a procfs of \
-             its own",
+            "name settings under `kernel.sysctl`, or give the container a procfs of its own",
         )),
         magic::BPF_FS => Err((
             "it is in bpffs, which is closed to every container",
