@@ -26,6 +26,10 @@ pub struct Config {
     pub host_pid: bool,
     /// The host's ipc namespace instead of one of its own.
     pub host_ipc: bool,
+    /// The host's UTS namespace, and so its name, instead of one of its own.
+    pub host_uts: bool,
+    /// The host's cgroup namespace instead of one of its own.
+    pub host_cgroup: bool,
     /// The host's `/` at `/host`.
     pub host: bool,
     /// That with all that is mounted below, or the bare file system.
@@ -54,6 +58,8 @@ impl Default for Config {
             capabilities: true,
             host_pid: false,
             host_ipc: false,
+            host_uts: false,
+            host_cgroup: false,
             host: true,
             host_recursive: true,
             usual_mounts: true,
@@ -108,10 +114,12 @@ impl Config {
                 },
             },
             "root": { "path": "rootfs", "readonly": self.readonly_root },
-            "hostname": "reeve-test",
             "mounts": self.mounts(),
             "linux": { "namespaces": self.namespaces() },
         });
+        if !self.host_uts {
+            config["hostname"] = json!("reeve-test");
+        }
         if !limits.is_empty() {
             config["process"]["rlimits"] = Value::Array(limits);
         }
@@ -126,8 +134,8 @@ impl Config {
             ("mount", false),
             ("pid", self.host_pid),
             ("ipc", self.host_ipc),
-            ("uts", false),
-            ("cgroup", false),
+            ("uts", self.host_uts),
+            ("cgroup", self.host_cgroup),
         ];
         let own = shared.iter().filter(|(_, shared)| !shared);
         own.map(|(kind, _)| json!({ "type": kind })).collect()

@@ -11,8 +11,10 @@
 //! - [`policy_text`]: policies as text, line by line
 //! - [`rootfs`] and [`bundle`]: the container's files and its `config.json`
 //! - [`container`]: `reeve run`, as a running container that takes actions or as one run to its end
+//! - [`hooks`]: which hook governs what, on the running kernel
 //! - [`audit`]: what `reeve audit` says
 //! - [`host`]: processes, mounts, devices and leftovers of the machine itself
+//! - [`escape`]: attempts to get out of a policy, as tables
 //! - [`oci`]: the conformance suite, which drives any runtime
 //! - [`fixture`]: directories on the host for a test to try its hands at
 
@@ -20,7 +22,9 @@ pub mod audit;
 pub mod bundle;
 pub mod container;
 pub mod error;
+pub mod escape;
 pub mod fixture;
+pub mod hooks;
 pub mod host;
 pub mod oci;
 pub mod outcome;

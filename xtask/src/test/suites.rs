@@ -63,6 +63,10 @@ const SUITES: &[Suite] = &[
         ..SUITE
     },
     Suite {
+        name: "escape",
+        ..SUITE
+    },
+    Suite {
         name: "lifecycle",
         ..SUITE
     },

@@ -6,8 +6,8 @@ use std::io;
 use reeve_tests::outcome::Outcome;
 
 use crate::{
-    attributes, bpf, capabilities, compat, entry, files, kernel, limits, mapping, mounts, names,
-    owner, processes, see, uring, wrap,
+    attributes, bpf, calls, capabilities, compat, entry, files, handing, kernel, limits, mapping,
+    mounts, names, owner, places, processes, see, uring, wrap,
 };
 
 /// Why an action did not succeed.
@@ -79,6 +79,9 @@ const TABLES: &[&[Action]] = &[
     entry::ACTIONS,
     see::ACTIONS,
     wrap::ACTIONS,
+    calls::ACTIONS,
+    places::ACTIONS,
+    handing::ACTIONS,
 ];
 
 /// Runs `words`, the first of which names the action.

@@ -1,0 +1,250 @@
+//! Any system call by its name, one after the other: attempts that are told in a table.
+//!
+//! `steps` does actions in turn until one fails. `call` takes words for arguments:
+//!
+//! | word | argument |
+//! | --- | --- |
+//! | `-100`, `0x3`, `0600` | a number |
+//! | `$1` | what the first `call` of these steps returned, and so on |
+//! | `'text` | a string |
+//! | `z:100` | a buffer of that many zero bytes |
+//! | `[4:1,8:'text]` | a struct: 4 bytes of 1, 8 bytes of an address; zero from there on |
+
+use std::cell::RefCell;
+
+use crate::act::{self, Action, Done, Failure, action, done, number};
+use crate::sys::{self, Arg};
+use crate::wrap::as_own;
+
+pub(crate) const ACTIONS: &[Action] = &[
+    action("steps", "ACTION… -- ACTION…", steps),
+    action("call", "NAME ARGUMENT…", call),
+];
+
+/// A struct has at least so many bytes: no call reads past what it is told to.
+const STRUCT_BYTES: usize = 4096;
+
+/// Seconds after which steps that hang are ended.
+const LIMIT_SECONDS: i64 = 90;
+
+thread_local! {
+    /// What the calls of these steps returned.
+    static RESULTS: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Actions in turn; what the last one told, or the first failure.
+fn steps(words: &[&str]) -> Done {
+    RESULTS.with(|results| results.borrow_mut().clear());
+    sys::call("alarm", libc::SYS_alarm, [Arg::Int(LIMIT_SECONDS)])?;
+    let mut last = done();
+    for step in words.split(|word| *word == "--") {
+        last = as_own(act::run(step));
+        if last.is_err() {
+            break;
+        }
+    }
+    last
+}
+
+fn call(words: &[&str]) -> Done {
+    let [name, arguments @ ..] = words else {
+        return Err(Failure::Usage);
+    };
+    let known = NUMBERS.iter().find(|(known, _)| known == name);
+    let (name, number) = known.ok_or(Failure::Usage)?;
+    let mut values = [0; 6];
+    for (value, word) in values.iter_mut().zip(arguments) {
+        *value = argument(word)?;
+    }
+    let result = sys::call(name, *number, values.map(Arg::Int))?;
+    RESULTS.with(|results| results.borrow_mut().push(result));
+    Ok(result.to_string())
+}
+
+/// The value of one word. Memory that it points to is never freed.
+fn argument(word: &str) -> Result<i64, Failure> {
+    if let Some(index) = word.strip_prefix('$') {
+        return result(index);
+    }
+    if let Some(text) = word.strip_prefix('\'') {
+        return Ok(keep([text.as_bytes(), b"\0"].concat()));
+    }
+    if let Some(length) = word.strip_prefix("z:") {
+        let length = usize::try_from(number(length)?).map_err(|_| Failure::Usage)?;
+        return Ok(keep(vec![0; length]));
+    }
+    match word.strip_prefix('[') {
+        Some(fields) => structure(fields.strip_suffix(']').ok_or(Failure::Usage)?),
+        None => number(word),
+    }
+}
+
+/// What call number `index`, from 1, returned.
+fn result(index: &str) -> Result<i64, Failure> {
+    let index = usize::try_from(number(index)?).map_err(|_| Failure::Usage)?;
+    RESULTS.with(|results| {
+        let results = results.borrow();
+        let found = index.checked_sub(1).and_then(|index| results.get(index));
+        found.copied().ok_or(Failure::Usage)
+    })
+}
+
+/// `SIZE:WORD,…` in memory that reaches further.
+fn structure(fields: &str) -> Result<i64, Failure> {
+    let mut bytes = struct_bytes(fields)?;
+    bytes.resize(bytes.len().max(STRUCT_BYTES), 0);
+    Ok(keep(bytes))
+}
+
+/// `SIZE:WORD,…` as bytes.
+pub(crate) fn struct_bytes(fields: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    for field in fields.split(',') {
+        let (size, word) = field.split_once(':').ok_or(Failure::Usage)?;
+        let size = usize::try_from(number(size)?).map_err(|_| Failure::Usage)?;
+        let value = argument(word)?.to_ne_bytes();
+        let start = bytes.len();
+        bytes.resize(start + size, 0);
+        let length = size.min(value.len());
+        bytes[start..start + length].copy_from_slice(&value[..length]);
+    }
+    Ok(bytes)
+}
+
+/// Leaves the bytes in memory for the kernel to find; their address.
+pub(crate) fn keep(bytes: Vec<u8>) -> i64 {
+    let kept: &'static mut [u8] = Box::leak(bytes.into_boxed_slice());
+    kept.as_mut_ptr().expose_provenance() as i64
+}
+
+/// A table of system calls by name.
+macro_rules! numbers {
+    ($($name:ident = $number:expr,)*) => {
+        const NUMBERS: &[(&str, libc::c_long)] = &[$((stringify!($name), $number)),*];
+    };
+}
+
+numbers! {
+    accept4 = libc::SYS_accept4,
+    acct = libc::SYS_acct,
+    add_key = libc::SYS_add_key,
+    alarm = libc::SYS_alarm,
+    bind = libc::SYS_bind,
+    bpf = libc::SYS_bpf,
+    chdir = libc::SYS_chdir,
+    chroot = libc::SYS_chroot,
+    clock_adjtime = libc::SYS_clock_adjtime,
+    clone3 = libc::SYS_clone3,
+    connect = libc::SYS_connect,
+    copy_file_range = libc::SYS_copy_file_range,
+    dup = libc::SYS_dup,
+    dup2 = libc::SYS_dup2,
+    execveat = libc::SYS_execveat,
+    fallocate = libc::SYS_fallocate,
+    fanotify_init = libc::SYS_fanotify_init,
+    fanotify_mark = libc::SYS_fanotify_mark,
+    fchdir = libc::SYS_fchdir,
+    fchmod = libc::SYS_fchmod,
+    fchmodat2 = FCHMODAT2,
+    fchown = libc::SYS_fchown,
+    fchownat = libc::SYS_fchownat,
+    fcntl = libc::SYS_fcntl,
+    flock = libc::SYS_flock,
+    fsconfig = libc::SYS_fsconfig,
+    fsetxattr = libc::SYS_fsetxattr,
+    fsmount = libc::SYS_fsmount,
+    fsopen = libc::SYS_fsopen,
+    fspick = libc::SYS_fspick,
+    ftruncate = libc::SYS_ftruncate,
+    futimesat = libc::SYS_futimesat,
+    io_uring_setup = libc::SYS_io_uring_setup,
+    ioctl = libc::SYS_ioctl,
+    ioperm = libc::SYS_ioperm,
+    kcmp = libc::SYS_kcmp,
+    kexec_file_load = libc::SYS_kexec_file_load,
+    kexec_load = libc::SYS_kexec_load,
+    keyctl = libc::SYS_keyctl,
+    linkat = libc::SYS_linkat,
+    listen = libc::SYS_listen,
+    lsetxattr = libc::SYS_lsetxattr,
+    memfd_create = libc::SYS_memfd_create,
+    mknodat = libc::SYS_mknodat,
+    mmap = libc::SYS_mmap,
+    mount = libc::SYS_mount,
+    mount_setattr = libc::SYS_mount_setattr,
+    move_mount = libc::SYS_move_mount,
+    mprotect = libc::SYS_mprotect,
+    mq_open = libc::SYS_mq_open,
+    mq_unlink = libc::SYS_mq_unlink,
+    mremap = libc::SYS_mremap,
+    msgctl = libc::SYS_msgctl,
+    msgget = libc::SYS_msgget,
+    name_to_handle_at = libc::SYS_name_to_handle_at,
+    open_by_handle_at = libc::SYS_open_by_handle_at,
+    open_tree = libc::SYS_open_tree,
+    openat = libc::SYS_openat,
+    openat2 = libc::SYS_openat2,
+    perf_event_open = libc::SYS_perf_event_open,
+    pidfd_getfd = libc::SYS_pidfd_getfd,
+    pidfd_open = libc::SYS_pidfd_open,
+    pidfd_send_signal = libc::SYS_pidfd_send_signal,
+    pipe2 = libc::SYS_pipe2,
+    prctl = libc::SYS_prctl,
+    prlimit64 = libc::SYS_prlimit64,
+    process_madvise = libc::SYS_process_madvise,
+    process_vm_writev = libc::SYS_process_vm_writev,
+    ptrace = libc::SYS_ptrace,
+    read = libc::SYS_read,
+    rt_sigqueueinfo = libc::SYS_rt_sigqueueinfo,
+    semctl = libc::SYS_semctl,
+    semget = libc::SYS_semget,
+    sendfile = libc::SYS_sendfile,
+    sendto = libc::SYS_sendto,
+    setns = libc::SYS_setns,
+    setpgid = libc::SYS_setpgid,
+    setsockopt = libc::SYS_setsockopt,
+    settimeofday = libc::SYS_settimeofday,
+    shmat = libc::SYS_shmat,
+    shmctl = libc::SYS_shmctl,
+    shmget = libc::SYS_shmget,
+    socket = libc::SYS_socket,
+    splice = libc::SYS_splice,
+    swapoff = libc::SYS_swapoff,
+    symlinkat = libc::SYS_symlinkat,
+    syslog = libc::SYS_syslog,
+    unlinkat = libc::SYS_unlinkat,
+    unshare = libc::SYS_unshare,
+    userfaultfd = libc::SYS_userfaultfd,
+    utimensat = libc::SYS_utimensat,
+    vhangup = libc::SYS_vhangup,
+    vmsplice = libc::SYS_vmsplice,
+    write = libc::SYS_write,
+}
+
+/// Newer than the C library's table.
+const FCHMODAT2: libc::c_long = 452;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_pass_results_on() {
+        let path = "'/dev/null";
+        let words = [
+            "call", "openat", "-100", path, "0", "--", "call", "dup", "$1",
+        ];
+        assert!(steps(&words).is_ok());
+        let words = ["call", "openat", "-100", "'/no/such/file", "0"];
+        assert!(matches!(steps(&words), Err(Failure::Elsewhere(_))));
+    }
+
+    #[test]
+    fn a_struct_is_laid_out_as_told() {
+        let at = structure("4:1,8:-1,2:0x102").unwrap() as usize;
+        assert_eq!(sys::load(at), 1);
+        assert_eq!(sys::load(at + 4), u32::MAX);
+        assert_eq!(sys::load(at + 12), 0x102);
+        assert!(argument("[4]").is_err() && argument("$7").is_err());
+    }
+}

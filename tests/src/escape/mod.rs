@@ -1,0 +1,180 @@
+//! Attempts to get out of a policy, as tables: what each tries, how, and what must refuse it.
+//!
+//! The suite in `tests/escape` makes each attempt three times in equally privileged containers:
+//! without a policy, where it must succeed; there as an ordinary user; and under a policy that
+//! grants nothing of the kind, where it must be refused with the errno that the ordinary user got.
+//! `docs/reference/escape.md` and `docs/reference/errno.md` are made from these tables.
+//!
+//! Reading order: [`Attempt`], then one module for each class.
+
+mod exhausting;
+mod kernel;
+mod network;
+mod object;
+mod plain;
+mod racing;
+mod subject;
+mod tampering;
+mod writing;
+
+/// A set of attempts that try the same kind of thing.
+#[derive(Clone, Copy, Debug)]
+pub struct Class {
+    /// Short name.
+    pub name: &'static str,
+    /// What its attempts have in common, in words.
+    pub about: &'static str,
+    /// The attempts.
+    pub attempts: &'static [Attempt],
+}
+
+/// Every class.
+pub const CLASSES: &[Class] = &[
+    plain::CLASS,
+    subject::CLASS,
+    object::CLASS,
+    writing::CLASS,
+    network::CLASS,
+    kernel::CLASS,
+    tampering::CLASS,
+    exhausting::CLASS,
+    racing::CLASS,
+];
+
+/// One way that somebody may try to get out.
+///
+/// The actions are those of the probe, done in turn. In them and in [`Attempt::after`] stand:
+///
+/// | word | for |
+/// | --- | --- |
+/// | `{plot}` | a directory of the host that no line names: `file`, `second`, `open` (for everyone), `program`, `swap`, `directory`, `symlink` |
+/// | `{bare}` | the same, by the host's name |
+/// | `{ro}`, `{rw}` | such directories with the rights to read, and all rights |
+/// | `{own}` | a directory of the container's |
+/// | `{pid}` | a process of the host, in `{plot}`, whose descriptor 2 is `{plot}/file` |
+/// | `{gone}` | the number of a process of the host that has ended |
+/// | `{runtime}` | the `reeve` that runs the container |
+/// | `{other}` | a process of another container |
+/// | `{cgroup}`, `{state}`, `{pin}` | a cgroup outside of the container's, Reeve's directory, one of its pins |
+/// | `{pins}`, `{disk}`, `{disknumber}`, `{module}` | the directory of that pin, the host's disk by path and by number, a file of a module |
+/// | `{hand}` | a socket of a process that hands out `{plot}/second`, open for writing |
+/// | `{name}` with `{namelength}`, `{port}` | services of the host: by abstract name, by port |
+/// | `{shm}`, `{sem}`, `{msg}`, `{key}` | objects of the host's, by number |
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Its name, unique.
+    pub name: &'static str,
+    /// What it tries, in words.
+    pub tries: &'static str,
+    /// Actions that all the steps are done in.
+    pub within: &'static str,
+    /// Its steps.
+    pub steps: &'static [&'static str],
+    /// What must be done on the machine once it has succeeded.
+    pub after: &'static [&'static str],
+    /// The hook that refuses it, by its name on the newest kernel.
+    pub hook: &'static str,
+    /// The errno of the refusal.
+    pub errno: i32,
+    /// What an ordinary user gets instead, and why that differs.
+    pub differs: Option<Differs>,
+    /// Why it is not refused yet.
+    pub open: Option<&'static str>,
+    /// The first kernel on which it can be tried, and why not before.
+    pub since: Option<((u32, u32), &'static str)>,
+}
+
+/// The errno of an ordinary user, where it is another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Differs {
+    /// 0 where an ordinary user succeeds.
+    pub errno: i32,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// An attempt that is refused by `hook` with `errno`.
+const fn attempt(
+    name: &'static str,
+    tries: &'static str,
+    steps: &'static [&'static str],
+    hook: &'static str,
+    errno: i32,
+) -> Attempt {
+    Attempt {
+        name,
+        tries,
+        within: "",
+        steps,
+        after: &[],
+        hook,
+        errno,
+        differs: None,
+        open: None,
+        since: None,
+    }
+}
+
+impl Attempt {
+    const fn within(mut self, actions: &'static str) -> Self {
+        self.within = actions;
+        self
+    }
+
+    const fn after(mut self, actions: &'static [&'static str]) -> Self {
+        self.after = actions;
+        self
+    }
+
+    const fn differs(mut self, errno: i32, reason: &'static str) -> Self {
+        self.differs = Some(Differs { errno, reason });
+        self
+    }
+
+    const fn open(mut self, reason: &'static str) -> Self {
+        self.open = Some(reason);
+        self
+    }
+
+    const fn since(mut self, kernel: (u32, u32), reason: &'static str) -> Self {
+        self.since = Some((kernel, reason));
+        self
+    }
+
+    /// Why it cannot be tried on this kernel.
+    pub fn not_on(&self, kernel: (u32, u32)) -> Option<&'static str> {
+        let early = self.since.filter(|(since, _)| kernel < *since);
+        early.map(|(_, reason)| reason)
+    }
+
+    /// The action of the probe that does all of its steps.
+    pub fn action(&self) -> String {
+        let steps = self.steps.join(" -- ");
+        format!("{} steps {steps}", self.within).trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::CLASSES;
+
+    #[test]
+    fn every_name_is_there_once() {
+        let attempts = || CLASSES.iter().flat_map(|class| class.attempts);
+        let names: BTreeSet<&str> = attempts().map(|attempt| attempt.name).collect();
+        assert_eq!(names.len(), attempts().count());
+        assert!(names.len() >= 150, "{}", names.len());
+    }
+
+    #[test]
+    fn every_attempt_says_what_it_does() {
+        for attempt in CLASSES.iter().flat_map(|class| class.attempts) {
+            assert!(!attempt.steps.is_empty(), "{}", attempt.name);
+            assert!(!attempt.tries.is_empty(), "{}", attempt.name);
+            assert!(attempt.errno > 0, "{}", attempt.name);
+            assert!(!attempt.tries.contains('|'), "{}", attempt.name);
+        }
+    }
+}
