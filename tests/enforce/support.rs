@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use reeve_tests::bundle::Config;
 use reeve_tests::fixture::in_container;
 use reeve_tests::hooks::governing;
-use reeve_tests::{Container, Fixture, Outcome, PolicyText, Running, audit, host};
+use reeve_tests::{Container, Fixture, Outcome, PolicyText, Running, audit};
 
 /// Every file right of the policy language.
 const RIGHTS: &str =

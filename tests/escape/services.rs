@@ -33,6 +33,7 @@ impl Services {
             let pid = self.bystander(plot);
             words.push(("pid", pid.to_string()));
             words.push(("other", pid.to_string()));
+            words.push(("address", first_address(pid)));
         }
         if text.contains("{gone}") {
             words.push(("gone", host_probe(&["pid"])));
@@ -101,6 +102,13 @@ impl Services {
         self.datagrams.extend(UdpSocket::bind(("127.0.0.1", port)));
         port
     }
+}
+
+/// Where the first mapping of a process begins.
+fn first_address(pid: u32) -> String {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("its mappings");
+    let (first, _) = maps.split_once('-').expect("a mapping");
+    format!("0x{first}")
 }
 
 /// Objects without a file, and what makes each: only root may use them.

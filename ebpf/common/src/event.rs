@@ -41,11 +41,13 @@ pub enum Action {
     SignalOwner = 12,
     /// Limits, priority or placement of another process: `target_pid` is whose.
     Limits = 13,
+    /// Birth of a process into another cgroup.
+    Birth = 14,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::File,
         Self::Device,
         Self::Mount,
@@ -60,6 +62,7 @@ impl Action {
         Self::Clock,
         Self::SignalOwner,
         Self::Limits,
+        Self::Birth,
     ];
 
     /// The action of this number.

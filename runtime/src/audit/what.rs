@@ -58,6 +58,7 @@ impl What {
                 let object = format!("{} {}", event.target_pid, shown_exe(&exe));
                 ("limits".into(), object, None)
             }
+            Some(Action::Birth) => ("clone".into(), "into another cgroup".into(), None),
             None => ("?".into(), identity(event), None),
         };
         Self {

@@ -52,6 +52,7 @@ pub const CLASSES: &[Class] = &[
 /// | `{ro}`, `{rw}` | such directories with the rights to read, and all rights |
 /// | `{own}` | a directory of the container's |
 /// | `{pid}` | a process of the host, in `{plot}`, whose descriptor 2 is `{plot}/file` |
+/// | `{address}` | an address in that process's memory |
 /// | `{gone}` | the number of a process of the host that has ended |
 /// | `{runtime}` | the `reeve` that runs the container |
 /// | `{other}` | a process of another container |

@@ -45,9 +45,10 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("set_acl", "set an access control list",
         &["setacl {plot}/file"], "inode_set_acl", EPERM),
     attempt("set_times", "change the times of a file",
-        &["call utimensat -100 '{plot}/file 0 0"], "inode_setattr", EACCES),
+        &["call utimensat -100 '{plot}/file 0 0"], "inode_setattr", EACCES)
+        .open("times are not governed"),
     attempt("execute", "execute a program of the host",
-        &["exec {plot}/program pid"], "bprm_check_security", EACCES),
+        &["exec {plot}/program pid"], "file_open", EACCES),
     attempt("kill", "kill a process of the host", &["kill {pid} 9"], "task_kill", EPERM),
     attempt("kill_probe", "ask whether a process of the host is there",
         &["kill {pid} 0"], "task_kill", EPERM),
@@ -58,7 +59,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("trace", "trace a process of the host",
         &["ptrace-attach {pid}"], "ptrace_access_check", EPERM),
     attempt("read_memory", "read a process of the host's memory by a system call",
-        &["process-vm-read {pid} 0x400000"], "ptrace_access_check", EPERM),
+        &["process-vm-read {pid} {address}"], "ptrace_access_check", EPERM),
     attempt("mount_tmpfs", "mount over a directory of the host",
         &["mount-tmpfs {plot}/directory"], "sb_mount", EPERM)
         .after(&["umount {plot}/directory detach"]),
@@ -66,7 +67,7 @@ const ATTEMPTS: &[Attempt] = &[
         &["mount-bind {plot} /mnt"], "sb_mount", EPERM)
         .after(&["umount /mnt detach"]),
     attempt("unmount", "unmount a file system of the host",
-        &["umount /host/dev/mqueue detach"], "sb_umount", EPERM),
+        &["umount /host/dev/mqueue detach"], "capable", EPERM),
     attempt("mount_by_new_calls", "make a mount with `fsopen` and its like",
         &["fsopen-tmpfs {plot}/directory"], "capable", EPERM)
         .after(&["umount {plot}/directory detach"]),
@@ -81,9 +82,9 @@ const ATTEMPTS: &[Attempt] = &[
         .after(&["delete-module dummy"]),
     attempt("make_map", "make an eBPF map", &["bpf-map-create"], "bpf", EPERM),
     attempt("load_program", "load an eBPF program", &["bpf-prog-load"], "bpf", EPERM),
-    attempt("set_clock", "set the clock", &["settime"], "settime", EPERM),
+    attempt("set_clock", "set the clock", &["settime"], "capable", EPERM),
     attempt("set_time_of_day", "set the clock by the old call",
-        &["settimeofday"], "settime", EPERM),
+        &["settimeofday"], "capable", EPERM),
     attempt("tune_clock", "tune the clock", &["adjtimex"], "capable", EPERM),
     attempt("set_host_name", "change the host's name",
         &["sethostname reeve-guest"], "capable", EPERM),

@@ -106,7 +106,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("write_memory_file", "write a process of the host's memory by its file",
         &["open rw /host/proc/{pid}/mem"], "file_open", EACCES),
     attempt("advise_memory", "have a process of the host's memory paged out",
-        &["call pidfd_open {pid} 0", "call process_madvise $1 [8:0x400000,8:4096] 1 20 0"],
+        &["call pidfd_open {pid} 0", "call process_madvise $1 [8:{address},8:4096] 1 20 0"],
         "ptrace_access_check", EPERM),
     attempt("received_descriptor", "write to a descriptor that a host process handed out",
         &["receive {hand} call fallocate 98 0 0 4096"], "file_receive", EACCES)

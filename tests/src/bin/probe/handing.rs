@@ -122,7 +122,7 @@ fn dump_core(words: &[&str]) -> Done {
             call(
                 "kill",
                 libc::SYS_kill,
-                [own, Arg::Int(libc::SIGSEGV.into())],
+                [own, Arg::Int(libc::SIGABRT.into())],
             )
         };
         exit_now(crash().map_or(1, |_| 0))
