@@ -8,7 +8,6 @@ mod aliases;
 mod audit;
 mod capabilities;
 mod core;
-mod errnos;
 mod executing;
 mod files;
 mod kernel;

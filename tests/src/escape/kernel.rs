@@ -17,15 +17,16 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("physical_memory", "open the machine's memory",
         &["open r /host/dev/mem"], "file_open", EACCES),
     attempt("physical_memory_by_own_node", "the same through a node of its own",
-        &["mknod {own}/mem char:1:1", "open r {own}/mem"], "path_mknod", EPERM),
-    attempt("io_ports", "open the machine's ports",
-        &["open r /host/dev/port"], "file_open", EACCES),
+        &["mknod {own}/mem char:1:1", "open r {own}/mem"], "file_open", EACCES)
+        .differs(EPERM, "an ordinary user may not make the node"),
     attempt("kernel_memory", "open the kernel's memory",
         &["open r /host/proc/kcore"], "file_open", EACCES),
     attempt("kernel_memory_in_own_proc", "the same in the container's procfs",
-        &["open r /proc/kcore"], "capable", EPERM),
+        &["open r /proc/kcore"], "capable", EPERM)
+        .differs(EACCES, "the file's mode is asked before the capability"),
     attempt("kernel_messages", "open the kernel's messages",
-        &["open r /host/dev/kmsg"], "file_open", EACCES),
+        &["open r /host/dev/kmsg"], "file_open", EACCES)
+        .differs(EPERM, "the kernel refuses by a setting, the policy by the device"),
     attempt("kernel_log", "read the kernel's log by a system call",
         &["call syslog 3 z:4096 4096"], "capable", EPERM),
     attempt("log_level", "change what the console shows", &["syslog"], "capable", EPERM),
@@ -61,10 +62,12 @@ const ATTEMPTS: &[Attempt] = &[
         .after(UNMOUNT),
     attempt("new_sysfs_in_namespace", "the same as root of user and network namespaces",
         &["mount none /mnt sysfs"], "sb_mount", EPERM)
-        .within("mapped mount,net,cgroup"),
+        .within("mapped mount,net,cgroup")
+        .differs(0, "whoever has a user namespace may mount one"),
     attempt("new_procfs_in_namespace", "mount a procfs as root of user and pid namespaces",
         &["mount proc /mnt proc"], "sb_mount", EPERM)
-        .within("mapped mount,pid fork"),
+        .within("mapped mount,pid fork")
+        .differs(0, "whoever has a user namespace may mount one"),
     attempt("pick_memory_victim", "have the kernel end a host process when memory is short",
         &["write /host/proc/{pid}/oom_score_adj 0"], "file_open", EACCES),
     attempt("limits_of_host", "change the limits of a host process",
@@ -76,15 +79,28 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("processors_of_host", "change the processors of a host process",
         &["set-affinity {pid}"], "task_setscheduler", EPERM),
     attempt("owner_of_signals", "have the kernel signal a host process",
-        &["async-signal {pid} 15"], "file_fcntl", EPERM),
+        &["async-signal {pid} 15"], "file_fcntl", EPERM)
+        .differs(0, "the kernel asks only when it sends the signal"),
     attempt("owner_of_signals_by_ioctl", "the same by `ioctl`",
         &["ioctl-setown {pid}"], "file_ioctl", EPERM)
         .differs(0, "the kernel asks only when it sends the signal"),
-    attempt("own_priority", "run before everybody else", &["nice"], "capable", EPERM),
+    attempt("own_priority", "run before everybody else", &["nice"], "capable", EACCES),
     attempt("compare_processes", "learn which objects host processes share",
         &["call kcmp {pid} 1 2 0 0"], "ptrace_access_check", EPERM),
     attempt("wake_the_machine", "set an alarm that wakes the machine",
         &["open rw /host/dev/rtc0"], "file_open", EACCES),
     attempt("console", "write to the host's console",
         &["open w /host/dev/console"], "file_open", EACCES),
+    attempt("victim_in_own_proc", "pick the victim of short memory in the container's procfs",
+        &["write /proc/{pid}/oom_score_adj 0"], "file_open", EACCES),
+    attempt("clear_references", "have a host process's pages forgotten",
+        &["write /proc/{pid}/clear_refs 1"], "file_open", EACCES),
+    attempt("priority_of_all", "change the priority of all processes of root",
+        &["call setpriority 2 0 0"], "task_setnice", EPERM)
+        .differs(0, "an ordinary user's processes are its own"),
+    attempt("io_priority_of_all", "change the I/O priority of all processes of root",
+        &["call ioprio_set 3 0 0x4004"], "task_setioprio", EPERM)
+        .differs(0, "an ordinary user's processes are its own"),
+    attempt("time_zone", "set the kernel's time zone",
+        &["call settimeofday 0 [4:0,4:0]"], "capable", EPERM),
 ];

@@ -58,6 +58,7 @@ pub const CLASSES: &[Class] = &[
 /// | `{other}` | a process of another container |
 /// | `{cgroup}`, `{state}`, `{pin}` | a cgroup outside of the container's, Reeve's directory, one of its pins |
 /// | `{pins}`, `{disk}`, `{disknumber}`, `{module}` | the directory of that pin, the host's disk by path and by number, a file of a module |
+/// | `{registers}` | registers of a device in the container's sysfs |
 /// | `{hand}` | a socket of a process that hands out `{plot}/second`, open for writing |
 /// | `{name}` with `{namelength}`, `{port}` | services of the host: by abstract name, by port |
 /// | `{shm}`, `{sem}`, `{msg}`, `{key}` | objects of the host's, by number |

@@ -1,6 +1,6 @@
 //! Lying about the object: the same thing by another name.
 
-use libc::{EACCES, EPERM, EXDEV};
+use libc::{EACCES, EPERM};
 
 use super::{Attempt, Class, attempt};
 
@@ -32,7 +32,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("host_proc_fd_in_own_proc", "the same in the container's procfs",
         &["open w /proc/{pid}/fd/2"], "ptrace_access_check", EACCES),
     attempt("host_proc_environment", "read the environment of a host process",
-        &["open r /host/proc/{pid}/environ"], "ptrace_access_check", EACCES),
+        &["open r /host/proc/{pid}/environ"], "file_open", EACCES),
     attempt("reopen", "reopen a descriptor that was opened for nothing (O_PATH)",
         &["reopen w {plot}/file"], "file_open", EACCES),
     attempt("relative_to_descriptor", "relative to a directory that was opened for nothing",
@@ -41,33 +41,25 @@ const ATTEMPTS: &[Attempt] = &[
         &["call openat -100 '{plot} 0x200000", "call openat2 $1 'file [8:2,8:0,8:8] 24"],
         "file_open", EACCES),
     attempt("execute_by_descriptor", "execute what was opened for nothing",
-        &["call openat -100 '{plot}/program 0x200000", "call execveat $1 ' 0 0 0x1000"],
-        "bprm_check_security", EACCES),
+        &["exec-reopened {plot}/program pid"],
+        "file_open", EACCES),
     attempt("take_descriptor", "take a descriptor out of a host process",
         &["pidfd-getfd {pid} 2"], "ptrace_access_check", EPERM),
-    attempt("hard_link_in_own", "through a hard link in its own root",
-        &["link {plot}/file {own}/link"], "path_link", EXDEV)
-        .differs(EPERM, "the kernel refuses links to files of others; the policy, what widens"),
     attempt("hard_link_in_granted", "through a hard link in a granted directory",
-        &["link {plot}/file {rw}/link"], "path_link", EXDEV)
-        .differs(EACCES, "an ordinary user may not write to the directory"),
+        &["link {plot}/file {rw}/link"], "path_link", EACCES)
+        .differs(EPERM, "the kernel refuses links to what one could not write, by a setting"),
     attempt("hard_link_by_descriptor", "through a hard link of what was opened for nothing",
         &["call openat -100 '{plot}/file 0x200000",
-          "call linkat $1 ' -100 '{own}/link 0x1000"], "path_link", EXDEV)
-        .differs(EPERM, "the kernel refuses links to files of others; the policy, what widens"),
-    attempt("move_into_own", "move a file into its own root",
-        &["rename {plot}/file {own}/moved"], "path_rename", EACCES),
+          "call linkat $1 ' -100 '{rw}/link 0x1000"], "path_link", EACCES)
+        .differs(EPERM, "the kernel refuses links to what one could not write, by a setting"),
     attempt("move_into_granted", "move a file that it may read to where it may write",
         &["rename {ro}/file {rw}/moved"], "path_rename", EACCES),
-    attempt("exchange_with_own", "exchange a file with one of its own",
-        &["create {own}/file", "rename {plot}/file {own}/file exchange"], "path_rename", EACCES),
     attempt("exchange_with_granted", "exchange a file with a granted one",
         &["rename {rw}/file {plot}/file exchange"], "path_rename", EACCES),
     attempt("whiteout", "move a file and leave a device in its place",
-        &["rename {plot}/file {plot}/new whiteout"], "path_rename", EACCES)
-        .differs(EPERM, "the kernel asks for MKNOD first"),
-    attempt("own_over_host", "put a file of its own in the place of the host's",
-        &["create {own}/file", "rename {own}/file {plot}/file"], "path_rename", EACCES),
+        &["rename {plot}/file {plot}/new whiteout"], "path_rename", EACCES),
+    attempt("granted_over_closed", "put a granted file in the place of a closed one",
+        &["rename {rw}/file {plot}/file"], "path_rename", EACCES),
     attempt("by_handle", "by its handle, without a path",
         &["by-handle w {plot}/file {rw}"], "capable", EPERM),
     attempt("bind_file", "bind a file over one of its own",
@@ -88,7 +80,8 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("opened_tree", "through a mount that was opened, not cloned",
         &["call open_tree -100 '{plot} 0", "call openat $1 'file 2"], "file_open", EACCES),
     attempt("disk_by_node_of_own", "through a node of its own for the host's disk",
-        &["mknod {own}/disk block:{disknumber}", "open r {own}/disk"], "path_mknod", EPERM),
+        &["mknod {own}/disk block:{disknumber}", "open r {own}/disk"], "file_open", EACCES)
+        .differs(EPERM, "an ordinary user may not make the node"),
     attempt("mount_disk", "mount the host's disk again",
         &["mount {disk} /mnt ext4"], "sb_mount", EPERM).after(UNMOUNT),
     attempt("mount_disk_by_new_calls", "mount the host's disk with `fsopen`",
@@ -103,13 +96,14 @@ const ATTEMPTS: &[Attempt] = &[
         "sb_mount", EPERM)
         .within("mapped mount")
         .differs(0, "the file's mode is open to everyone"),
-    attempt("fuse_in_namespace", "open the device of FUSE, to be a file system of its own",
-        &["open rw /host/dev/fuse"], "file_open", EACCES)
-        .differs(0, "the device's mode is open to everyone"),
+    attempt("fuse", "open the device of FUSE, to be a file system",
+        &["open rw /host/dev/fuse"], "file_open", EACCES),
     attempt("loop_device", "open a loop device, to give the kernel a file",
-        &["open rw /host/dev/loop-control"], "file_open", EACCES),
+        &["mknod {own}/loop char:10:237", "open rw {own}/loop"], "file_open", EACCES)
+        .differs(EPERM, "an ordinary user may not make the node"),
     attempt("mapper", "open the device mapper, to make a disk of a disk",
-        &["mknod {own}/mapper char:10:236", "open rw {own}/mapper"], "path_mknod", EPERM),
+        &["mknod {own}/mapper char:10:236", "open rw {own}/mapper"], "file_open", EACCES)
+        .differs(EPERM, "an ordinary user may not make the node"),
     attempt("remount", "make a read-only mount of the host writable",
         &["mount none /sys none remount,bind,rw"], "sb_mount", EPERM),
     attempt("mount_attributes", "the same by `mount_setattr`",
@@ -140,4 +134,10 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("protect_executable", "make a mapping executable of a file it may only read",
         &["mprotect-exec {ro}/file"], "file_mprotect", EACCES)
         .differs(0, "to the kernel it is reading"),
+    attempt("interpreter", "execute a script of its own with an interpreter of the host's",
+        &["call openat -100 '{own}/script 0101 0755", "call write $1 '#!{plot}/program 200",
+          "call close $1", "exec {own}/script"], "file_open", EACCES),
+    attempt("device_registers", "map the registers of a device",
+        &["mmap-read {registers}"], "mmap_file", EACCES)
+        .open("the runtime's sysfs may be read, and so mapped"),
 ];

@@ -31,7 +31,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("open_pins_to_all", "open the pins to everyone",
         &["chmod {pins} 0777"], "path_chmod", EPERM),
     attempt("unmount_pins", "unmount the file system of the pins",
-        &["umount /host/sys/fs/bpf detach"], "sb_umount", EPERM)
+        &["umount /host/sys/fs/bpf detach"], "capable", EPERM)
         .after(&["mount none /host/sys/fs/bpf bpf"]),
     attempt("mount_over_pins", "mount over the pins",
         &["mount-tmpfs /host/sys/fs/bpf"], "sb_mount", EPERM)
@@ -58,7 +58,8 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("lockdown", "lock the kernel down, so that nothing can be loaded",
         &["open w /host/sys/kernel/security/lockdown"], "file_open", EACCES),
     attempt("apparmor", "load a profile of AppArmor",
-        &["open w /host/sys/kernel/security/apparmor/.load"], "file_open", EACCES),
+        &["open w /host/sys/kernel/security/apparmor/.load"], "file_open", EACCES)
+        .differs(0, "the file's mode is open to everyone"),
     attempt("jit_limit", "have no more eBPF programs compiled",
         &["rewrite /host/proc/sys/net/core/bpf_jit_limit"], "file_open", EACCES),
     attempt("program_statistics", "have every program's time taken",
@@ -75,7 +76,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("mount_over_state", "mount over Reeve's directory",
         &["mount-tmpfs {state}"], "sb_mount", EPERM).after(&["umount {state} detach"]),
     attempt("unmount_state", "unmount what Reeve's directory is on",
-        &["umount /host/run detach"], "sb_umount", EPERM)
+        &["umount /host/run detach"], "capable", EPERM)
         .after(&["mount none /host/run tmpfs"]),
     attempt("kill_runtime", "end the runtime", &["kill {runtime} 0"], "task_kill", EPERM),
     attempt("descriptor_of_runtime", "take a descriptor out of the runtime",

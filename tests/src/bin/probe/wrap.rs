@@ -172,6 +172,7 @@ pub(crate) fn run_program(program: &str, words: &[&str]) -> Done {
     let output = Command::new(program)
         .args(words)
         .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
         .output()
         .map_err(|error| Failure::from_io("execve", &error))?;
     let text = String::from_utf8_lossy(&output.stdout);
