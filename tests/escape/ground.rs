@@ -21,6 +21,9 @@ pub(crate) enum Who {
     Free,
 }
 
+/// Words that need a closed directory, for itself or for a process in it.
+const PLACES: [&str; 5] = ["{plot}", "{bare}", "{pid}", "{other}", "{hand}"];
+
 /// Objects of the host for one attempt, and the words that name them.
 pub(crate) struct Ground {
     words: Vec<(&'static str, String)>,
@@ -45,13 +48,17 @@ impl Ground {
             made: Vec::new(),
         };
         let bare = closed.at(&number.to_string());
-        make_plot(&bare, text);
+        if PLACES.iter().any(|word| text.contains(word)) {
+            make_plot(&bare, text);
+        }
         ground.word("plot", in_container(&bare));
         ground.word("bare", bare.display().to_string());
         for kind in ["ro", "rw"] {
             let plot = granted.at(&format!("{kind}/{number}"));
-            make_plot(&plot, "");
-            set_mode(&plot.join("file"), 0o644);
+            if text.contains(&format!("{{{kind}}}")) {
+                make_plot(&plot, "");
+                set_mode(&plot.join("file"), 0o644);
+            }
             ground.word(kind, in_container(&plot));
         }
         let own = format!("/own/{number}");

@@ -43,25 +43,22 @@ pub const CLASSES: &[Class] = &[
 
 /// One way that somebody may try to get out.
 ///
-/// The actions are those of the probe, done in turn. In them and in [`Attempt::after`] stand:
+/// The actions are those of the probe, done in turn. Words in braces stand for objects that are
+/// made for each time that it is tried:
 ///
-/// | word | for |
-/// | --- | --- |
-/// | `{plot}` | a directory of the host that no line names: `file`, `second`, `open` (for everyone), `program`, `swap`, `directory`, `symlink` |
-/// | `{bare}` | the same, by the host's name |
-/// | `{ro}`, `{rw}` | such directories with the rights to read, and all rights |
-/// | `{own}` | a directory of the container's |
-/// | `{pid}` | a process of the host, in `{plot}`, whose descriptor 2 is `{plot}/file` |
-/// | `{address}` | an address in that process's memory |
-/// | `{gone}` | the number of a process of the host that has ended |
-/// | `{runtime}` | the `reeve` that runs the container |
-/// | `{other}` | a process of another container |
-/// | `{cgroup}`, `{state}`, `{pin}` | a cgroup outside of the container's, Reeve's directory, one of its pins |
-/// | `{pins}`, `{disk}`, `{disknumber}`, `{module}` | the directory of that pin, the host's disk by path and by number, a file of a module |
-/// | `{registers}` | registers of a device in the container's sysfs |
-/// | `{hand}` | a socket of a process that hands out `{plot}/second`, open for writing |
-/// | `{name}` with `{namelength}`, `{port}` | services of the host: by abstract name, by port |
-/// | `{shm}`, `{sem}`, `{msg}`, `{key}` | objects of the host's, by number |
+/// - `{plot}`: a directory of the host that no line names, with `file`, `second`, `open` (for
+///   everyone), `program`, `swap`, `directory`, `private`, `symlink`; `{bare}`: its name on the host
+/// - `{ro}`, `{rw}`: such directories, with the right to read and with all rights
+/// - `{own}`: a directory of the container's
+/// - `{pid}`: a process of the host, in `{plot}`, whose descriptor 2 is `{plot}/file`; `{address}`:
+///   where its memory begins; `{gone}`: the number of one that has ended
+/// - `{runtime}`: the `reeve` that runs the container; `{other}`: a process of another container
+/// - `{cgroup}`: a cgroup outside of the container's
+/// - `{state}`: Reeve's directory; `{pins}`: that of its pins; `{pin}`: one of them
+/// - `{disk}`, `{disknumber}`: the host's disk; `{registers}`: those of a device; `{module}`: one
+/// - `{hand}`: the socket of a process that hands out `{plot}/second`, open for writing
+/// - `{port}`, `{name}` with `{namelength}`: services of the host, by port and by abstract name
+/// - `{shm}`, `{sem}`, `{msg}`, `{key}`: objects of the host's, by number
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
     /// Its name, unique.

@@ -87,7 +87,8 @@ const ATTEMPTS: &[Attempt] = &[
         .after(&["unlink /host/dev/shm/reeve-escape"])
         .differs(0, "the directory's mode is open to everyone"),
     attempt("read_key", "read a key of the host's root",
-        &["call keyctl 8 -4 -2", "call keyctl 11 {key} z:16 16"], "key_permission", EACCES).open(KEYS),
+        &["call keyctl 8 -4 -2", "call keyctl 11 {key} z:16 16"], "key_permission", EACCES)
+        .open(KEYS),
     attempt("add_key", "add a key to those of the host's root",
         &["call add_key 'user 'reeve-escape 'x 1 -4"], "key_alloc", EACCES)
         .differs(0, "an ordinary user has keys of its own").open(KEYS),

@@ -6,8 +6,8 @@ use super::{Attempt, Class, attempt};
 
 pub(super) const CLASS: Class = Class {
     name: "object",
-    about: "Lying about the object: to reach what is closed by another name, or to make it look like \
-        something else.",
+    about: "Lying about the object: to reach what is closed by another name, or to make it \
+        look like something else.",
     attempts: ATTEMPTS,
 };
 

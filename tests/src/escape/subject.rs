@@ -6,7 +6,8 @@ use super::{Attempt, Class, attempt};
 
 pub(super) const CLASS: Class = Class {
     name: "subject",
-    about: "Leaving the subject: to become, or to have at work, somebody to whom no policy applies.",
+    about: "Leaving the subject: to become, or to have at work, somebody to whom no policy \
+        applies.",
     attempts: ATTEMPTS,
 };
 

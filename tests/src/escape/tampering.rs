@@ -6,8 +6,8 @@ use super::{Attempt, Class, attempt};
 
 pub(super) const CLASS: Class = Class {
     name: "tampering",
-    about: "Tampering with the enforcer: to switch it off, change what it knows, or read what it \
-        noted.",
+    about: "Tampering with the enforcer: to switch it off, change what it knows, or read \
+        what it noted.",
     attempts: ATTEMPTS,
 };
 
@@ -26,7 +26,8 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("delete_pin", "delete a pin, which detaches the program",
         &["unlink {pin}"], "path_unlink", EACCES),
     attempt("rename_pin", "rename a pin", &["rename {pin} {pin}-moved"], "path_rename", EACCES),
-    attempt("link_pin", "give a pin another name", &["link {pin} {pin}-other"], "path_link", EACCES),
+    attempt("link_pin", "give a pin another name",
+        &["link {pin} {pin}-other"], "path_link", EACCES),
     attempt("list_pins", "list the pins", &["list {pins}"], "file_open", EACCES),
     attempt("open_pins_to_all", "open the pins to everyone",
         &["chmod {pins} 0777"], "path_chmod", EPERM),

@@ -5,9 +5,10 @@ use std::io;
 
 use reeve_tests::outcome::Outcome;
 
+use crate::detours::{calls, handing, places, uring};
 use crate::{
-    attributes, bpf, calls, capabilities, compat, entry, files, handing, kernel, limits, mapping,
-    mounts, names, owner, places, processes, see, uring, wrap,
+    attributes, bpf, capabilities, compat, entry, files, kernel, limits, mapping, mounts, names,
+    owner, processes, see, wrap,
 };
 
 /// Why an action did not succeed.

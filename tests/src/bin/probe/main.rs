@@ -10,24 +10,21 @@
 mod act;
 mod attributes;
 mod bpf;
-mod calls;
 mod capabilities;
 mod compat;
+mod detours;
 mod entry;
 mod files;
-mod handing;
 mod kernel;
 mod limits;
 mod mapping;
 mod mounts;
 mod names;
 mod owner;
-mod places;
 mod processes;
 mod script;
 mod see;
 mod sys;
-mod uring;
 mod wrap;
 
 use std::process::ExitCode;

@@ -4,8 +4,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use super::calls::{keep, struct_bytes};
 use crate::act::{self, Action, Done, Failure, action, done, path};
-use crate::calls::{keep, struct_bytes};
 use crate::files::{fd, open_flags};
 use crate::sys::{Arg, call, exit_now, fork};
 use crate::wrap::as_own;

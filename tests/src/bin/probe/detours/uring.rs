@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use super::calls::struct_bytes;
 use crate::act::{Action, Done, Failure, action, done, path};
-use crate::calls::struct_bytes;
 use crate::files::{fd, mode_flags};
 use crate::sys::{Arg, call, counter, descriptor, load, poke};
 
