@@ -114,9 +114,6 @@ impl Ground {
         let (major, minor) = host::device_number(disk).expect("the disk");
         self.word("disk", in_container(disk));
         self.word("disknumber", format!("{major}:{minor}"));
-        if text.contains("{registers}") {
-            self.word("registers", registers());
-        }
         if text.contains("{module}") {
             let module = host::module_file("dummy").expect("a module");
             self.word("module", in_container(module));
@@ -148,22 +145,6 @@ fn decoys(text: &str, number: u32) -> (PathBuf, PathBuf) {
         set_mode(&pins, 0o700);
     }
     (state, pins)
-}
-
-/// Registers of some device, in the container's own sysfs.
-fn registers() -> String {
-    let devices = fs::read_dir("/sys/bus/pci/devices").expect("the devices");
-    let memory = |name: &String| {
-        let flags = fs::read_to_string(format!("/sys/bus/pci/devices/{name}/resource"));
-        // `IORESOURCE_MEM` in the third column.
-        let flags = flags.unwrap_or_default();
-        let words: Vec<&str> = flags.split_whitespace().take(3).collect();
-        words.last().is_some_and(|flags| flags.ends_with("200"))
-    };
-    let mut names = devices.flatten().map(|entry| entry.file_name());
-    let name = names.find_map(|name| name.into_string().ok().filter(memory));
-    let name = name.expect("a device with registers");
-    format!("/sys/bus/pci/devices/{name}/resource0")
 }
 
 /// Runs the probe on the host; what it told.

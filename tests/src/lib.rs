@@ -3,8 +3,8 @@
 //!
 //! It knows `reeve` by its command line and its output only: nothing here links the runtime, the
 //! policy compiler or the loader, so that the tests see what a user sees. The suites under
-//! `enforce/`, `escape/`, `lifecycle/` and `no_lsm/` need root, a kernel with the loaded programs and
-//! a machine to throw away; `cargo xtask test` gives them one.
+//! `enforce/`, `escape/`, `lifecycle/` and `no_lsm/` need root, a kernel with the loaded programs
+//! and a machine to throw away; `cargo xtask test` gives them one.
 //!
 //! Reading order:
 //! - [`outcome`]: what one action came to; shared with the probe

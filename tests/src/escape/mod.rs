@@ -47,7 +47,7 @@ pub const CLASSES: &[Class] = &[
 /// made for each time that it is tried:
 ///
 /// - `{plot}`: a directory of the host that no line names, with `file`, `second`, `open` (for
-///   everyone), `program`, `swap`, `directory`, `private`, `symlink`; `{bare}`: its name on the host
+///   everyone), `program`, `swap`, `directory`, `private`, `symlink`; `{bare}`: its host name
 /// - `{ro}`, `{rw}`: such directories, with the right to read and with all rights
 /// - `{own}`: a directory of the container's
 /// - `{pid}`: a process of the host, in `{plot}`, whose descriptor 2 is `{plot}/file`; `{address}`:
@@ -55,7 +55,7 @@ pub const CLASSES: &[Class] = &[
 /// - `{runtime}`: the `reeve` that runs the container; `{other}`: a process of another container
 /// - `{cgroup}`: a cgroup outside of the container's
 /// - `{state}`: Reeve's directory; `{pins}`: that of its pins; `{pin}`: one of them
-/// - `{disk}`, `{disknumber}`: the host's disk; `{registers}`: those of a device; `{module}`: one
+/// - `{disk}`, `{disknumber}`: the host's disk; `{module}`: the file of a module
 /// - `{hand}`: the socket of a process that hands out `{plot}/second`, open for writing
 /// - `{port}`, `{name}` with `{namelength}`: services of the host, by port and by abstract name
 /// - `{shm}`, `{sem}`, `{msg}`, `{key}`: objects of the host's, by number

@@ -137,7 +137,4 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("interpreter", "execute a script of its own with an interpreter of the host's",
         &["call openat -100 '{own}/script 0101 0755", "call write $1 '#!{plot}/program 200",
           "call close $1", "exec {own}/script"], "file_open", EACCES),
-    attempt("device_registers", "map the registers of a device",
-        &["mmap-read {registers}"], "mmap_file", EACCES)
-        .open("the runtime's sysfs may be read, and so mapped"),
 ];
