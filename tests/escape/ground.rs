@@ -1,6 +1,7 @@
 //! What the words of an attempt stand for: made anew for each time that it is made.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,6 +29,7 @@ const PLACES: [&str; 5] = ["{plot}", "{bare}", "{pid}", "{other}", "{hand}"];
 pub(crate) struct Ground {
     words: Vec<(&'static str, String)>,
     services: Services,
+    closed: PathBuf,
     /// To remove at the end.
     made: Vec<PathBuf>,
 }
@@ -45,9 +47,10 @@ impl Ground {
         let mut ground = Self {
             words: Vec::new(),
             services: Services::default(),
+            closed: closed.at(&number.to_string()),
             made: Vec::new(),
         };
-        let bare = closed.at(&number.to_string());
+        let bare = ground.closed.clone();
         if PLACES.iter().any(|word| text.contains(word)) {
             make_plot(&bare, text);
         }
@@ -70,6 +73,14 @@ impl Ground {
         ground.host_objects(who, text, number);
         ground.services.start(text, &bare, &mut ground.words);
         ground
+    }
+
+    /// Everything that can be seen of the closed directory: a difference is a change.
+    pub(crate) fn snapshot(&self) -> Vec<String> {
+        let mut seen = Vec::new();
+        look(&self.closed, &mut seen);
+        seen.sort_unstable();
+        seen
     }
 
     /// Gives a word its meaning; the first one stands.
@@ -127,6 +138,22 @@ impl Drop for Ground {
             // In use by what is about to end: left in a machine that is thrown away.
             let _ = fs::remove_dir(directory);
         }
+    }
+}
+
+/// Notes what is in a directory, itself included.
+fn look(path: &Path, seen: &mut Vec<String>) {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return;
+    };
+    let about = (found.mode(), found.uid(), found.gid(), found.nlink());
+    let (length, changed) = (found.len(), (found.ctime(), found.ctime_nsec()));
+    seen.push(format!(
+        "{}: {about:?} {length} {changed:?}",
+        path.display()
+    ));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        look(&entry.path(), seen);
     }
 }
 

@@ -53,6 +53,12 @@ impl Services {
             self.names
                 .push(UnixListener::bind_addr(&name).expect("bind"));
         }
+        if text.contains("{queue}") {
+            let name = plot.file_name().unwrap_or_default().to_string_lossy();
+            let made = format!("'{name}");
+            host_probe(&["call", "mq_open", &made, "0102", "0600", "0"]);
+            words.push(("queue", name.into_owned()));
+        }
         for (word, make) in OBJECTS {
             if text.contains(&format!("{{{word}}}")) {
                 words.push((word, host_probe(make)));

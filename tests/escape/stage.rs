@@ -71,23 +71,25 @@ impl Stage {
     /// Makes an attempt in all three ways.
     pub(crate) fn make(&mut self, attempt: &Attempt) -> Seen {
         let action = attempt.action();
-        let ordinary = self.once(
+        let (ordinary, _) = self.once(
             Who::Ordinary,
             attempt,
             &format!("as 65534 self-exec {action}"),
         );
-        let governed = self.once(Who::Governed, attempt, &format!("fork {action}"));
+        let (governed, changed) = self.once(Who::Governed, attempt, &format!("fork {action}"));
         let hooks = self.refusals();
-        let free = self.once(Who::Free, attempt, &format!("fork {action}"));
+        let (free, _) = self.once(Who::Free, attempt, &format!("fork {action}"));
         Seen {
             ordinary,
             governed,
+            changed,
             free,
             hooks,
         }
     }
 
-    fn once(&mut self, who: Who, attempt: &Attempt, action: &str) -> Outcome {
+    /// What came of it, and whether the closed directory is another one afterwards.
+    fn once(&mut self, who: Who, attempt: &Attempt, action: &str) -> (Outcome, bool) {
         let running = match who {
             Who::Governed => &mut self.governed,
             Who::Free | Who::Ordinary => &mut self.free,
@@ -98,18 +100,20 @@ impl Stage {
             ground.word("other", keeper().to_string());
         }
         let action = ground.fill(action);
+        let before = ground.snapshot();
         let outcome = running.attempt(&action);
         let outcome = outcome.unwrap_or_else(|error| panic!("{}: {error}", attempt.name));
         if let Outcome::Misused(message) = &outcome {
             panic!("the table is wrong: `{action}`: {message}");
         }
+        let changed = ground.snapshot() != before;
         if outcome.is_done() {
             for step in attempt.after {
                 let step = format!("fork steps {}", ground.fill(step));
                 running.attempt(step).expect("to clean up");
             }
         }
-        outcome
+        (outcome, changed)
     }
 
     /// Hooks that have refused something since this was last asked.

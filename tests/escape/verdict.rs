@@ -13,6 +13,8 @@ pub(crate) struct Seen {
     pub(crate) ordinary: Outcome,
     /// With every capability, under the policy.
     pub(crate) governed: Outcome,
+    /// Whether the closed directory was changed by that.
+    pub(crate) changed: bool,
     /// With every capability, without a policy.
     pub(crate) free: Outcome,
     /// Hooks that refused something meanwhile, by the audit log.
@@ -47,6 +49,9 @@ pub(crate) fn complaint(attempt: &Attempt, seen: &Seen) -> Option<String> {
     if seen.governed.errno() != Some(attempt.errno) {
         let wanted = errno_name(attempt.errno);
         return about(format!("is not refused with {wanted}"));
+    }
+    if seen.changed {
+        return about("is refused, and changed something".to_owned());
     }
     let hook = governing(attempt.hook);
     if !seen.hooks.iter().any(|refused| refused == hook) {

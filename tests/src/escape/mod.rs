@@ -58,7 +58,7 @@ pub const CLASSES: &[Class] = &[
 /// - `{disk}`, `{disknumber}`: the host's disk; `{module}`: the file of a module
 /// - `{hand}`: the socket of a process that hands out `{plot}/second`, open for writing
 /// - `{port}`, `{name}` with `{namelength}`: services of the host, by port and by abstract name
-/// - `{shm}`, `{sem}`, `{msg}`, `{key}`: objects of the host's, by number
+/// - `{shm}`, `{sem}`, `{msg}`, `{key}`: objects of the host's, by number; `{queue}`: one by name
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
     /// Its name, unique.

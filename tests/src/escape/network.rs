@@ -82,6 +82,8 @@ const ATTEMPTS: &[Attempt] = &[
         &["call mq_open 'reeve-escape 0102 0600 0"], "file_open", EACCES)
         .after(&["call mq_unlink 'reeve-escape"])
         .differs(0, "an ordinary user may make one"),
+    attempt("remove_posix_queue", "remove a message queue of the host by a system call",
+        &["call mq_unlink '{queue}"], "inode_unlink", EPERM).open(IPC),
     attempt("posix_shared_memory", "make shared memory of the host's",
         &["create /host/dev/shm/reeve-escape"], "path_mknod", EACCES)
         .after(&["unlink /host/dev/shm/reeve-escape"])
