@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -74,6 +75,7 @@ impl Services {
             .open(plot.join("file"));
         let child = Command::new(tools::find("probe").expect("the probe"))
             .args(["hold", "0"])
+            .process_group(0)
             .current_dir(plot)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -85,6 +85,8 @@ const ATTEMPTS: &[Attempt] = &[
         &["ioctl-setown {pid}"], "file_ioctl", EPERM)
         .differs(0, "the kernel asks only when it sends the signal"),
     attempt("own_priority", "run before everybody else", &["nice"], "capable", EACCES),
+    attempt("move_pages", "move the memory of a host process",
+        &["call move_pages {pid} 1 [8:{address}] 0 z:8 2"], "ptrace_access_check", EPERM),
     attempt("compare_processes", "learn which objects host processes share",
         &["call kcmp {pid} 1 2 0 0"], "ptrace_access_check", EPERM),
     attempt("wake_the_machine", "set an alarm that wakes the machine",

@@ -56,6 +56,8 @@ const ATTEMPTS: &[Attempt] = &[
         &["pidfd-kill {pid} 9"], "task_kill", EPERM),
     attempt("kill_queued", "queue a signal to a process of the host",
         &["call rt_sigqueueinfo {pid} 15 [4:15,4:0,4:-1]"], "task_kill", EPERM),
+    attempt("kill_group", "kill a process group of the host",
+        &["kill -{pid} 15"], "task_kill", EPERM),
     attempt("trace", "trace a process of the host",
         &["ptrace-attach {pid}"], "ptrace_access_check", EPERM),
     attempt("read_memory", "read a process of the host's memory by a system call",

@@ -98,6 +98,11 @@ const ATTEMPTS: &[Attempt] = &[
         &["call openat -100 '{ro}/file 0", "call ioctl $1 0x401c5820 [4:0x40,4:0,4:0,4:0]"],
         "file_ioctl", EPERM)
         .open("what an open descriptor is asked by `ioctl` is not governed"),
+    attempt("flags_by_path", "change the flags of a file by its path",
+        &["call file_setattr -100 '{plot}/file [8:0x80,8:0,8:0] 24 0"],
+        "inode_file_setattr", EPERM)
+        .since((6, 17), "has no `file_setattr`")
+        .open("flags of files are not governed"),
     attempt("lease", "have the host wait when it opens what the container may read",
         &["call openat -100 '{ro}/file 0", "call fcntl $1 1024 0"], "file_lock", EACCES)
         .open("leases are not governed"),

@@ -146,6 +146,7 @@ numbers! {
     fchmodat2 = FCHMODAT2,
     fchownat = libc::SYS_fchownat,
     fcntl = libc::SYS_fcntl,
+    file_setattr = FILE_SETATTR,
     flock = libc::SYS_flock,
     fsconfig = libc::SYS_fsconfig,
     fsmount = libc::SYS_fsmount,
@@ -165,6 +166,7 @@ numbers! {
     mount_setattr = libc::SYS_mount_setattr,
     mq_open = libc::SYS_mq_open,
     mq_unlink = libc::SYS_mq_unlink,
+    move_pages = libc::SYS_move_pages,
     msgctl = libc::SYS_msgctl,
     msgget = libc::SYS_msgget,
     open_tree = libc::SYS_open_tree,
@@ -195,6 +197,8 @@ numbers! {
 }
 
 /// Newer than the C library's table.
+const FILE_SETATTR: libc::c_long = 469;
+/// The same.
 const FCHMODAT2: libc::c_long = 452;
 
 #[cfg(test)]
