@@ -29,7 +29,7 @@ fn all_of(name: &str) {
         }
         let seen = stage.make(attempt);
         println!("{}: {seen}", attempt.name);
-        wrong.extend(complaint(attempt, &seen));
+        wrong.extend(complaint(attempt, &seen, kernel));
     }
     stage.end();
     assert!(

@@ -32,7 +32,7 @@ impl fmt::Display for Seen {
 }
 
 /// What is wrong, if anything.
-pub(crate) fn complaint(attempt: &Attempt, seen: &Seen) -> Option<String> {
+pub(crate) fn complaint(attempt: &Attempt, seen: &Seen, kernel: (u32, u32)) -> Option<String> {
     let about = |what: String| Some(format!("{}: {what} ({seen})", attempt.name));
     if !seen.free.is_done() {
         return about("does not succeed without a policy either".to_owned());
@@ -57,7 +57,7 @@ pub(crate) fn complaint(attempt: &Attempt, seen: &Seen) -> Option<String> {
     if !seen.hooks.iter().any(|refused| refused == hook) {
         return about(format!("the audit says nothing of `{hook}`"));
     }
-    let ordinary = attempt.differs.map_or(attempt.errno, |other| other.errno);
+    let ordinary = attempt.ordinary(kernel);
     if seen.ordinary.errno() != Some(ordinary) {
         let wanted = errno_name(ordinary);
         return about(format!("an ordinary user does not get {wanted}"));

@@ -90,6 +90,8 @@ pub struct Differs {
     pub errno: i32,
     /// Why.
     pub reason: &'static str,
+    /// What it is on kernels before this one.
+    pub before: Option<((u32, u32), i32)>,
 }
 
 /// An attempt that is refused by `hook` with `errno`.
@@ -126,7 +128,18 @@ impl Attempt {
     }
 
     const fn differs(mut self, errno: i32, reason: &'static str) -> Self {
-        self.differs = Some(Differs { errno, reason });
+        self.differs = Some(Differs {
+            errno,
+            reason,
+            before: None,
+        });
+        self
+    }
+
+    const fn before(mut self, kernel: (u32, u32), errno: i32) -> Self {
+        if let Some(differs) = &mut self.differs {
+            differs.before = Some((kernel, errno));
+        }
         self
     }
 
@@ -144,6 +157,15 @@ impl Attempt {
     pub fn not_on(&self, kernel: (u32, u32)) -> Option<&'static str> {
         let early = self.since.filter(|(since, _)| kernel < *since);
         early.map(|(_, reason)| reason)
+    }
+
+    /// The errno of an ordinary user on this kernel.
+    pub fn ordinary(&self, kernel: (u32, u32)) -> i32 {
+        let Some(differs) = self.differs else {
+            return self.errno;
+        };
+        let before = differs.before.filter(|(since, _)| kernel < *since);
+        before.map_or(differs.errno, |(_, errno)| errno)
     }
 
     /// The action of the probe that does all of its steps.
