@@ -4,7 +4,6 @@ use std::fmt;
 
 use reeve_tests::Outcome;
 use reeve_tests::escape::Attempt;
-use reeve_tests::hooks::governing;
 use reeve_tests::outcome::errno_name;
 
 /// What came of an attempt.
@@ -53,7 +52,7 @@ pub(crate) fn complaint(attempt: &Attempt, seen: &Seen, kernel: (u32, u32)) -> O
     if seen.changed {
         return about("is refused, and changed something".to_owned());
     }
-    let hook = governing(attempt.hook);
+    let hook = attempt.hook(kernel);
     if !seen.hooks.iter().any(|refused| refused == hook) {
         return about(format!("the audit says nothing of `{hook}`"));
     }

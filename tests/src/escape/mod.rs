@@ -17,6 +17,8 @@ mod subject;
 mod tampering;
 mod writing;
 
+use crate::hooks::governing;
+
 /// A set of attempts that try the same kind of thing.
 #[derive(Clone, Copy, Debug)]
 pub struct Class {
@@ -73,6 +75,8 @@ pub struct Attempt {
     pub after: &'static [&'static str],
     /// The hook that refuses it, by its name on the newest kernel.
     pub hook: &'static str,
+    /// The hook that comes first on kernels before this one, where it is another.
+    pub older_hook: Option<((u32, u32), &'static str)>,
     /// The errno of the refusal.
     pub errno: i32,
     /// What an ordinary user gets instead, and why that differs.
@@ -109,6 +113,7 @@ const fn attempt(
         steps,
         after: &[],
         hook,
+        older_hook: None,
         errno,
         differs: None,
         open: None,
@@ -136,6 +141,11 @@ impl Attempt {
         self
     }
 
+    const fn older_hook(mut self, kernel: (u32, u32), hook: &'static str) -> Self {
+        self.older_hook = Some((kernel, hook));
+        self
+    }
+
     const fn before(mut self, kernel: (u32, u32), errno: i32) -> Self {
         if let Some(differs) = &mut self.differs {
             differs.before = Some((kernel, errno));
@@ -157,6 +167,12 @@ impl Attempt {
     pub fn not_on(&self, kernel: (u32, u32)) -> Option<&'static str> {
         let early = self.since.filter(|(since, _)| kernel < *since);
         early.map(|(_, reason)| reason)
+    }
+
+    /// The hook that refuses it on this kernel.
+    pub fn hook(&self, kernel: (u32, u32)) -> &'static str {
+        let older = self.older_hook.filter(|(since, _)| kernel < *since);
+        older.map_or_else(|| governing(self.hook), |(_, hook)| hook)
     }
 
     /// The errno of an ordinary user on this kernel.

@@ -82,8 +82,10 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("load_module_from_memory", "load a module from memory",
         &["init-module {module}"], "capable", EPERM)
         .after(&["delete-module dummy"]),
-    attempt("make_map", "make an eBPF map", &["bpf-map-create"], "bpf", EPERM),
-    attempt("load_program", "load an eBPF program", &["bpf-prog-load"], "bpf", EPERM),
+    attempt("make_map", "make an eBPF map", &["bpf-map-create"], "bpf", EPERM)
+        .older_hook((6, 5), "capable"),
+    attempt("load_program", "load an eBPF program", &["bpf-prog-load"], "bpf", EPERM)
+        .older_hook((6, 5), "capable"),
     attempt("set_clock", "set the clock", &["settime"], "capable", EPERM),
     attempt("set_time_of_day", "set the clock by the old call",
         &["settimeofday"], "capable", EPERM),
