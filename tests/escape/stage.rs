@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use reeve_tests::bundle::Config;
 use reeve_tests::escape::{Attempt, Class};
@@ -17,17 +17,15 @@ const RIGHTS: &str =
 
 /// Keeps the programs loaded between the tests, and is the other container of some attempts.
 fn keeper() -> u32 {
-    static KEEPER: OnceLock<(Mutex<Running>, u32)> = OnceLock::new();
-    let (running, pid) = KEEPER.get_or_init(|| {
+    static KEEPER: OnceLock<(Running, u32)> = OnceLock::new();
+    let (_running, pid) = KEEPER.get_or_init(|| {
         let container = Container::new("keeper", Config::default()).expect("make a bundle");
         let container = container.with_policy(PolicyText::new("keeper"));
         let mut running = container.expect("write its policy").start().expect("start");
         running.attempt("pid").expect("the keeper's answer");
         let pid = running.entry_pid().expect("the keeper's first process");
-        (Mutex::new(running), pid)
+        (running, pid)
     });
-    // Held for good: the container lives as long as the tests.
-    drop(running.lock().unwrap_or_else(PoisonError::into_inner));
     *pid
 }
 
