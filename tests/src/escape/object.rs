@@ -38,9 +38,6 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("reopen_inherited", "reopen what the host opened",
         &["open rw /proc/self/fd/2"], "file_open", EACCES)
         .differs(0, "the file's mode is open to everyone"),
-    attempt("link_inherited", "give what the host opened a name where everything is granted",
-        &["call linkat 2 ' -100 '{rw}/link 0x1000"], "path_link", EACCES)
-        .differs(libc::ENOENT, "the kernel hides from an ordinary user that this can be done"),
     attempt("relative_to_descriptor", "relative to a directory that was opened for nothing",
         &["call openat -100 '{plot} 0x200000", "call openat $1 'file 2"], "file_open", EACCES),
     attempt("confined_lookup", "by `openat2` that stays below a directory",
