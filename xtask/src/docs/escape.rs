@@ -65,10 +65,17 @@ pub(crate) fn attempts() -> Result<String> {
     Ok(page)
 }
 
+/// What it is on older kernels, if that is something else.
+fn before(older: Option<((u32, u32), &str)>) -> String {
+    older.map_or(String::new(), |((major, minor), what)| {
+        format!(", `{what}` before {major}.{minor}")
+    })
+}
+
 fn row(attempt: &Attempt) -> String {
     let refused = match attempt.open {
         Some(reason) => format!("**open**: {reason}"),
-        None => format!("`{}`", attempt.hook),
+        None => format!("`{}`{}", attempt.hook, before(attempt.older_hook)),
     };
     let since = attempt.since.map_or(String::new(), |((major, minor), _)| {
         format!(", from {major}.{minor} on")
@@ -84,9 +91,14 @@ pub(crate) fn errnos() -> Result<String> {
     for attempt in closed() {
         if let Some(ordinary) = attempt.differs {
             let (here, there) = (errno_name(attempt.errno), errno_name(ordinary.errno));
+            let older = ordinary.before;
+            let older = before(older.map(|(kernel, errno)| (kernel, errno_name(errno))));
             let (name, reason) = (attempt.name, ordinary.reason);
-            writeln!(page, "| `{name}` | `{here}` | `{there}` | {reason} |")
-                .context("format a row")?;
+            writeln!(
+                page,
+                "| `{name}` | `{here}` | `{there}`{older} | {reason} |"
+            )
+            .context("format a row")?;
         }
     }
     page.push_str(SAME);
