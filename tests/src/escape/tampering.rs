@@ -16,17 +16,13 @@ const UNMOUNT: &[&str] = &["umount /mnt detach"];
 #[rustfmt::skip]
 const ATTEMPTS: &[Attempt] = &[
     attempt("open_all_maps", "open every eBPF map by its number",
-        &["bpf-map-scan"], "bpf", EPERM)
-        .older_hook((6, 5), "capable"),
+        &["bpf-map-scan"], "bpf", EPERM),
     attempt("open_all_programs", "open every eBPF program by its number",
-        &["bpf-prog-scan"], "bpf", EPERM)
-        .older_hook((6, 5), "capable"),
+        &["bpf-prog-scan"], "bpf", EPERM),
     attempt("open_all_links", "open every eBPF link by its number",
-        &["bpf-link-scan"], "bpf", EPERM)
-        .older_hook((6, 5), "capable"),
+        &["bpf-link-scan"], "bpf", EPERM),
     attempt("open_pin", "open what is pinned", &["bpf-obj-get {pin}"], "bpf", EPERM)
-        .differs(EACCES, "the directory's mode is asked first, the policy asks for `bpf(2)` first")
-        .older_hook((6, 5), "capable"),
+        .differs(EACCES, "the directory's mode is asked first, the policy asks for `bpf(2)` first"),
     attempt("delete_pin", "delete a pin, which detaches the program",
         &["unlink {pin}"], "path_unlink", EACCES),
     attempt("rename_pin", "rename a pin", &["rename {pin} {pin}-moved"], "path_rename", EACCES),
