@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ebpf_common::abi::device_class;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Policy;
@@ -28,6 +29,10 @@ pub enum Why {
     Exe,
     /// A module of `kernel.modules`; `path` is its name.
     Module,
+    /// A node of a block device in `mounts`.
+    BlockDevice,
+    /// A mount point in `mounts`.
+    MountPoint,
 }
 
 /// Something that the caller must look up.
@@ -47,7 +52,9 @@ impl PathRequest {
     /// The key of the answer in [`Facts::paths`].
     pub fn key(&self) -> PathKey {
         match self.why {
-            Why::Files | Why::Exe => PathKey::Path(self.path.clone()),
+            Why::Files | Why::Exe | Why::BlockDevice | Why::MountPoint => {
+                PathKey::Path(self.path.clone())
+            }
             Why::Module => PathKey::Module(self.path.clone()),
         }
     }
@@ -100,6 +107,8 @@ pub struct Object {
     pub real: String,
     /// Its identity.
     pub inode: Inode,
+    /// `i_generation`, or 0 where it cannot be learnt.
+    pub generation: u32,
     /// `f_type` of its file system, as in [`ebpf_common::magic`].
     pub magic: u32,
     /// What it is.
@@ -117,6 +126,8 @@ pub struct Submount {
     pub path: String,
     /// Its root.
     pub inode: Inode,
+    /// `i_generation` of the root, or 0 where it cannot be learnt.
+    pub generation: u32,
     /// `f_type` of its file system.
     pub magic: u32,
 }
@@ -128,6 +139,19 @@ pub struct CoreObject {
     pub path: String,
     /// Its identity.
     pub inode: Inode,
+    /// The directories above it, from its parent to `/`, across mounts.
+    pub above: Vec<Inode>,
+}
+
+/// A block device that a file system of the host is on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disk {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Where the file system is mounted.
+    pub mounted_at: String,
 }
 
 /// `EXT4_SUPER_MAGIC`: an ordinary file system.
@@ -166,6 +190,8 @@ pub struct Facts {
     pub lower: Vec<Inode>,
     /// Reeve's own state.
     pub core: Vec<CoreObject>,
+    /// Block devices below the host's file systems, for warnings.
+    pub disks: Vec<Disk>,
     /// The container has a pid namespace of its own.
     pub private_pid: bool,
     /// The container has an IPC namespace of its own.
@@ -185,6 +211,7 @@ impl Facts {
             Object {
                 real: path.to_owned(),
                 inode: number(&mut numbers, path),
+                generation: 0,
                 magic: LEXICAL_MAGIC,
                 kind,
                 ancestors,
@@ -193,7 +220,17 @@ impl Facts {
         };
         for request in policy.paths() {
             let found = match request.why {
-                Why::Files => Found::At(object(&request.path, ObjectKind::Directory)),
+                Why::Files | Why::MountPoint => {
+                    Found::At(object(&request.path, ObjectKind::Directory))
+                }
+                Why::BlockDevice => {
+                    let kind = ObjectKind::Device {
+                        class: device_class::BLOCK,
+                        major: 8,
+                        minor: 1,
+                    };
+                    Found::At(object(&request.path, kind))
+                }
                 Why::Exe => Found::At(object(&request.path, ObjectKind::File)),
                 Why::Module => {
                     let path = format!("/lib/modules/{}.ko", request.path);

@@ -37,7 +37,7 @@ pub use compile::{Compiled, Grant, compile};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use explain::{Answer, Question, QuestionError, explain};
 pub use facts::{
-    CoreObject, Facts, Found, Inode, Object, ObjectKind, PathKey, PathRequest, Submount, Why,
+    CoreObject, Disk, Facts, Found, Inode, Object, ObjectKind, PathKey, PathRequest, Submount, Why,
 };
 pub use model::{Policy, parse};
 pub use schema::schema;

@@ -5,6 +5,7 @@
 mod agree;
 mod tree;
 
+use ebpf_common::rights::ipc;
 use ebpf_common::{Rights, magic};
 
 use crate::compile::rules::{BUILT_IN, CallSet, Cause, DERIVED};
@@ -67,17 +68,49 @@ fn capability_allowed(policy: &Policy, capability: Capability, call: Option<Sysc
     by_line || derived || built_in
 }
 
+/// Whether a line of `ipc` lists the word for the class.
+fn ipc_allowed(policy: &Policy, class: &str, word: &str) -> bool {
+    let mut lines = policy.ipc.grants();
+    lines.any(|(name, _, rights)| {
+        name == class && ipc::names(rights.value).any(|listed| listed == word)
+    })
+}
+
+/// Whether a setting is listed, itself or as below something listed, by the letters of its name.
+fn setting_allowed(policy: &Policy, name: &str, write: bool) -> bool {
+    if write && name == "kernel.ftrace_enabled" {
+        return false;
+    }
+    let sysctl = &policy.kernel.sysctl;
+    let listed = if write { &sysctl.write } else { &sysctl.read };
+    listed.iter().any(|line| {
+        let line = line.value.to_string();
+        let top = line.trim_end_matches(".*");
+        name == top || name.starts_with(&format!("{top}."))
+    })
+}
+
 fn causes(policy: &Policy, cause: Cause) -> bool {
     let mounts = &policy.mounts;
     match cause {
         Cause::Mounts => !mounts.is_empty(),
-        Cause::MountsWithoutFlags => {
-            !mounts.is_empty() && mounts.iter().all(|grant| grant.flags == 0)
-        }
         Cause::BindMounts => mounts.iter().any(|grant| grant.fs_type.value == "bind"),
+        Cause::MountAction(action) => {
+            let mut lines = policy.mount_actions.iter();
+            lines.any(|line| line.allow.contains(&action))
+        }
+        Cause::Setns => !policy.processes.setns.is_empty(),
+        Cause::Limits => !policy.processes.limits.is_empty(),
         Cause::Modules => !policy.kernel.modules.is_empty(),
         Cause::Clock => policy.kernel.clock.is_some(),
         Cause::Bpf => policy.kernel.bpf.is_some(),
+        Cause::Switch(which) => policy.kernel.switches().any(|(_, one, _)| one == which),
+        Cause::Ipc => policy
+            .ipc
+            .shm
+            .or(policy.ipc.sem)
+            .or(policy.ipc.msg)
+            .is_some(),
     }
 }
 

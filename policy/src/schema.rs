@@ -43,7 +43,11 @@ mod tests {
             ("Processes", model::processes::KEYS),
             ("SignalGrant", model::processes::SIGNAL_KEYS),
             ("PtraceGrant", model::processes::PTRACE_KEYS),
+            ("SetnsGrant", model::reaching::SETNS_KEYS),
+            ("LimitsGrant", model::reaching::LIMITS_KEYS),
             ("Kernel", model::kernel::KEYS),
+            ("Sysctl", model::sysctl::KEYS),
+            ("Ipc", model::ipc::KEYS),
             ("Modes", sections.as_slice()),
         ] {
             let found = schema.pointer(&format!("/$defs/{name}"));

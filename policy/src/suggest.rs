@@ -1,14 +1,19 @@
 //! From an audited refusal to the line of policy that would allow it.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::device_class;
+use ebpf_common::abi::{NO_RULE, device_class, split_dev, switch};
+use ebpf_common::decide::mount::MountAction;
+use ebpf_common::ioctl::sets_flags;
 
 use crate::compile::Compiled;
-use crate::model::value::quoted;
-use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName};
+use crate::compile::rules::{CallSet, Cause, DERIVED};
+use crate::model::value::{IoctlCommand, quoted};
+use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName, Policy, SysctlName, ipc};
 use crate::names::bpf::BpfCommand;
 use crate::names::capability::Capability;
-use crate::names::mount;
+use crate::names::kernel::{IPC, LOCKDOWN, SWITCHES, URING, ipc_rights, word};
+use crate::names::mount::{self, TypeKind};
+use crate::names::process;
 use crate::names::signal::Signal;
 use crate::names::syscall::Syscall;
 
@@ -22,6 +27,28 @@ pub enum Denied {
         /// What was wanted.
         rights: Rights,
         /// What the deciding grant gives ([`Compiled::file_rights`]): a nearer line must repeat it.
+        held: Rights,
+    },
+    /// A command of `ioctl(2)` on a file.
+    Ioctl {
+        /// The object's path on the host.
+        path: String,
+        /// The command.
+        command: u32,
+        /// What the deciding grant gives: a nearer line must repeat it.
+        held: Rights,
+    },
+    /// A command of `ioctl(2)` on a device.
+    DeviceIoctl {
+        /// One of [`device_class`].
+        class: u32,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+        /// The command.
+        command: u32,
+        /// What the line of the device gives.
         held: Rights,
     },
     /// Opening a device node.
@@ -39,6 +66,34 @@ pub enum Denied {
     Mount {
         /// File system type, or `bind`.
         fs_type: String,
+        /// The block device below, in the kernel's encoding, if it is known.
+        device: Option<u32>,
+    },
+    /// An action on mounts.
+    MountAction {
+        /// Which.
+        action: MountAction,
+        /// The root of the mount on the host; `None`: not known, or one that the container made.
+        target: Option<String>,
+    },
+    /// Entering namespaces of a process.
+    Setns {
+        /// What the target executes.
+        exe: String,
+        /// `CLONE_NEW*`.
+        types: u32,
+    },
+    /// Changing limits, priority or placement of a process.
+    Limits {
+        /// What the target executes.
+        exe: String,
+        /// A bit of [`ebpf_common::abi::limits`].
+        what: u32,
+    },
+    /// Executing what no `exec` line names.
+    Exec {
+        /// The file.
+        path: String,
     },
     /// A capability over the host.
     Capability {
@@ -58,8 +113,8 @@ pub enum Denied {
     Ptrace {
         /// What the target executes.
         exe: String,
-        /// More than looking into it.
-        attach: bool,
+        /// A bit of [`ebpf_common::abi::ptrace`].
+        want: u32,
     },
     /// `bpf(2)`.
     Bpf {
@@ -73,6 +128,30 @@ pub enum Denied {
     },
     /// Setting the clock.
     Clock,
+    /// An object of IPC, or a key.
+    Ipc {
+        /// One of [`ebpf_common::abi::ipc_class`].
+        class: u32,
+        /// What was wanted.
+        rights: Rights,
+    },
+    /// A kernel setting.
+    Sysctl {
+        /// Its name.
+        name: String,
+        /// What was wanted.
+        rights: Rights,
+    },
+    /// A part of the kernel.
+    Switch {
+        /// One of [`switch`].
+        which: u32,
+    },
+    /// A use that lockdown knows.
+    Lockdown {
+        /// The kernel's number for it.
+        reason: u32,
+    },
 }
 
 impl Compiled {
@@ -87,40 +166,78 @@ impl Compiled {
     }
 }
 
+impl Compiled {
+    /// Whether some line lets files be added to that may not be written.
+    pub fn adds_without_writing(&self) -> bool {
+        let mut rules = self.tables.files.values();
+        rules.any(|rule| adds_only(rule.rights))
+    }
+
+    /// The rights that the grant of this index gives over a device; `read` if it is no grant of
+    /// devices.
+    pub fn device_rights(&self, rule: u32) -> Rights {
+        let mut rules = self.tables.devices.values();
+        let found = rules.find(|found| found.rule == rule && rule != NO_RULE);
+        found.map_or(Rights::READ, |found| found.rights)
+    }
+}
+
+impl Policy {
+    /// Whether some line lets files be added to that may not be written.
+    pub fn adds_without_writing(&self) -> bool {
+        self.files.iter().any(|grant| adds_only(grant.allow.0))
+    }
+}
+
+fn adds_only(rights: Rights) -> bool {
+    rights.contains(Rights::APPEND) && !rights.contains(Rights::WRITE)
+}
+
 /// The line of policy that would allow a refused action; `None` where no line can: the fixed core,
 /// procfs, file systems that may not be mounted.
 pub fn suggest(denied: &Denied) -> Option<String> {
     match denied {
         Denied::File { path, rights, held } => suggest_file(path, *rights, *held),
+        Denied::Ioctl {
+            path,
+            command,
+            held,
+        } => suggest_ioctl(path, *command, *held),
+        Denied::DeviceIoctl {
+            class,
+            major,
+            minor,
+            command,
+            held,
+        } => suggest_device(*class, (*major, *minor), *held, &[IoctlCommand(*command)]),
         Denied::Device {
             class,
             major,
             minor,
             rights,
-        } => {
-            let class = match *class {
-                device_class::BLOCK => "block",
-                device_class::CHAR => "char",
-                _ => return None,
-            };
-            let number = DeviceNumber {
-                major: *major,
-                minor: *minor,
-            };
-            let allow = FileRights(*rights).text();
-            Some(format!(
-                "devices: - {{ {class}: \"{number}\", allow: {allow} }}"
-            ))
+        } => suggest_device(*class, (*major, *minor), *rights, &[]),
+        Denied::Mount { fs_type, device } => suggest_mount(fs_type, *device),
+        Denied::MountAction { action, target } => suggest_action(*action, target.as_deref()),
+        Denied::Setns { exe, types } => {
+            let names = process::names(&process::NAMESPACES, *types);
+            reaching("setns", exe, "types", &names)
         }
-        Denied::Mount { fs_type } => {
-            let known = mount::TYPES.contains(&fs_type.as_str());
-            known.then(|| format!("mounts: - {{ type: {fs_type} }}"))
+        Denied::Limits { exe, what } => {
+            let names = process::names(&process::LIMITS, *what);
+            reaching("limits", exe, "allow", &names)
+        }
+        Denied::Exec { path } => {
+            let path = quoted(HostPath::parse(path).ok()?.as_str());
+            Some(format!("processes: {{ exec: [{path}] }}"))
         }
         Denied::Capability {
             capability,
             syscall,
         } => {
             let name = Capability::from_number(*capability)?.name();
+            if let Some(which) = part_of(name, *syscall) {
+                return suggest(&Denied::Switch { which });
+            }
             let calls = match syscall {
                 None => "all".to_owned(),
                 Some(number) => format!("[{}]", Syscall::from_number(*number)?.name()),
@@ -134,12 +251,8 @@ pub fn suggest(denied: &Denied) -> Option<String> {
                 "processes: {{ signal: [ {{ exe: {exe}, signals: [{signal}] }} ] }}"
             ))
         }
-        Denied::Ptrace { exe, attach } => {
-            let exe = quoted(HostPath::parse(exe).ok()?.as_str());
-            let allow = if *attach { "attach" } else { "read" };
-            Some(format!(
-                "processes: {{ ptrace: [ {{ exe: {exe}, allow: [{allow}] }} ] }}"
-            ))
+        Denied::Ptrace { exe, want } => {
+            reaching("ptrace", exe, "allow", &process::trace_names(*want))
         }
         Denied::Bpf { command } => {
             let name = BpfCommand::from_number(*command)?.name();
@@ -150,7 +263,128 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
         }
         Denied::Clock => Some("kernel: { clock: true }".to_owned()),
+        Denied::Ipc { .. }
+        | Denied::Sysctl { .. }
+        | Denied::Switch { .. }
+        | Denied::Lockdown { .. } => suggest_numbered(denied),
     }
+}
+
+/// A line of `processes` on an executable.
+fn reaching(list: &str, exe: &str, key: &str, words: &[&str]) -> Option<String> {
+    let exe = quoted(HostPath::parse(exe).ok()?.as_str());
+    let words = (!words.is_empty()).then(|| words.join(", "))?;
+    Some(format!(
+        "processes: {{ {list}: [ {{ exe: {exe}, {key}: [{words}] }} ] }}"
+    ))
+}
+
+fn suggest_mount(fs_type: &str, device: Option<u32>) -> Option<String> {
+    if !mount::TYPES.contains(&fs_type) {
+        return None;
+    }
+    match (mount::kind(fs_type), device) {
+        (TypeKind::Device, Some(device)) => {
+            let (major, minor) = split_dev(device);
+            Some(format!(
+                "mounts: - {{ type: {fs_type}, source: \"{major}:{minor}\" }}"
+            ))
+        }
+        // What it is mounted from is not known.
+        (TypeKind::Device | TypeKind::Network, _) => None,
+        _ => Some(format!("mounts: - {{ type: {fs_type} }}")),
+    }
+}
+
+fn suggest_action(action: MountAction, target: Option<&str>) -> Option<String> {
+    let name = action.name();
+    match target {
+        Some(target) if action.has_target() => {
+            let target = quoted(HostPath::parse(target).ok()?.as_str());
+            Some(format!("mounts: - {{ allow: [{name}], target: {target} }}"))
+        }
+        _ if action == MountAction::Umount => None,
+        _ => Some(format!("mounts: - {{ allow: [{name}] }}")),
+    }
+}
+
+/// The line for what is named by a number.
+fn suggest_numbered(denied: &Denied) -> Option<String> {
+    match denied {
+        Denied::Ipc { class, rights } => {
+            let name = word(&IPC, *class)?;
+            let known = Rights(rights.0 & ipc_rights(*class).0);
+            (!known.is_empty()).then(|| format!("ipc: {{ {name}: {} }}", ipc::text(known)))
+        }
+        Denied::Sysctl { name, rights } => {
+            let name = SysctlName::parse(name)?;
+            let key = match rights.minus(Rights::READ).is_empty() {
+                true => "read",
+                false => "write",
+            };
+            Some(format!("kernel: {{ sysctl: {{ {key}: [{name}] }} }}"))
+        }
+        // What a line takes away comes back by removing it.
+        Denied::Switch {
+            which: switch::USERNS,
+        } => None,
+        Denied::Switch { which } => Some(match word(&URING, *which) {
+            Some(use_) => format!("kernel: {{ io_uring: [{use_}] }}"),
+            None => format!("kernel: {{ {}: true }}", word(&SWITCHES, *which)?),
+        }),
+        Denied::Lockdown { reason } => {
+            let name = word(&LOCKDOWN, *reason)?;
+            Some(format!("kernel: {{ lockdown: [{name}] }}"))
+        }
+        _ => None,
+    }
+}
+
+/// The part of the kernel whose line brings a capability along in a system call.
+fn part_of(capability: &str, syscall: Option<u32>) -> Option<u32> {
+    let call = Syscall::from_number(syscall?)?.name();
+    DERIVED
+        .iter()
+        .find_map(|(cause, name, calls)| match (cause, calls) {
+            (Cause::Switch(which), CallSet::Only(names))
+                if *name == capability && names.contains(&call) =>
+            {
+                Some(*which)
+            }
+            _ => None,
+        })
+}
+
+fn suggest_device(
+    class: u32,
+    (major, minor): (u32, u32),
+    rights: Rights,
+    commands: &[IoctlCommand],
+) -> Option<String> {
+    let class = match class {
+        device_class::BLOCK => "block",
+        device_class::CHAR => "char",
+        _ => return None,
+    };
+    let (number, allow) = (DeviceNumber { major, minor }, FileRights(rights).text());
+    let ioctl = IoctlCommand::list_text(commands);
+    Some(format!(
+        "devices: - {{ {class}: \"{number}\", allow: {allow}{ioctl} }}"
+    ))
+}
+
+fn suggest_ioctl(path: &str, command: u32, held: Rights) -> Option<String> {
+    if sets_flags(command) {
+        return suggest_file(path, Rights::FLAGS, held);
+    }
+    let rights = match held.is_empty() {
+        // Without any right there is no descriptor to ask.
+        true => Rights::READ,
+        false => held,
+    };
+    let line = suggest_file(path, rights, Rights::NONE)?;
+    let ioctl = IoctlCommand::list_text(&[IoctlCommand(command)]);
+    Some(line.replace("] }", &format!("]{ioctl} }}")))
 }
 
 fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
@@ -160,8 +394,8 @@ fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {
     }
     let mut rights = wanted | held;
     if rights.contains(Rights::WRITE) {
-        // `write` brings it along.
-        rights = rights.minus(Rights::TRUNCATE);
+        // `write` brings them along.
+        rights = rights.minus(Rights::TRUNCATE | Rights::APPEND);
     }
     let allow = FileRights(rights).text();
     Some(format!(
@@ -176,7 +410,7 @@ mod tests {
     use crate::model::parse;
 
     /// A suggestion, as a policy of its own.
-    fn reads(denied: &Denied) -> crate::Policy {
+    fn reads(denied: &Denied) -> Policy {
         let line = suggest(denied).expect("a line");
         let text = format!(
             "reeve: v1\nname: a\n{}\n",
@@ -193,7 +427,14 @@ mod tests {
             held,
         };
         let exe = "/usr/bin/a b".to_owned();
-        let attach = true;
+        let mounted = |fs_type: &str, device| Denied::Mount {
+            fs_type: fs_type.to_owned(),
+            device,
+        };
+        let on = |action, target: Option<&str>| Denied::MountAction {
+            action,
+            target: target.map(str::to_owned),
+        };
         let all = [
             file("/etc/shadow", Rights::READ, Rights::NONE),
             file("/tmp/: {x}, #", Rights::WRITE, Rights::READ),
@@ -203,9 +444,31 @@ mod tests {
                 minor: 0,
                 rights: Rights::READ | Rights::WRITE,
             },
-            Denied::Mount {
-                fs_type: "tmpfs".to_owned(),
+            Denied::Ioctl {
+                path: "/srv/images".to_owned(),
+                command: 0x4004_9409,
+                held: Rights::NONE,
             },
+            Denied::DeviceIoctl {
+                class: 2,
+                major: 10,
+                minor: 200,
+                command: 0x9999,
+                held: Rights::READ | Rights::WRITE,
+            },
+            mounted("tmpfs", None),
+            mounted("ext4", Some(8 << 20 | 1)),
+            on(MountAction::Umount, Some("/mnt/a b")),
+            on(MountAction::Chroot, None),
+            Denied::Setns {
+                exe: exe.clone(),
+                types: 0x4002_0000,
+            },
+            Denied::Limits {
+                exe: exe.clone(),
+                what: 1,
+            },
+            Denied::Exec { path: exe.clone() },
             Denied::Capability {
                 capability: 21,
                 syscall: None,
@@ -214,12 +477,27 @@ mod tests {
                 exe: exe.clone(),
                 signal: 15,
             },
-            Denied::Ptrace { exe, attach },
+            Denied::Ptrace { exe, want: 2 },
             Denied::Bpf { command: 5 },
             Denied::Module {
                 name: "dm-era".to_owned(),
             },
             Denied::Clock,
+            Denied::Ipc {
+                class: 4,
+                rights: ebpf_common::rights::ipc::SEARCH,
+            },
+            Denied::Sysctl {
+                name: "net/ipv4/conf/eth0.1/forwarding".to_owned(),
+                rights: Rights::WRITE | Rights::TRUNCATE,
+            },
+            Denied::Switch {
+                which: switch::URING_SQPOLL,
+            },
+            Denied::Switch {
+                which: switch::REBOOT,
+            },
+            Denied::Lockdown { reason: 7 },
         ];
         for denied in &all {
             reads(denied);
@@ -237,6 +515,19 @@ mod tests {
             suggest(&denied).as_deref(),
             Some("files: - { path: /var/lib/vms/web1.qcow2, allow: [read, write] }")
         );
+    }
+
+    #[test]
+    fn a_capability_of_a_part_of_the_kernel_names_the_part() {
+        let syscall = Syscall::from_name("sethostname").map(Syscall::number);
+        let capability = 21;
+        let line = suggest(&Denied::Capability {
+            capability,
+            syscall,
+        });
+        assert_eq!(line.as_deref(), Some("kernel: { hostname: true }"));
+        let which = switch::USERNS;
+        assert_eq!(suggest(&Denied::Switch { which }), None);
     }
 
     #[test]
@@ -265,7 +556,11 @@ mod tests {
             let rights = Rights::WRITE;
             assert_eq!(suggest(&Denied::File { path, rights, held }), None);
         }
-        let fs_type = "ext4".to_owned();
-        assert_eq!(suggest(&Denied::Mount { fs_type }), None);
+        for fs_type in ["ext4", "nfs4", "overlay"] {
+            let (fs_type, device) = (fs_type.to_owned(), None);
+            assert_eq!(suggest(&Denied::Mount { fs_type, device }), None);
+        }
+        let (action, target) = (MountAction::Umount, None);
+        assert_eq!(suggest(&Denied::MountAction { action, target }), None);
     }
 }

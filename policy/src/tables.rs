@@ -1,15 +1,16 @@
 //! The compiled tables: what the loader writes into the BPF maps, and the same decisions without a
 //! kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_common::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
-    PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, GrantKey, InodeKey, IoctlKey, MountKey,
+    MountRule, PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 use ebpf_common::lookup::{CapabilityUse, Lookup};
 use serde::{Deserialize, Serialize};
 
+use crate::compile::Numbered;
 use crate::facts::Inode;
 
 mod stored;
@@ -37,14 +38,18 @@ pub struct Tables {
     pub supers: BTreeMap<u32, SuperRule>,
     /// `DEVICES`.
     pub devices: BTreeMap<Device, RightsRule>,
-    /// `MOUNTS`, by [`ebpf_common::abi::type_hash`].
-    pub mounts: BTreeMap<u64, MountRule>,
+    /// `MOUNTS`, by keys whose policy is 0.
+    pub mounts: BTreeMap<MountKey, MountRule>,
     /// `CAPABILITIES`, by number.
     pub capabilities: BTreeMap<u32, CapabilityRule>,
     /// `PROCESSES`, by executable.
     pub processes: BTreeMap<Inode, ProcessRule>,
     /// `MODULES`, by module file.
     pub modules: BTreeMap<Inode, RightsRule>,
+    /// `GRANTS`, by kind and number.
+    pub grants: Numbered,
+    /// `IOCTLS`: index of the line, command.
+    pub ioctls: BTreeSet<(u32, u32)>,
 }
 
 fn inode(key: InodeKey) -> Inode {
@@ -80,7 +85,8 @@ impl Lookup for Tables {
         self.devices.get(&key).copied()
     }
     fn mount(&self, key: MountKey) -> Option<MountRule> {
-        self.mounts.get(&key.fs_type).copied()
+        let policy = PolicyId(0);
+        self.mounts.get(&MountKey { policy, ..key }).copied()
     }
     fn capability(&self, key: CapabilityKey, syscall: Option<u32>) -> Option<CapabilityUse> {
         let rule = self.capabilities.get(&key.capability)?;
@@ -91,5 +97,15 @@ impl Lookup for Tables {
     }
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         self.modules.get(&inode(key)).copied()
+    }
+    fn grant(&self, key: GrantKey) -> Option<RightsRule> {
+        self.grants.get(&(key.kind, key.number)).copied()
+    }
+    fn ioctl(&self, key: IoctlKey) -> bool {
+        self.ioctls.contains(&(key.rule, key.command))
+    }
+    fn uses_of_device(&self, _: u32) -> u32 {
+        // Nothing goes away between the look-up of a path and the answer.
+        0
     }
 }

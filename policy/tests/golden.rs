@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ebpf_common::abi::{ANY_MINOR, NO_RULE, type_hash_of};
+use ebpf_common::abi::{ANY_MINOR, NO_RULE, mount_scope, type_hash_of};
+use ebpf_common::decide::mount::MountAction;
 use policy::names::capability::Capability;
 use policy::names::mount;
 use policy::names::signal::Signal;
 use policy::names::syscall::Syscall;
-use policy::{Compiled, Facts, Found};
+use policy::{Compiled, Facts, Found, Tables};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -119,6 +120,16 @@ fn by(rule: u32) -> String {
     }
 }
 
+/// What is named by a number.
+fn numbered(tables: &Tables) -> String {
+    let mut out = String::new();
+    for ((kind, number), row) in &tables.grants {
+        let (rights, by) = (row.rights.0, by(row.rule));
+        writeln!(out, "grant {kind}:{number:x} rights {rights:x} {by}").expect("a string");
+    }
+    out
+}
+
 fn render(compiled: &Compiled, facts: &Facts) -> String {
     let tables = &compiled.tables;
     let mut out = format!("{}\n", compiled.name);
@@ -157,13 +168,7 @@ fn render(compiled: &Compiled, facts: &Facts) -> String {
         )
         .expect("a string");
     }
-    for (hash, rule) in &tables.mounts {
-        let name = mount::TYPES
-            .into_iter()
-            .find(|name| type_hash_of(name) == *hash);
-        let flags = mount::flag_names(rule.required_flags);
-        writeln!(out, "mount {name:?} {flags:?} {}", by(rule.rule)).expect("a string");
-    }
+    render_mounts(compiled, &mut out);
     render_capabilities(compiled, &mut out);
     for (inode, rule) in &tables.processes {
         let sent = (0..64).filter(|number| rule.signals >> number & 1 == 1);
@@ -172,9 +177,13 @@ fn render(compiled: &Compiled, facts: &Facts) -> String {
             .map(Signal::name)
             .collect();
         let (path, ptrace) = (path(*inode), rule.ptrace);
+        let reach = match (rule.limits, rule.namespaces, rule.exec) {
+            (0, 0, 0) => String::new(),
+            (limits, types, exec) => format!("limits {limits} setns {types:x} exec {exec} "),
+        };
         writeln!(
             out,
-            "process {path} {names:?} ptrace {ptrace} {}",
+            "process {path} {names:?} ptrace {ptrace} {reach}{}",
             by(rule.rule)
         )
         .expect("a string");
@@ -182,7 +191,36 @@ fn render(compiled: &Compiled, facts: &Facts) -> String {
     for (inode, rule) in &tables.modules {
         writeln!(out, "module {} {}", path(*inode), by(rule.rule)).expect("a string");
     }
+    out += &numbered(tables);
     out
+}
+
+fn render_mounts(compiled: &Compiled, out: &mut String) {
+    for (key, rule) in &compiled.tables.mounts {
+        let by = match compiled.grants.get(rule.rule as usize) {
+            Some(_) => format!("rule {}", rule.rule),
+            None => "built in".to_owned(),
+        };
+        let (scope, object, dev) = (key.scope, key.object, key.dev);
+        if scope == mount_scope::ACTION {
+            let name = MountAction::NAMES[key.fs_type as usize].0;
+            writeln!(out, "mounts allow {name} at {dev:x}:{object} {by}").expect("a string");
+            continue;
+        }
+        let name = mount::TYPES
+            .into_iter()
+            .find(|name| type_hash_of(name) == key.fs_type);
+        let flags = mount::flag_names(rule.required_flags);
+        let at = match scope {
+            mount_scope::TYPE => String::new(),
+            _ => format!("scope {scope} {dev:x}:{object:x} "),
+        };
+        let files = match rule.files.is_empty() {
+            true => String::new(),
+            false => format!("files {:?} ", rule.files),
+        };
+        writeln!(out, "mount {name:?} {flags:?} {at}{files}{by}").expect("a string");
+    }
 }
 
 fn render_capabilities(compiled: &Compiled, out: &mut String) {

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use ebpf_common::Rights;
+use ebpf_common::ioctl;
 use policy::compile::rules::{BUILT_IN, CallSet, DERIVED, DEVICES};
 use policy::names::{bpf, mount};
 
@@ -42,14 +43,14 @@ fn table(name: &str) -> String {
                 out,
                 "Types: `{}`. Flags: `{}`.",
                 mount::TYPES.join("`, `"),
-                { mount::FLAGS.map(|(name, _)| name).join("`, `") }
+                { mount::FLAGS.map(|(name, ..)| name).join("`, `") }
             )
             .expect("a string");
         }
         "derived" => {
             out += "| grant | capability | system calls |\n| --- | --- | --- |\n";
             for (cause, capability, set) in DERIVED {
-                let (cause, set) = (cause.text(), calls(set));
+                let (cause, set) = (cause.text(), calls(*set));
                 writeln!(out, "| {cause} | `{capability}` | {set} |").expect("a string");
             }
         }
@@ -58,6 +59,13 @@ fn table(name: &str) -> String {
             for (capability, set) in BUILT_IN {
                 writeln!(out, "| `{capability}` | {} |", calls(set)).expect("a string");
             }
+        }
+        "ioctl-free" => {
+            writeln!(out, "`{}`.", ioctl::FREE.join("`, `")).expect("a string");
+        }
+        "ioctl-named" => {
+            let names: Vec<_> = ioctl::NAMES.iter().map(|(name, _)| *name).collect();
+            writeln!(out, "`{}`.", names.join("`, `")).expect("a string");
         }
         "bpf" => {
             writeln!(out, "Commands: `{}`.", bpf::NAMES.join("`, `")).expect("a string");
@@ -110,7 +118,7 @@ fn the_examples_are_policies() {
         assert!(policy.warnings().is_empty(), "{}", policy.warnings());
         examples += 1;
     }
-    assert_eq!(examples, 7, "one for the whole and one for each section");
+    assert_eq!(examples, 8, "one for the whole and one for each section");
 }
 
 #[test]

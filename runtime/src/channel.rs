@@ -29,8 +29,8 @@ use crate::launch::Confinement;
 /// Longest message in bytes; a failure with a longer text is cut.
 const MESSAGE_MAX: usize = 4096;
 
-/// Most descriptors in a message: a group in each hierarchy of version 1, of which Linux has a dozen
-/// and a user may name more.
+/// Most descriptors in a message: a group in each hierarchy of version 1, of which Linux has a
+/// dozen and a user may name more.
 const FDS_MAX: usize = 64;
 
 const GO: u8 = b'g';

@@ -5,6 +5,8 @@
 //! of one `O_PATH` descriptor. Symbolic links of the host are followed, magic links of procfs are
 //! not; nothing is mounted on the way.
 
+mod disks;
+mod generation;
 mod modules;
 
 use std::fs;
@@ -20,7 +22,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::failure::{Called, Failure};
-use crate::mountinfo;
+use crate::mountinfo::{self, Mount};
 
 /// Most directories above a path: far more than a path of legal length has.
 const MAX_ANCESTORS: usize = 4096;
@@ -55,11 +57,12 @@ pub fn facts(policy: &Policy) -> Result<Facts, Error> {
     let mut facts = Facts::default();
     for request in policy.paths() {
         let found = match request.why {
-            Why::Files | Why::Exe => resolver.path(&request.path)?,
             Why::Module => resolver.module(&request.path)?,
+            _ => resolver.path(&request.path)?,
         };
         facts.paths.insert(request.key(), found);
     }
+    facts.disks = disks::below_mounts(&resolver.mounts);
     Ok(facts)
 }
 
@@ -87,8 +90,10 @@ pub fn core_object(path: &str) -> Result<Option<CoreObject>, Error> {
     let Some(fd) = open(path)? else {
         return Ok(None);
     };
-    let (path, inode) = (real_path(&fd, path)?, inode(&stat(&fd, path)?));
-    Ok(Some(CoreObject { path, inode }))
+    let found = stat(&fd, path)?;
+    let (path, inode) = (real_path(&fd, path)?, inode(&found));
+    let above = ancestors(&fd, kind(&found), &path)?;
+    Ok(Some(CoreObject { above, path, inode }))
 }
 
 /// Identity of an open file or directory.
@@ -102,18 +107,23 @@ pub fn inode_of(fd: BorrowedFd<'_>) -> Result<Inode, Failure> {
 
 /// The mounts of this process's namespace, read once.
 struct Resolver {
+    mounts: Vec<Mount>,
     mount_points: Vec<String>,
 }
 
 impl Resolver {
     fn new() -> Result<Self, Failure> {
-        let points = mountinfo::mounts()?.into_iter().map(|mount| mount.point);
+        let mounts = mountinfo::mounts()?;
+        let points = mounts.iter().map(|mount| mount.point.clone());
         let mut mount_points: Vec<String> = points
             .filter_map(|point| point.into_os_string().into_string().ok())
             .collect();
         mount_points.sort();
         mount_points.dedup();
-        Ok(Self { mount_points })
+        Ok(Self {
+            mounts,
+            mount_points,
+        })
     }
 
     fn path(&self, path: &str) -> Result<Found, Error> {
@@ -157,6 +167,7 @@ impl Resolver {
         };
         Ok(Object {
             inode: inode(&found),
+            generation: generation::of(fd.as_fd(), magic(fd, path)?),
             magic: magic(fd, path)?,
             ancestors: ancestors(fd, kind, &real)?,
             real,
@@ -205,6 +216,7 @@ fn submount(path: &str) -> Result<Option<Submount>, Failure> {
             dev: kernel_dev(found.stx_dev_major, found.stx_dev_minor),
             ino: found.stx_ino,
         },
+        generation: generation::of(fd.as_fd(), magic(&fd, path)?),
         magic: magic(&fd, path)?,
     }))
 }

@@ -134,7 +134,9 @@ impl ProcessName {
         match pidfd_open(pid, PidfdFlags::empty()) {
             // Asked after the descriptor was made: now it is known whose it is.
             Ok(pidfd) => Ok(self.runs().then_some(pidfd)),
-            Err(Errno::SRCH) => Ok(None),
+            // EINVAL, and since 6.16 ENOENT: its number is only that of a group, session or thread
+            // any more.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(errno) => Err(Failure::new(format!("pidfd_open({})", self.pid), errno)),
         }
     }
@@ -279,15 +281,7 @@ impl StateDir {
 
     /// Writes the state, as a whole.
     pub fn save(&self, state: &State) -> Result<(), Error> {
-        let path = self.path.join(FILE);
-        let next = self.path.join("state.json.next");
-        let malformed = |source| Error::Malformed {
-            path: path.clone(),
-            source,
-        };
-        let text = serde_json::to_vec(state).map_err(malformed)?;
-        fs::write(&next, text).map_err(|error| Error::io("write", &next, error))?;
-        fs::rename(&next, &path).map_err(|error| Error::io("rename", &next, error))
+        write(&self.path, state)
     }
 
     /// Keeps the configuration for the commands to come: the bundle's may change.
@@ -317,6 +311,19 @@ impl Drop for StateDir {
             tracing::warn!(%error, %path, "state of the container is left over");
         }
     }
+}
+
+/// Writes the state into a container's directory, as a whole.
+fn write(directory: &Path, state: &State) -> Result<(), Error> {
+    let path = directory.join(FILE);
+    let next = directory.join("state.json.next");
+    let malformed = |source| Error::Malformed {
+        path: path.clone(),
+        source,
+    };
+    let text = serde_json::to_vec(state).map_err(malformed)?;
+    fs::write(&next, text).map_err(|error| Error::io("write", &next, error))?;
+    fs::rename(&next, &path).map_err(|error| Error::io("rename", &next, error))
 }
 
 /// Makes the directory of all state, open to nobody but root.
@@ -359,6 +366,11 @@ impl State {
             return Err(Error::Version { path, found });
         }
         serde_json::from_slice(&text).map_err(malformed)
+    }
+
+    /// Writes it again, as a whole.
+    pub fn save(&self, root: &Path) -> Result<(), Error> {
+        write(&root.join(&self.id), self)
     }
 
     /// Those of all containers, by id. Directories that belong to no container are passed over; of
@@ -484,6 +496,9 @@ pub fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     fn state(id: &str, process: Option<ProcessName>) -> State {
@@ -530,6 +545,24 @@ mod tests {
         assert_eq!(State::list(root.path()).unwrap().len(), 1);
         drop(dir);
         assert!(State::list(root.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_ended_process_whose_group_lives() {
+        let mut leader = Command::new("sh")
+            .args(["-c", "sleep 60 >/dev/null & read end"])
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let number = leader.id().cast_signed();
+        let name = ProcessName::of(number).unwrap();
+        assert!(name.open().unwrap().is_some());
+        // This closes its input and so ends it.
+        leader.wait().unwrap();
+        assert!(name.open().unwrap().is_none());
+        let group = Pid::from_raw(number).unwrap();
+        rustix::process::kill_process_group(group, Signal::KILL).unwrap();
     }
 
     #[test]

@@ -89,3 +89,29 @@ fn the_line_for_people() {
     );
     contained.end();
 }
+
+/// What is known by a name or class of its own is named so, with the line that would allow it.
+#[test]
+fn settings_ipc_and_parts_are_named() {
+    let mut contained = Contained::start(PolicyText::new("named"));
+    contained.refused("file_open", EACCES, "open w /proc/sys/net/ipv4/ip_forward");
+    contained.refused("key_permission", libc::ENOKEY, "key-read -4");
+    contained.refused("uring_sqpoll", libc::EPERM, "uring-polled [1:0]");
+    contained.refused("capable", libc::EPERM, "sethostname named");
+    let events = audit::events(contained.running().id()).expect("the audit");
+    for (object, remedy) in [
+        (
+            "sysctl net.ipv4.ip_forward",
+            "kernel: { sysctl: { write: [net.ipv4.ip_forward] } }",
+        ),
+        ("keys", "ipc: { keys: [search] }"),
+        ("io_uring.sqpoll", "kernel: { io_uring: [sqpoll] }"),
+        ("SYS_ADMIN in sethostname", "kernel: { hostname: true }"),
+    ] {
+        let found = events
+            .iter()
+            .any(|event| event.text("object") == object && event.text("allow") == remedy);
+        assert!(found, "`{object}` with `{remedy}`: {events:#?}");
+    }
+    contained.end();
+}

@@ -30,11 +30,11 @@ fn open_refused() {
     let writes = [
         "open w {}/file",
         "open rw {}/file",
-        "open append {}/file",
         "open w {}/symlink",
         "open neither {}/file",
     ];
     refused("file_open", EACCES, &["write"], &writes);
+    refused("file_open", EACCES, &["append"], &["open append {}/file"]);
     refused(
         "file_open",
         EACCES,
@@ -249,19 +249,28 @@ fn device_by_number() {
         .file("/dev", "read, write")
         .file(&plot, "read, write, create, mknod")
         .capability("MKNOD", "mknod");
+    let number = format!("block: \"{major}:{minor}\"");
     let mut contained = Contained::start(policy.clone());
     contained.refused("file_open", EACCES, "open r /host/dev/vdc");
     contained.refused("file_open", EACCES, "open w /host/dev/vdc");
     contained.refused("file_open", EACCES, "open r /host/dev/mem");
     contained.refused("file_open", EACCES, "open r /host/dev/kmsg");
-    for node in ["/own/disk".to_owned(), format!("{at}/disk")] {
-        contained.allowed("path_mknod", format!("mknod {node} block:{major}:{minor}"));
-        contained.refused("file_open", EACCES, format!("open r {node}"));
-    }
+    let make = format!("mknod {at}/disk block:{major}:{minor}");
+    contained.refused("path_mknod", EPERM, &make);
+    contained.allowed(
+        "path_mknod",
+        format!("mknod /own/disk block:{major}:{minor}"),
+    );
+    contained.refused("file_open", EACCES, "open r /own/disk");
+    contained.end();
+
+    let mut contained = Contained::start(policy.clone().device(&number, "mknod"));
+    contained.allowed("path_mknod", &make);
+    contained.refused("file_open", EACCES, format!("open r {at}/disk"));
     contained.allowed("file_open", "open rw /host/dev/null");
     contained.end();
 
-    let policy = policy.device(&format!("block: \"{major}:{minor}\""), "read");
+    let policy = policy.device(&number, "read");
     let mut contained = Contained::start(policy);
     contained.allowed("file_open", "open r /host/dev/vdc");
     contained.refused("file_open", EACCES, "open w /host/dev/vdc");

@@ -154,3 +154,26 @@ fn own_and_host() {
     );
     contained.end();
 }
+
+/// A grant on a directory is for what is in it, not for its own place.
+#[test]
+fn granted_directory_keeps_its_place() {
+    let grounds = Grounds::new();
+    let plot = grounds.plot("plot");
+    let policy = PolicyText::new("place")
+        .file(&plot, "read, create")
+        .file(plot.join("directory"), &rights_without(&[]));
+    let mut contained = Contained::start(policy);
+    let at = in_container(&plot);
+    contained.allowed("path_mkdir", format!("mkdir {at}/directory/inner"));
+    contained.allowed(
+        "path_rename",
+        format!("rename {at}/directory/inner {at}/inner"),
+    );
+    contained.refused(
+        "path_rename",
+        EACCES,
+        format!("rename {at}/directory {at}/moved"),
+    );
+    contained.end();
+}

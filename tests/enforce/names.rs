@@ -17,7 +17,7 @@ fn create_granted() {
             "mknod {}/fifo fifo",
             "mknod {}/socket socket",
             "bind-socket {}/bound",
-            "mknod {}/null char:1:3",
+            "mknod {}/whiteout char:0:0",
         ],
     );
 }

@@ -5,23 +5,33 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use reeve_tests::bundle::Config;
 use reeve_tests::fixture::in_container;
 use reeve_tests::hooks::governing;
-use reeve_tests::{Container, Fixture, Outcome, PolicyText, Running, audit};
+use reeve_tests::{Container, Fixture, Outcome, PolicyText, Report, Running, audit, host, tools};
 
 /// Every file right of the policy language.
-const RIGHTS: &str =
-    "read, write, create, delete, rename, link, truncate, chmod, chown, execute, mknod, xattr";
+const RIGHTS: &str = concat!(
+    "read, write, append, create, delete, rename, link, truncate, chmod, chown, execute, mknod, ",
+    "xattr, times, flags, ioctl"
+);
 
-/// All rights but those of `lacking`. `write` gives `truncate` too, so who lacks this lacks both.
+/// All rights but those of `lacking`. `write` gives `truncate` and `append` too, so who lacks one
+/// of these lacks `write` as well.
 pub(crate) fn rights_without(lacking: &[&str]) -> String {
     let kept = RIGHTS.split(", ").filter(|right| {
-        !(lacking.contains(right) || *right == "write" && lacking.contains(&"truncate"))
+        !(lacking.contains(right)
+            || *right == "write" && (lacking.contains(&"truncate") || lacking.contains(&"append")))
     });
     kept.collect::<Vec<_>>().join(", ")
+}
+
+/// Version of the running kernel.
+pub(crate) fn kernel() -> (u32, u32) {
+    host::version(&host::kernel_release().expect("the kernel's release"))
 }
 
 /// Keeps Reeve's programs loaded between the tests: loading them for each would cost more than the
@@ -278,4 +288,14 @@ pub(crate) fn opened(path: &Path) -> File {
         .write(true)
         .open(path)
         .expect("open a file")
+}
+
+/// What an attempt of the host itself tells; it must succeed.
+pub(crate) fn on_host(action: &str) -> String {
+    let probe = tools::find("probe").expect("the probe");
+    let text = tools::output(Command::new(probe).args(action.split(' ')))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let report = Report::parse(text.trim()).expect("its line");
+    assert!(report.outcome.is_done(), "`{action}`: {}", report.outcome);
+    report.outcome.detail().to_owned()
 }

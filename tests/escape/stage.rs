@@ -12,8 +12,10 @@ use reeve_tests::{Container, Fixture, Outcome, PolicyText, Running, audit, host}
 use crate::ground::{Ground, Who};
 use crate::verdict::Seen;
 
-const RIGHTS: &str =
-    "read, write, create, delete, rename, link, truncate, chmod, chown, execute, mknod, xattr";
+const RIGHTS: &str = concat!(
+    "read, write, append, create, delete, rename, link, truncate, chmod, chown, execute, mknod, ",
+    "xattr, times, flags, ioctl"
+);
 
 /// Keeps the programs loaded between the tests, and is the other container of some attempts.
 fn keeper() -> u32 {

@@ -126,3 +126,32 @@ fn no_start_without_the_programs() {
     nothing_left(&container, "no programs");
     needs_an_untouched_machine();
 }
+
+/// Programs that are loaded and do not run, or are not linked any more, are noticed by the next
+/// start, although others run.
+#[test]
+fn switched_off_is_noticed() {
+    const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
+    needs_an_untouched_machine();
+    let first = waiting("first");
+    let refused = |why: &str| {
+        let container = alone(shell("echo it runs"));
+        let finished = run(&container);
+        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+        assert!(!finished.stdout.contains("it runs"), "{finished:?}");
+        assert!(finished.stderr.contains(why), "{finished:?}");
+        nothing_left(&container, why);
+    };
+    // From 7.0 on the kernel itself does not let it happen.
+    if fs::write(SWITCH, "0").is_ok() {
+        refused("a refusal was tried and did not happen");
+        fs::write(SWITCH, "1").expect("switch tracing on");
+    }
+    assert!(run(&alone(shell("true"))).status.success());
+    let mut pins = host::pins().into_iter();
+    let link = pins.find(|pin| pin.ends_with("links/settime"));
+    fs::remove_file(link.expect("the link")).expect("take a link away");
+    refused("links/settime");
+    first.finish().expect("finish");
+    needs_an_untouched_machine();
+}

@@ -7,8 +7,11 @@
 
 mod alone;
 mod cleanup;
+mod flood;
 mod killed;
 mod process;
+mod replace;
+mod starved;
 mod status;
 mod support;
 mod terminal;

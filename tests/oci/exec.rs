@@ -4,9 +4,10 @@ use std::fs;
 
 use serde_json::json;
 
+use crate::support::cgroup::directory;
 use crate::support::console::{Receiver, Terminal};
 use crate::support::seen::own_namespace;
-use crate::support::{Bundle, command, covers};
+use crate::support::{Bundle, Cgroups, command, covers};
 
 fn running() -> Bundle {
     let bundle = Bundle::waiting();
@@ -32,6 +33,30 @@ fn a_process_in_the_container() {
         assert_eq!(seen.capabilities("CapInh"), 0);
         assert_eq!(seen.status("SigBlk"), "0000000000000000");
     });
+}
+
+#[test]
+fn in_a_group_below() {
+    covers(&["exec: --cgroup"])
+        .known("crun", "has it for version 2 alone")
+        .run(|| {
+            let bundle = running();
+            fs::create_dir(directory(&bundle, "pids").join("below")).unwrap();
+            let option = match Cgroups::of_host() {
+                Cgroups::Version1 => "pids:/below",
+                Cgroups::Version2 => "below",
+            };
+            let seen = bundle.exec_see(&["--cgroup", option]);
+            let groups = seen.file("cgroup");
+            let line = |line: &&str| line.starts_with("0::") || line.contains(":pids:");
+            let below = groups.lines().filter(line);
+            assert!(
+                below.clone().any(|line| line.ends_with("/below")),
+                "{groups}"
+            );
+            let ended = bundle.call("exec", &["--cgroup", "../.."], &["/own"]);
+            ended.refused();
+        });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -307,6 +308,32 @@ fn a_profile_of_apparmor() {
             Bundle::new()
                 .set("process.apparmorProfile", missing)
                 .run_refused();
+        });
+}
+
+#[test]
+fn a_loaded_profile_of_apparmor() {
+    const PARSER: &str = "/usr/sbin/apparmor_parser";
+    covers(&["process.apparmorProfile"])
+        .needs(Need::File("/sys/kernel/security/apparmor"))
+        .needs(Need::File(PARSER))
+        .run(|| {
+            let holder = Bundle::new();
+            let rules = "file, capability, network, mount, signal, ptrace, unix,";
+            let flags = "flags=(attach_disconnected,mediate_deleted)";
+            let profile = format!("profile reeve-oci {flags} {{ {rules} }}\n");
+            let file = holder.file("profile", &profile);
+            let parser = |option: &str| {
+                let status = Command::new(PARSER).arg(option).arg(&file).status();
+                assert!(status.unwrap().success(), "{option}");
+            };
+            parser("--replace");
+            let seen = Bundle::new()
+                .set("process.apparmorProfile", json!("reeve-oci"))
+                .see();
+            parser("--remove");
+            let label = seen.file("attr/current");
+            assert_eq!(label.trim(), "reeve-oci (enforce)");
         });
 }
 

@@ -19,7 +19,7 @@ pub fn governing(hook: &str) -> &str {
         "file_truncate" => "path_truncate",
         "inode_set_acl" => "inode_setxattr",
         "inode_remove_acl" => "inode_removexattr",
-        "file_ioctl_compat" => "file_ioctl",
+        "file_ioctl_compat" | "inode_file_setattr" => "file_ioctl",
         other => panic!("no older hook stands in for `{other}` on this kernel"),
     }
 }

@@ -13,6 +13,7 @@ pub struct PolicyText {
     capabilities: Vec<String>,
     processes: BTreeMap<&'static str, Vec<String>>,
     kernel: Vec<String>,
+    ipc: Vec<String>,
 }
 
 impl PolicyText {
@@ -25,6 +26,7 @@ impl PolicyText {
             capabilities: Vec::new(),
             processes: BTreeMap::new(),
             kernel: Vec::new(),
+            ipc: Vec::new(),
         }
     }
 
@@ -40,6 +42,11 @@ impl PolicyText {
         self.list("files", line)
     }
 
+    /// A line of a section, as it stands.
+    pub fn line(self, section: &'static str, line: &str) -> Self {
+        self.list(section, line.to_owned())
+    }
+
     /// Grants `rights` on a device; `device` is `block: "8:0"` or `char: "1:3"`.
     pub fn device(self, device: &str, rights: &str) -> Self {
         self.list("devices", format!("{{ {device}, allow: [{rights}] }}"))
@@ -53,6 +60,16 @@ impl PolicyText {
             format!(", flags: [{flags}]")
         };
         self.list("mounts", format!("{{ type: {kind}{flags} }}"))
+    }
+
+    /// A line of `mounts`, as it stands.
+    pub fn mounts(self, line: impl Into<String>) -> Self {
+        self.list("mounts", line.into())
+    }
+
+    /// A line of a list of `processes`, as it stands.
+    pub fn process_line(self, list: &'static str, line: impl Into<String>) -> Self {
+        self.process(list, line.into())
     }
 
     /// Grants a capability in `calls` (comma-separated).
@@ -85,6 +102,12 @@ impl PolicyText {
     /// A line of the `kernel` section, as it stands.
     pub fn kernel(mut self, line: &str) -> Self {
         self.kernel.push(line.to_owned());
+        self
+    }
+
+    /// A line of the `ipc` section, as it stands.
+    pub fn ipc(mut self, line: &str) -> Self {
+        self.ipc.push(line.to_owned());
         self
     }
 
@@ -126,11 +149,11 @@ impl fmt::Display for PolicyText {
                 .iter()
                 .try_for_each(|line| writeln!(f, "    - {line}"))?;
         }
-        if !self.kernel.is_empty() {
-            writeln!(f, "kernel:")?;
-            self.kernel
-                .iter()
-                .try_for_each(|line| writeln!(f, "  {line}"))?;
+        for (section, lines) in [("kernel", &self.kernel), ("ipc", &self.ipc)] {
+            if !lines.is_empty() {
+                writeln!(f, "{section}:")?;
+            }
+            lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
         Ok(())
     }

@@ -15,11 +15,7 @@ pub const MAX_DEPTH: u32 = 64;
 /// Rule index that stands for "no line of the policy": the default, or the fixed core.
 pub const NO_RULE: u32 = u32::MAX;
 
-/// Number of a loaded policy, one per container; 0 is never given out, and none is given out twice
-/// per load.
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PolicyId(pub u32);
+pub use crate::policy_id::PolicyId;
 
 /// Where the entry process of a container stands; see [`Subject::state`].
 pub mod state {
@@ -28,6 +24,15 @@ pub mod state {
     pub const PENDING: u32 = 1;
     /// In force, for good.
     pub const ENFORCED: u32 = 2;
+    /// The runtime itself, while it sees that a refusal happens: opening a file is decided, and
+    /// nothing else.
+    pub const TRIAL: u32 = 3;
+
+    /// Whether a task in this state runs the runtime's own code, which is not governed.
+    #[inline(always)]
+    pub const fn is_runtime(state: u32) -> bool {
+        matches!(state, PENDING | TRIAL)
+    }
 }
 
 /// Value of the task storage map `SUBJECTS`: which container a task belongs to.
@@ -55,8 +60,10 @@ pub enum Section {
     Capabilities = 3,
     /// Signals and ptrace.
     Processes = 4,
-    /// Modules, `bpf(2)`, clock.
+    /// Modules, `bpf(2)`, clock, sysctls and what else is the kernel's own.
     Kernel = 5,
+    /// System V and POSIX IPC, keys.
+    Ipc = 7,
 }
 
 /// Value of `POLICIES`, by [`PolicyId`].
@@ -73,6 +80,15 @@ pub struct PolicyHeader {
     pub bpf_rule: u32,
     /// Rule index of the `kernel.clock` line, or [`NO_RULE`].
     pub clock_rule: u32,
+    /// `MOUNT_ATTR_*` (`include/uapi/linux/mount.h`) that every mount made by `fsmount(2)` must
+    /// have: there the type is not known, so those of all lines.
+    pub attach_attributes: u32,
+    /// `CLONE_NEW*` of the namespaces that `processes.setns` lines let in; 0 without such a line.
+    pub namespaces: u32,
+    /// Rule index of the first `processes.setns` line, or [`NO_RULE`].
+    pub namespaces_rule: u32,
+    /// Rule index of the `processes.exec` line, or [`NO_RULE`].
+    pub exec_rule: u32,
 }
 
 /// Bits of [`PolicyHeader::kernel`].
@@ -86,6 +102,8 @@ pub mod kernel {
     /// The root file system is an overlay, behind whose files the kernel acts on the layers with
     /// the capabilities of whoever mounted it.
     pub const OVERLAY_ROOT: u32 = 1 << 3;
+    /// Only what a `processes.exec` line names is executed.
+    pub const EXEC_LISTED: u32 = 1 << 4;
 }
 
 /// Key of `FILES`: a file or directory by identity.
@@ -103,7 +121,7 @@ pub struct InodeKey {
 
 /// Value of `FILES`.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FileRule {
     /// What may be done to the object and, for a directory, to everything below that has no nearer
     /// rule.
@@ -112,6 +130,11 @@ pub struct FileRule {
     pub flags: u32,
     /// Index into the policy's table of grants, or [`NO_RULE`].
     pub rule: u32,
+    /// `i_generation` of the inode that the rule was made for, or 0 where it is not known. Another
+    /// inode that got the number of a deleted one has another.
+    pub generation: u32,
+    /// Value of `DEVICE_USES` for the device when the rule was written.
+    pub use_count: u32,
     /// Zero.
     pub reserved: u32,
 }
@@ -124,6 +147,12 @@ pub mod file_flags {
     pub const CORE: u32 = 1 << 1;
     /// Holds only for the backing file behind an overlay of the container's own.
     pub const BACKING: u32 = 1 << 2;
+    /// The object itself may be neither moved nor removed: the fixed core lies below it.
+    pub const PINNED: u32 = 1 << 3;
+    /// `IOCTLS` has commands for the rule.
+    pub const IOCTLS: u32 = 1 << 4;
+    /// The device number is given out again when the file system goes away: `use_count` holds.
+    pub const COUNTED: u32 = 1 << 5;
 }
 
 /// Key of `SUPERS`: a super block as a container sees it.
@@ -147,6 +176,10 @@ pub struct SuperRule {
     pub magic: u32,
     /// Address of the `super_block`, or 0 where user space made the entry and does not know it.
     pub address: u64,
+    /// For [`super_kind::GRANTED`]: what may be done to files that no nearer rule names.
+    pub rights: Rights,
+    /// For [`super_kind::GRANTED`]: index of the grant.
+    pub rule: u32,
 }
 
 impl SuperRule {
@@ -163,6 +196,8 @@ pub mod super_kind {
     pub const RUNTIME: u32 = 1;
     /// Mounted by the container itself under a mount grant.
     pub const CONTAINER: u32 = 2;
+    /// Mounted by the container itself, and the host's for all that: a block device or a server.
+    pub const GRANTED: u32 = 3;
 }
 
 /// Key of `DEVICES`.
@@ -190,7 +225,7 @@ pub mod device_class {
     pub const CHAR: u32 = 2;
 }
 
-/// Value of `DEVICES` and of `MODULES`.
+/// Value of `DEVICES`, of `MODULES` and of `GRANTS`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RightsRule {
@@ -200,16 +235,48 @@ pub struct RightsRule {
     pub rule: u32,
 }
 
-/// Key of `MOUNTS`.
+/// Key of `IOCTLS`: a command that the lines of `files` and `devices` name one by one.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct MountKey {
-    /// [`type_hash`] of the file system type's name, or of `bind`.
-    pub fs_type: u64,
+pub struct IoctlKey {
     /// Whose rule it is.
     pub policy: PolicyId,
+    /// Index into the policy's table of grants.
+    pub rule: u32,
+    /// Second argument of `ioctl(2)`.
+    pub command: u32,
+}
+
+/// Key of `MOUNTS`: a type, or one of the things to which the line of a type is narrowed.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MountKey {
+    /// [`type_hash`] of the file system type's name, or of `bind`; for an action its number.
+    pub fs_type: u64,
+    /// By [`mount_scope`]: an inode number, or [`source_hash`].
+    pub object: u64,
+    /// Whose rule it is.
+    pub policy: PolicyId,
+    /// By [`mount_scope`]: a device number in the kernel's encoding.
+    pub dev: u32,
+    /// One of [`mount_scope`].
+    pub scope: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+/// Values of [`MountKey::scope`].
+pub mod mount_scope {
+    /// The type itself.
+    pub const TYPE: u32 = 0;
+    /// The type on this directory (`dev`, `object`).
+    pub const TARGET: u32 = 1;
+    /// The type on this block device (`dev`).
+    pub const DEVICE: u32 = 2;
+    /// The type from this source (`object`).
+    pub const SOURCE: u32 = 3;
+    /// An action on the mount whose root is (`dev`, `object`); zeroes: on the container's own.
+    pub const ACTION: u32 = 4;
 }
 
 /// Value of `MOUNTS`.
@@ -220,8 +287,22 @@ pub struct MountRule {
     pub required_flags: u64,
     /// Index into the policy's table of grants.
     pub rule: u32,
+    /// Bits of [`narrowed`].
+    pub narrowed: u32,
+    /// What may be done to the files of a file system that is the host's.
+    pub files: Rights,
     /// Zero.
     pub reserved: u32,
+}
+
+/// Bits of [`MountRule::narrowed`]: what a mount must name beside its type.
+pub mod narrowed {
+    /// A mount point among the [`TARGET`](super::mount_scope::TARGET) entries.
+    pub const TARGET: u32 = 1 << 0;
+    /// A block device among the [`DEVICE`](super::mount_scope::DEVICE) entries.
+    pub const DEVICE: u32 = 1 << 1;
+    /// A source among the [`SOURCE`](super::mount_scope::SOURCE) entries.
+    pub const SOURCE: u32 = 1 << 2;
 }
 
 /// Key of `CAPABILITIES`.
@@ -263,14 +344,110 @@ pub struct ProcessRule {
     pub ptrace: u32,
     /// Index into the policy's table of grants.
     pub rule: u32,
+    /// Bits of [`limits`].
+    pub limits: u32,
+    /// `CLONE_NEW*` of its namespaces that may be entered.
+    pub namespaces: u32,
+    /// 1: a `processes.exec` line names the file, which may be executed.
+    pub exec: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Bits of [`ProcessRule::ptrace`].
 pub mod ptrace {
     /// Read what `PTRACE_MODE_READ` guards (`/proc/PID/environ`, maps).
     pub const READ: u32 = 1 << 0;
-    /// Attach, write memory, take descriptors.
+    /// Trace: everything that `PTRACE_MODE_ATTACH` guards.
     pub const ATTACH: u32 = 1 << 1;
+    /// `process_vm_readv(2)`.
+    pub const READ_MEMORY: u32 = 1 << 2;
+    /// `process_vm_writev(2)`.
+    pub const WRITE_MEMORY: u32 = 1 << 3;
+    /// `pidfd_getfd(2)`.
+    pub const TAKE_DESCRIPTORS: u32 = 1 << 4;
+    /// `kcmp(2)`.
+    pub const COMPARE: u32 = 1 << 5;
+}
+
+/// Bits of [`ProcessRule::limits`].
+pub mod limits {
+    /// Nice value.
+    pub const NICE: u32 = 1 << 0;
+    /// I/O priority.
+    pub const IO_PRIORITY: u32 = 1 << 1;
+    /// Scheduler, its parameters and processors.
+    pub const SCHEDULER: u32 = 1 << 2;
+    /// Resource limits.
+    pub const RESOURCES: u32 = 1 << 3;
+}
+
+/// Key of `GRANTS`: what is named by a number of its own kind.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GrantKey {
+    /// Whose rule it is.
+    pub policy: PolicyId,
+    /// One of [`grant_kind`].
+    pub kind: u32,
+    /// Which, among its kind.
+    pub number: u64,
+}
+
+/// Values of [`GrantKey::kind`].
+pub mod grant_kind {
+    /// [`GrantKey::number`](super::GrantKey::number) is one of [`switch`](super::switch); the rule
+    /// has all rights, or none where a line takes it away.
+    pub const SWITCH: u32 = 1;
+    /// The number is one of [`ipc_class`](super::ipc_class), the rights are those of
+    /// [`ipc`](crate::rights::ipc).
+    pub const IPC: u32 = 2;
+    /// The number is a hash of a sysctl's path, see [`sysctl`](crate::decide::sysctl).
+    pub const SYSCTL: u32 = 3;
+    /// The number is a `lockdown_reason` of the kernel.
+    pub const LOCKDOWN: u32 = 4;
+}
+
+/// Parts of the kernel that a line opens as a whole.
+pub mod switch {
+    /// The kernel's log.
+    pub const SYSLOG: u32 = 0;
+    /// `perf_event_open(2)`.
+    pub const PERF: u32 = 1;
+    /// Loading another kernel.
+    pub const KEXEC: u32 = 2;
+    /// An io_uring with a polling thread of the kernel's.
+    pub const URING_SQPOLL: u32 = 3;
+    /// An io_uring request under registered credentials.
+    pub const URING_PERSONALITY: u32 = 4;
+    /// A command to a driver through io_uring.
+    pub const URING_COMMAND: u32 = 5;
+    /// `quotactl(2)`.
+    pub const QUOTA: u32 = 6;
+    /// New user namespaces: the one switch that is on unless a line turns it off.
+    pub const USERNS: u32 = 7;
+    /// The host and domain name.
+    pub const HOSTNAME: u32 = 8;
+    /// `reboot(2)`.
+    pub const REBOOT: u32 = 9;
+    /// Swap areas.
+    pub const SWAP: u32 = 10;
+    /// Process accounting.
+    pub const ACCT: u32 = 11;
+}
+
+/// Kinds of objects of the section `ipc`.
+pub mod ipc_class {
+    /// System V shared memory.
+    pub const SHM: u32 = 0;
+    /// System V semaphores.
+    pub const SEM: u32 = 1;
+    /// System V message queues.
+    pub const MSG: u32 = 2;
+    /// POSIX message queues.
+    pub const MQUEUE: u32 = 3;
+    /// Keys and keyrings.
+    pub const KEYS: u32 = 4;
 }
 
 /// Value of the one-element array `STATE`, which only user space writes.
@@ -281,6 +458,30 @@ pub struct GlobalState {
     pub cgroup_levels: u32,
     /// Last policy number given out.
     pub last_policy: u32,
+}
+
+/// Value of `COUNTERS`, by the container's [`PolicyId`]: what the kernel side counts of it. Nothing
+/// that is decided depends on it.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Tasks that have its label and are in force. Never less than there are; more after a clone
+    /// that failed late, and after `reeve exec`, whose process is counted at its birth and at its
+    /// exec.
+    pub tasks: u64,
+    /// Events that were handed to the ring buffer.
+    pub recorded: u64,
+    /// Events that were left out for coming too fast; see [`crate::rate`].
+    pub suppressed: u64,
+    /// Events that found the ring buffer full.
+    pub lost: u64,
+    /// When the next event is due; see [`crate::rate::admit`].
+    pub due_ns: u64,
+    /// Inode number of the container's cgroup, which is its key in `CGROUPS`. Written by user
+    /// space, before there is a task to count.
+    pub cgroup: u64,
+    /// Not 0 once it made an IPC object or key: `OWNERS` may have entries of it.
+    pub owns: u64,
 }
 
 /// Device number in the kernel's internal encoding, `MKDEV(major, minor)`.
@@ -300,7 +501,7 @@ pub const TYPE_NAME_MAX: usize = 16;
 
 /// FNV-1a of a file system type's name, up to its first NUL or [`TYPE_NAME_MAX`] bytes.
 #[inline(always)]
-pub fn type_hash(name: &[u8; TYPE_NAME_MAX]) -> u64 {
+pub const fn type_hash(name: &[u8; TYPE_NAME_MAX]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut at = 0;
     while at < TYPE_NAME_MAX {
@@ -314,6 +515,17 @@ pub fn type_hash(name: &[u8; TYPE_NAME_MAX]) -> u64 {
     hash
 }
 
+/// [`type_hash`] of a short name, for constants.
+pub const fn const_type_hash(name: &[u8]) -> u64 {
+    let mut bytes = [0; TYPE_NAME_MAX];
+    let mut at = 0;
+    while at < name.len() {
+        bytes[at] = name[at];
+        at += 1;
+    }
+    type_hash(&bytes)
+}
+
 /// [`type_hash`] of a string; longer names are cut as the kernel side cuts them.
 pub fn type_hash_of(name: &str) -> u64 {
     let mut bytes = [0; TYPE_NAME_MAX];
@@ -323,23 +535,56 @@ pub fn type_hash_of(name: &str) -> u64 {
     type_hash(&bytes)
 }
 
+/// Longest source of a mount that is told apart, in bytes, with its NUL.
+pub const SOURCE_MAX: usize = 128;
+
+/// FNV-1a of a mount's source, filled up with zeroes; 0, which no rule has, for one that is empty
+/// or may have been cut. No byte is a branch but the two that say so: the verifier would follow
+/// what comes after for each.
+#[inline(always)]
+pub fn source_hash(source: &[u8; SOURCE_MAX]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut at = 0;
+    while at < SOURCE_MAX {
+        hash = (hash ^ source[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    if source[0] == 0 || source[SOURCE_MAX - 2] != 0 {
+        0
+    } else {
+        hash
+    }
+}
+
+/// [`source_hash`] of a string; 0 for one that is too long.
+pub fn source_hash_of(source: &str) -> u64 {
+    let mut bytes = [0; SOURCE_MAX];
+    for (to, from) in bytes.iter_mut().zip(source.bytes()) {
+        *to = from;
+    }
+    source_hash(&bytes)
+}
+
 const _: () = {
     assert!(size_of::<Subject>() == 8);
-    assert!(size_of::<PolicyHeader>() == 24);
+    assert!(size_of::<PolicyHeader>() == 40);
     assert!(size_of::<InodeKey>() == 16);
-    assert!(size_of::<FileRule>() == 16);
+    assert!(size_of::<FileRule>() == 24);
+    assert!(size_of::<IoctlKey>() == 12);
     assert!(size_of::<SuperKey>() == 8);
-    assert!(size_of::<SuperRule>() == 16);
+    assert!(size_of::<SuperRule>() == 24);
     assert!(size_of::<DeviceKey>() == 16);
     assert!(size_of::<RightsRule>() == 8);
-    assert!(size_of::<MountKey>() == 16);
-    assert!(size_of::<MountRule>() == 16);
+    assert!(size_of::<MountKey>() == 32);
+    assert!(size_of::<MountRule>() == 24);
     assert!(size_of::<CapabilityKey>() == 8);
     assert!(size_of::<CapabilityRule>() == 72);
-    assert!(size_of::<ProcessRule>() == 16);
+    assert!(size_of::<ProcessRule>() == 32);
     assert!(size_of::<GlobalState>() == 8);
+    assert!(size_of::<GrantKey>() == 16);
+    assert!(size_of::<Counters>() == 56);
     assert!(core::mem::offset_of!(InodeKey, ino) == 8);
     assert!(core::mem::offset_of!(PolicyHeader, bpf_commands) == 8);
-    assert!(core::mem::offset_of!(MountKey, policy) == 8);
+    assert!(core::mem::offset_of!(MountKey, policy) == 16);
     assert!(core::mem::offset_of!(CapabilityRule, all) == 64);
 };

@@ -41,13 +41,39 @@ pub enum Action {
     SignalOwner = 12,
     /// Limits, priority or placement of another process: `target_pid` is whose.
     Limits = 13,
+    /// An object of IPC or a key: `detail` is its [`crate::abi::ipc_class`], `rights` those of
+    /// [`crate::rights::ipc`].
+    Ipc = 14,
+    /// A kernel setting: `rights` says which access, the components are its name.
+    Sysctl = 15,
+    /// A part of the kernel: `detail` is its [`crate::abi::switch`].
+    Switch = 16,
+    /// A use that lockdown knows: `detail` is the kernel's `lockdown_reason`.
+    Lockdown = 17,
+    /// `ioctl` on a file: `detail` is the command.
+    Ioctl = 18,
+    /// `ioctl` on a block device: `detail` is `dev_t << 32 | command`.
+    BlockIoctl = 19,
+    /// The same on a character device.
+    CharIoctl = 20,
+    /// Making a device node: `detail` as for [`Action::Device`].
+    MakeDevice = 21,
+    /// An action on mounts: `detail` is its number.
+    MountAction = 22,
+    /// A parameter of a mount: `detail` is [`crate::abi::type_hash`] of its name, `ino` that of
+    /// the type.
+    MountParameter = 23,
+    /// Entering a namespace: `detail` holds the `CLONE_NEW*` types, `target_pid` whose.
+    Namespace = 24,
+    /// Execution of a file that no `exec` line names.
+    Exec = 25,
     /// Birth of a process into another cgroup.
-    Birth = 14,
+    Birth = 26,
 }
 
 impl Action {
     /// Every action, in order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: &[Self] = &[
         Self::File,
         Self::Device,
         Self::Mount,
@@ -62,14 +88,25 @@ impl Action {
         Self::Clock,
         Self::SignalOwner,
         Self::Limits,
+        Self::Ipc,
+        Self::Sysctl,
+        Self::Switch,
+        Self::Lockdown,
+        Self::Ioctl,
+        Self::BlockIoctl,
+        Self::CharIoctl,
+        Self::MakeDevice,
+        Self::MountAction,
+        Self::MountParameter,
+        Self::Namespace,
+        Self::Exec,
         Self::Birth,
     ];
 
     /// The action of this number.
     pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|action| *action as u32 == number)
+        let mut all = Self::ALL.iter().copied();
+        all.find(|action| *action as u32 == number)
     }
 }
 

@@ -105,6 +105,44 @@ fields! {
     UpidNumber = "upid", "nr";
     /// System call number at entry (x86-64).
     RegsSyscall = "pt_regs", "orig_ax";
+    /// Namespaces of a task.
+    TaskNsproxy = "task_struct", "nsproxy";
+    /// IPC namespace among them.
+    NsproxyIpc = "nsproxy", "ipc_ns";
+    /// Number of an IPC namespace.
+    IpcNsNumber = "ipc_namespace", "ns.inum";
+    /// What tells an inode from another that had its number.
+    InodeGeneration = "inode", "i_generation";
+    /// `ATTR_*`: which attributes are to be set.
+    AttrValid = "iattr", "ia_valid";
+    /// What a file system keeps of itself: for message queues their IPC namespace.
+    SuperInfo = "super_block", "s_fs_info";
+    /// Block device below a super block, or NULL.
+    SuperBdev = "super_block", "s_bdev";
+    /// Root of a super block.
+    SuperRoot = "super_block", "s_root";
+    /// Root of a mount.
+    MountRoot = "vfsmount", "mnt_root";
+    /// The part of a mount that hooks see.
+    MountVfs = "mount", "mnt";
+    /// Its peer group; 0 where it is not shared.
+    MountGroup = "mount", "mnt_group_id";
+    /// The mount that it is attached to.
+    MountParent = "mount", "mnt_parent";
+    /// The namespace that it is attached in.
+    MountNamespace = "mount", "mnt_ns";
+    /// Mount namespace.
+    NamespacesMount = "nsproxy", "mnt_ns";
+    /// Type of the file system that is being mounted.
+    ContextType = "fs_context", "fs_type";
+    /// Name of a mount parameter.
+    ParameterKey = "fs_parameter", "key";
+    /// Its value, where that is a string.
+    ParameterString = "fs_parameter", "string";
+    /// Second argument of a system call (x86-64).
+    RegsSecond = "pt_regs", "si";
+    /// Third argument of a system call (x86-64).
+    RegsThird = "pt_regs", "dx";
 }
 
 /// Fields there are.

@@ -51,6 +51,7 @@ const MOUNTS: Option<Section> = Some(Section::Mounts);
 const PROCESSES: Option<Section> = Some(Section::Processes);
 const CAPABILITIES: Option<Section> = Some(Section::Capabilities);
 const KERNEL: Option<Section> = Some(Section::Kernel);
+const IPC: Option<Section> = Some(Section::Ipc);
 
 hooks! {
     TaskAlloc = "task_alloc", (6, 1), None,
@@ -150,10 +151,12 @@ hooks! {
         "send a signal",
         "signal_granted", "signal_refused";
     FileFcntl = "file_fcntl", (6, 1), PROCESSES,
-        "have the kernel send a signal to others on input and output (`F_SETOWN`)",
+        "have the kernel send a signal to others on input and output (`F_SETOWN`); leases and the \
+         end of appending (`F_SETLEASE`, `F_SETFL`), decided as `files`",
         "setown_granted", "setown_refused";
     FileIoctl = "file_ioctl", (6, 1), PROCESSES,
-        "the same by ioctl (`FIOSETOWN`, `SIOCSPGRP`)",
+        "the same by ioctl (`FIOSETOWN`, `SIOCSPGRP`); other commands are decided as `files` or \
+         `devices`",
         "ioctl_setown_granted", "ioctl_setown_refused";
     FileIoctlCompat = "file_ioctl_compat", (6, 8), PROCESSES,
         "the same by a 32-bit ioctl",
@@ -173,4 +176,108 @@ hooks! {
     Settime = "settime", (6, 1), KERNEL,
         "set the clock or time zone",
         "settime_granted", "settime_refused";
+    ShmAlloc = "shm_alloc_security", (6, 1), IPC,
+        "make a System V shared memory segment",
+        "shm_granted", "shm_refused";
+    ShmAssociate = "shm_associate", (6, 1), IPC,
+        "find a segment by its key",
+        "shm_granted", "shm_refused";
+    ShmCtl = "shm_shmctl", (6, 1), IPC,
+        "look at, change or remove a segment",
+        "shm_granted", "shm_refused";
+    ShmAttach = "shm_shmat", (6, 1), IPC,
+        "attach a segment",
+        "shm_granted", "shm_refused";
+    SemAlloc = "sem_alloc_security", (6, 1), IPC,
+        "make a System V semaphore set",
+        "sem_granted", "sem_refused";
+    SemAssociate = "sem_associate", (6, 1), IPC,
+        "find a semaphore set by its key",
+        "sem_granted", "sem_refused";
+    SemCtl = "sem_semctl", (6, 1), IPC,
+        "look at, change or remove a semaphore set",
+        "sem_granted", "sem_refused";
+    SemOp = "sem_semop", (6, 1), IPC,
+        "use semaphores",
+        "sem_granted", "sem_refused";
+    MsgAlloc = "msg_queue_alloc_security", (6, 1), IPC,
+        "make a System V message queue",
+        "msg_granted", "msg_refused";
+    MsgAssociate = "msg_queue_associate", (6, 1), IPC,
+        "find a message queue by its key",
+        "msg_granted", "msg_refused";
+    MsgCtl = "msg_queue_msgctl", (6, 1), IPC,
+        "look at, change or remove a message queue",
+        "msg_granted", "msg_refused";
+    MsgSend = "msg_queue_msgsnd", (6, 1), IPC,
+        "send to a message queue",
+        "msg_granted", "msg_refused";
+    IpcPermission = "ipc_permission", (6, 1), IPC,
+        "receive from a message queue; any use of System V objects by a 32-bit call",
+        "msg_granted", "msg_refused";
+    InodeCreate = "inode_create", (6, 1), IPC,
+        "make a POSIX message queue (`mq_open`)",
+        "mqueue_granted", "mqueue_refused";
+    InodeUnlink = "inode_unlink", (6, 1), IPC,
+        "remove a POSIX message queue (`mq_unlink`)",
+        "mqueue_granted", "mqueue_refused";
+    KeyAlloc = "key_alloc", (6, 1), None,
+        "a key that a container makes is its own",
+        "keys_own", "keys_refused";
+    KeyPermission = "key_permission", (6, 1), IPC,
+        "use a key or keyring",
+        "keys_granted", "keys_refused";
+    Syslog = "syslog", (6, 1), KERNEL,
+        "read or change the kernel's log",
+        "syslog_granted", "syslog_refused";
+    PerfEventOpen = "perf_event_open", (6, 1), KERNEL,
+        "open a performance event",
+        "perf_granted", "perf_refused";
+    UringSqpoll = "uring_sqpoll", (6, 1), KERNEL,
+        "an io_uring with a polling thread",
+        "uring_sqpoll_granted", "uring_sqpoll_refused";
+    UringOverrideCreds = "uring_override_creds", (6, 1), KERNEL,
+        "an io_uring request under registered credentials",
+        "uring_personality_granted", "uring_personality_refused";
+    UringCmd = "uring_cmd", (6, 1), KERNEL,
+        "a driver's command through io_uring",
+        "uring_command_granted", "uring_command_refused";
+    Quotactl = "quotactl", (6, 1), KERNEL,
+        "read or change disk quotas",
+        "quota_granted", "quota_refused";
+    UsernsCreate = "userns_create", (6, 1), KERNEL,
+        "make a user namespace",
+        "userns_granted", "userns_refused";
+    LockedDown = "locked_down", (6, 1), KERNEL,
+        "what lockdown knows: ports, memory and registers of the machine",
+        "lockdown_granted", "lockdown_refused";
+    FileReceive = "file_receive", (6, 1), FILES,
+        "receive a descriptor over a unix socket or from another process; device nodes by number",
+        "receive_granted", "receive_refused";
+    InodeSetattr = "inode_setattr", (6, 1), FILES,
+        "set the times of a file",
+        "times_granted", "times_refused";
+    InodeFileSetattr = "inode_file_setattr", (6, 17), FILES,
+        "set flags and project of a file (`file_setattr`; before by `ioctl` alone)",
+        "flags_granted", "flags_refused";
+    SbDelete = "sb_delete", (6, 1), None,
+        "a file system goes away: rules for its device number hold for no other",
+        "submount_granted", "reused_submount";
+    FsContextParseParam = "fs_context_parse_param", (6, 1), MOUNTS,
+        "the source of a mount, and parameters that name further devices, by any mount API",
+        "source_granted", "source_refused";
+    SbRemount = "sb_remount", (6, 1), MOUNTS,
+        "reconfigure a super block by another way than `mount(2)`",
+        "reconfigure_granted", "reconfigure_refused";
 }
+
+/// Hooks that a kernel has only together with the facility that they guard (`CONFIG_KEYS`,
+/// `CONFIG_IO_URING`, `CONFIG_PERF_EVENTS`): where one is missing there is nothing to govern.
+pub const OF_FACILITIES: [&str; 6] = [
+    "key_alloc",
+    "key_permission",
+    "perf_event_open",
+    "uring_sqpoll",
+    "uring_override_creds",
+    "uring_cmd",
+];

@@ -13,6 +13,8 @@
 //! - [`event`]: what the ring buffer carries to `reeve audit`
 //! - [`fields`]: kernel struct fields whose offsets the loader resolves from BTF
 //! - [`hooks`]: every LSM hook that is attached, and what it governs
+//! - [`ioctl`]: commands of `ioctl(2)` by name, and which of them are free
+//! - [`policy_id`], [`rate`]: numbers of policies; how much one container may have recorded
 #![no_std]
 
 pub mod abi;
@@ -21,8 +23,11 @@ pub mod errno;
 pub mod event;
 pub mod fields;
 pub mod hooks;
+pub mod ioctl;
 pub mod lookup;
 pub mod magic;
+pub mod policy_id;
+pub mod rate;
 pub mod rights;
 
 pub use abi::{ABI_VERSION, PolicyId};

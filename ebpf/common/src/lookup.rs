@@ -1,8 +1,9 @@
 //! The tables as the decision sees them: BPF maps in the kernel, ordinary maps on the host.
 
 use crate::abi::{
-    CapabilityKey, CapabilityRule, DeviceKey, FileRule, InodeKey, MountKey, MountRule,
-    PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
+    CapabilityKey, CapabilityRule, DeviceKey, FileRule, GrantKey, InodeKey, IoctlKey, MAX_DEPTH,
+    MountKey, MountRule, PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey,
+    SuperRule,
 };
 
 /// Look-ups by key; `None` is "no such rule", which the decision answers with a refusal.
@@ -25,6 +26,18 @@ pub trait Lookup {
     fn process(&self, key: ProcessKey) -> Option<ProcessRule>;
     /// `MODULES`.
     fn module(&self, key: InodeKey) -> Option<RightsRule>;
+    /// `GRANTS`.
+    fn grant(&self, key: GrantKey) -> Option<RightsRule>;
+    /// Whether `IOCTLS` has the command.
+    fn ioctl(&self, key: IoctlKey) -> bool;
+    /// `DEVICE_USES`: how often file systems under an anonymous device number have gone away.
+    fn uses_of_device(&self, dev: u32) -> u32;
+    /// The same value. Where it is the kernel that decides, its verifier then no longer knows it,
+    /// and does not go once through what follows for each value that there may be.
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
 }
 
 /// What `CAPABILITIES` says of one capability in one system call.
@@ -60,8 +73,11 @@ impl CapabilityRule {
 
 /// The chain of inodes from an object up to the root of its file system.
 pub trait Chain {
-    /// The next inode number, from the object upwards.
-    fn step(&mut self) -> Step;
+    /// Visits the inodes from the object upwards until `visit` says that it has seen enough.
+    ///
+    /// A loop of its own for the kernel's sake: there it is one that the verifier goes through
+    /// once, and not [`MAX_DEPTH`] times.
+    fn walk<V: FnMut(Step) -> bool>(&mut self, visit: &mut V) -> Walked;
 }
 
 /// One link of a [`Chain`].
@@ -69,15 +85,39 @@ pub trait Chain {
 pub struct Step {
     /// Inode number; 0, which no rule has, for an entry without an inode.
     pub ino: u64,
-    /// It is the root of its file system, or the top of a chain that is connected to none.
-    pub last: bool,
+    /// `i_generation`, 0 where it is not known.
+    pub generation: u32,
+    /// How far above the object; 0 for the object itself.
+    pub depth: u32,
+}
+
+/// How a walk up a [`Chain`] ended.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Walked {
+    /// After [`MAX_DEPTH`] steps, with more above.
+    TooDeep = 0,
+    /// At the root of its file system, or at the top of a chain that is connected to none.
+    Top = 1,
+    /// Where the visitor wanted.
+    Stopped = 2,
 }
 
 impl<I: Iterator<Item = u64>> Chain for core::iter::Peekable<I> {
-    fn step(&mut self) -> Step {
-        Step {
-            ino: self.next().unwrap_or(0),
-            last: self.peek().is_none(),
+    fn walk<V: FnMut(Step) -> bool>(&mut self, visit: &mut V) -> Walked {
+        for depth in 0..MAX_DEPTH {
+            let step = Step {
+                ino: self.next().unwrap_or(0),
+                generation: 0,
+                depth,
+            };
+            if visit(step) {
+                return Walked::Stopped;
+            }
+            if self.peek().is_none() {
+                return Walked::Top;
+            }
         }
+        Walked::TooDeep
     }
 }

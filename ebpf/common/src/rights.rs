@@ -28,17 +28,26 @@ impl Rights {
     pub const CHOWN: Self = Self(1 << 8);
     /// Execute, or map executable.
     pub const EXECUTE: Self = Self(1 << 9);
-    /// Make a device node, fifo or socket.
+    /// Make a fifo or socket; a device node where its number is granted for that, too.
     pub const MKNOD: Self = Self(1 << 10);
     /// Set or remove extended attributes and access control lists.
     pub const XATTR: Self = Self(1 << 11);
+    /// Open for adding at the end, never to overwrite.
+    pub const APPEND: Self = Self(1 << 12);
+    /// Set the times of access and change.
+    pub const TIMES: Self = Self(1 << 13);
+    /// Set what `chattr` sets: immutable, append-only, no dump, project.
+    pub const FLAGS: Self = Self(1 << 14);
+    /// Every `ioctl`.
+    pub const IOCTL: Self = Self(1 << 15);
     /// Every right there is: what a container has over its own files.
-    pub const ALL: Self = Self((1 << 12) - 1);
+    pub const ALL: Self = Self((1 << 16) - 1);
 
     /// Name and bit of each right, in the order in which they are documented.
-    pub const NAMES: [(&'static str, Self); 12] = [
+    pub const NAMES: [(&'static str, Self); 16] = [
         ("read", Self::READ),
         ("write", Self::WRITE),
+        ("append", Self::APPEND),
         ("create", Self::CREATE),
         ("delete", Self::DELETE),
         ("rename", Self::RENAME),
@@ -49,6 +58,9 @@ impl Rights {
         ("execute", Self::EXECUTE),
         ("mknod", Self::MKNOD),
         ("xattr", Self::XATTR),
+        ("times", Self::TIMES),
+        ("flags", Self::FLAGS),
+        ("ioctl", Self::IOCTL),
     ];
 
     /// Whether every right of `other` is in `self`.
@@ -105,5 +117,51 @@ impl core::ops::BitOr for Rights {
 impl core::fmt::Debug for Rights {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_set().entries(self.names()).finish()
+    }
+}
+
+/// Rights over objects of the section `ipc`, in the same bits as those over files but with words of
+/// their own.
+pub mod ipc {
+    use super::Rights;
+
+    /// Attach for reading, receive, look at; the content of a key.
+    pub const READ: Rights = Rights(1 << 0);
+    /// Attach for writing, send, change; replace a key, change a keyring.
+    pub const WRITE: Rights = Rights(1 << 1);
+    /// Make a new one.
+    pub const CREATE: Rights = Rights(1 << 2);
+    /// Remove a POSIX message queue.
+    pub const DELETE: Rights = Rights(1 << 3);
+    /// Remove, lock, change owner and mode.
+    pub const CONTROL: Rights = Rights(1 << 4);
+    /// Attributes of a key.
+    pub const VIEW: Rights = Rights(1 << 5);
+    /// Find a key by its description; search a keyring.
+    pub const SEARCH: Rights = Rights(1 << 6);
+    /// Link a key to a keyring.
+    pub const LINK: Rights = Rights(1 << 7);
+    /// Change owner, permissions and lifetime of a key.
+    pub const SETATTR: Rights = Rights(1 << 8);
+
+    /// Name and bit of each right, in the order in which they are documented.
+    pub const NAMES: [(&str, Rights); 9] = [
+        ("read", READ),
+        ("write", WRITE),
+        ("create", CREATE),
+        ("delete", DELETE),
+        ("control", CONTROL),
+        ("view", VIEW),
+        ("search", SEARCH),
+        ("link", LINK),
+        ("setattr", SETATTR),
+    ];
+
+    /// The names of the rights in the set, in documented order.
+    pub fn names(rights: Rights) -> impl Iterator<Item = &'static str> {
+        NAMES
+            .into_iter()
+            .filter(move |(_, right)| rights.contains(*right))
+            .map(|(name, _)| name)
     }
 }

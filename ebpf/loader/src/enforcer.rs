@@ -1,17 +1,14 @@
 //! What the runtime calls: load or reuse, install a policy, put a process under it, take it away.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::os::fd::BorrowedFd;
 
 use ebpf_common::PolicyId;
-use ebpf_common::abi::{GlobalState, Subject, state};
+use ebpf_common::abi::{Counters, GlobalState, PolicyHeader, Subject, state};
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, openat};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::maps::Maps;
-use crate::pins::Pins;
-use crate::{Error, host, load, selftest};
+use crate::pins::{Lock, Pins};
+use crate::{Error, host, install, load, selftest, sys};
 
 /// Depth of the cgroup hierarchy below which containers' groups are not found by the kernel side.
 const CGROUP_LEVELS: u32 = 16;
@@ -24,7 +21,7 @@ pub struct PolicyAttached(());
 
 /// The loaded programs and their maps.
 pub struct Enforcer {
-    maps: Maps,
+    pub(crate) maps: Maps,
     pins: Pins,
     /// Inode number of the pin directory that the maps were opened from.
     set: u64,
@@ -72,23 +69,24 @@ impl Enforcer {
             (self.maps, self.set) = open_or_load(&self.pins)?;
         }
         let state = self.maps.state()?;
-        let id = PolicyId(state.last_policy + 1);
-        if id.0 == u32::MAX {
-            return Err(Error::NoPolicyNumber);
-        }
+        let last_policy = state.last_policy.saturating_add(1);
+        let id = PolicyId::nth(last_policy).ok_or(Error::NoPolicyNumber)?;
         self.maps.set_state(GlobalState {
-            last_policy: id.0,
+            last_policy,
             ..state
         })?;
-        if let Err(error) = crate::install::write(&self.maps, id, tables) {
-            crate::install::erase(&self.maps, id, tables)?;
+        let written = install::begin(&self.maps, id, tables)
+            .and_then(|()| install::write(&self.maps, id, tables));
+        if let Err(error) = written {
+            install::erase(&self.maps, id, tables)?;
+            install::end(&self.maps, id, tables)?;
             return Err(error);
         }
         Ok(id)
     }
 
     /// Makes a v2 cgroup the second witness: a task found in it or below is under the policy,
-    /// whatever its label.
+    /// whatever its label. Only before a process is attached.
     ///
     /// # Errors
     /// A failed call.
@@ -103,7 +101,13 @@ impl Enforcer {
                 most: CGROUP_LEVELS - 1,
             });
         }
-        self.maps.set("CGROUPS", &id, &policy)?;
+        let known = self.counters(policy)?.unwrap_or_default();
+        let counters = Counters {
+            cgroup: id,
+            ..known
+        };
+        self.maps.set("COUNTERS", &policy.container(), &counters)?;
+        self.maps.set("CGROUPS", &id, &policy.container())?;
         let _lock = self.pins.lock()?;
         let state = self.maps.state()?;
         let cgroup_levels = state.cgroup_levels | 1 << level;
@@ -120,7 +124,7 @@ impl Enforcer {
     /// A failed call, or a label that cannot be read back.
     pub fn attach(&self, policy: PolicyId, pidfd: BorrowedFd<'_>) -> Result<PolicyAttached, Error> {
         let subject = Subject {
-            policy,
+            policy: policy.container(),
             state: state::PENDING,
         };
         self.maps.label(pidfd, subject)?;
@@ -182,21 +186,78 @@ impl Enforcer {
         Ok(self.maps.label_of(pidfd)?.map(|subject| subject.policy))
     }
 
-    /// Events that found the ring buffer full since the programs were loaded.
+    /// Keeps others from loading, installing, replacing and removing.
     ///
     /// # Errors
     /// A failed call.
-    pub fn lost_events(&self) -> Result<u64, Error> {
-        Ok(self.maps.get("LOST", &0u32)?.unwrap_or(0))
+    pub fn lock(&self) -> Result<Lock, Error> {
+        self.pins.lock()
     }
 
-    /// Takes a policy's tables away. A task that still has its label is refused everything from
-    /// then on.
+    /// Which of a container's policies is in force; `None` if its tables are not there.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn in_force(&self, policy: PolicyId) -> Result<Option<PolicyId>, Error> {
+        let container = policy.container();
+        let found = self.maps.get("IN_FORCE", &container)?.unwrap_or(container);
+        let header: Option<PolicyHeader> = self.maps.get("POLICIES", &found)?;
+        Ok(header.map(|_| found))
+    }
+
+    /// Writes the tables of a further generation, which is not in force by that. Only under the
+    /// lock.
+    ///
+    /// # Errors
+    /// A full map, or a failed call; nothing of it stays then.
+    pub fn stage(&self, policy: PolicyId, tables: &policy::Tables) -> Result<(), Error> {
+        let written = install::write(&self.maps, policy, tables);
+        if written.is_err() {
+            install::erase(&self.maps, policy, tables)?;
+        }
+        written
+    }
+
+    /// Puts a generation in force in the place of another, in one step. Only under the lock.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn switch(&self, policy: PolicyId) -> Result<(), Error> {
+        self.maps.set("IN_FORCE", &policy.container(), &policy)
+    }
+
+    /// Returns when every decision that is under way has been made.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn wait_for_decisions(&self) -> Result<(), Error> {
+        sys::wait_for_programs()
+            .map_err(|error| Error::system("bpf(BPF_MAP_UPDATE_ELEM, map of maps)", error))
+    }
+
+    /// Takes the tables of one generation away. Only under the lock.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn erase(&self, policy: PolicyId, tables: &policy::Tables) -> Result<(), Error> {
+        install::erase(&self.maps, policy, tables)
+    }
+
+    /// Takes away what belongs to a container, after the tables of all its policies. A task that
+    /// still has its label is refused everything from then on. Only under the lock.
     ///
     /// # Errors
     /// A failed call.
     pub fn remove(&self, policy: PolicyId, tables: &policy::Tables) -> Result<(), Error> {
-        crate::install::erase(&self.maps, policy, tables)
+        install::end(&self.maps, policy, tables)
+    }
+
+    /// What is counted of a container.
+    ///
+    /// # Errors
+    /// A failed call.
+    pub fn counters(&self, policy: PolicyId) -> Result<Option<Counters>, Error> {
+        self.maps.get("COUNTERS", &policy.container())
     }
 
     /// Unpins everything if no policy is loaded and no task has a label; answers whether it did.
@@ -205,96 +266,12 @@ impl Enforcer {
     /// A failed call.
     pub fn unload_if_unused(&self) -> Result<bool, Error> {
         let _lock = self.pins.lock()?;
-        if !self.maps.keys::<PolicyId>("POLICIES")?.is_empty() || self.labelled()? {
+        if self.maps.has_any::<PolicyId>("POLICIES")? || self.is_any_labelled()? {
             return Ok(false);
         }
         self.pins.remove()?;
         Ok(true)
     }
-
-    /// Ends every process that has the label of `policy`, wherever it hides from the container's
-    /// cgroups, and returns when none is left.
-    ///
-    /// # Errors
-    /// [`Error::StillLabelled`] if that cannot be brought about or cannot be told; the policy must
-    /// stay then.
-    pub fn kill_labelled(&self, policy: PolicyId) -> Result<(), Error> {
-        for _ in 0..SCANS {
-            let kill = |pidfd: BorrowedFd<'_>, subject: Subject| {
-                if subject.policy == policy {
-                    // One that has ended meanwhile is as good.
-                    let _ = pidfd_send_signal(pidfd, Signal::KILL);
-                }
-                subject.policy == policy
-            };
-            if self.scan(kill)? == Scan::Clean {
-                return Ok(());
-            }
-            std::thread::sleep(SCAN_PAUSE);
-        }
-        Err(Error::StillLabelled)
-    }
-
-    /// Whether some process has a label, or that cannot be told.
-    fn labelled(&self) -> Result<bool, Error> {
-        for _ in 0..SCANS {
-            match self.scan(|_, _| true)? {
-                Scan::Clean => return Ok(false),
-                Scan::Found => return Ok(true),
-                Scan::Moving => {}
-            }
-        }
-        Ok(true)
-    }
-
-    /// Shows every labelled process to `counts`. A process that ends while it is looked at may have
-    /// forked unseen, so that the scan says nothing.
-    fn scan(&self, mut counts: impl FnMut(BorrowedFd<'_>, Subject) -> bool) -> Result<Scan, Error> {
-        let entries =
-            std::fs::read_dir("/proc").map_err(|error| Error::system("open(\"/proc\")", error))?;
-        let mut found = Scan::Clean;
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::system("getdents(\"/proc\")", error))?;
-            let number = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            let Some(pid) = number.and_then(Pid::from_raw) else {
-                continue;
-            };
-            let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-                Ok(pidfd) => pidfd,
-                Err(Errno::SRCH) => {
-                    found = found.max(Scan::Moving);
-                    continue;
-                }
-                Err(error) => return Err(Error::system(format!("pidfd_open({pid:?})"), error)),
-            };
-            match self.maps.label_of(pidfd.as_fd()) {
-                Ok(Some(subject)) if counts(pidfd.as_fd(), subject) => found = Scan::Found,
-                Ok(_) => {}
-                Err(error) if error.is(Errno::SRCH) => found = found.max(Scan::Moving),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// How often processes are looked through before the answer is taken for unknown.
-const SCANS: u32 = 100;
-/// Time for killed processes to end.
-const SCAN_PAUSE: Duration = Duration::from_millis(20);
-
-/// What a look through all processes says.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Scan {
-    /// None has a label.
-    Clean,
-    /// One ended meanwhile: not known.
-    Moving,
-    /// One has.
-    Found,
 }
 
 /// What is pinned, loaded first if nothing is, and seen to refuse; with its

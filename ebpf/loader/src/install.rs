@@ -1,13 +1,35 @@
 //! Writing a policy's tables into the maps under its number, and removing them.
+//!
+//! Rules are kept for each generation of a container's policy; what the container is (its super
+//! blocks, its cgroup, its counters) only once, under the container's number.
 
 use ebpf_common::PolicyId;
-use ebpf_common::abi::{CapabilityKey, DeviceKey, InodeKey, MountKey, SuperKey};
+use ebpf_common::abi::{
+    CapabilityKey, Counters, DeviceKey, GrantKey, InodeKey, IoctlKey, MountKey, SuperKey,
+    file_flags,
+};
 use policy::{Device, Inode, Tables};
 
 use crate::Error;
 use crate::maps::Maps;
 
-/// Writes everything, the header last: a policy without a header refuses, so a half-written one is
+/// Steps of a walk through `OWNERS`: twice what it holds at most.
+const OWNERS_STEPS: u32 = 1 << 19;
+
+/// Writes what belongs to a container before its first policy.
+///
+/// # Errors
+/// A full map, or a failed call.
+pub(crate) fn begin(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), Error> {
+    let policy = policy.container();
+    maps.set("COUNTERS", &policy, &Counters::default())?;
+    for (dev, rule) in &tables.supers {
+        maps.set("SUPERS", &SuperKey { policy, dev: *dev }, rule)?;
+    }
+    Ok(())
+}
+
+/// Writes the rules, the header last: a policy without a header refuses, so a half-written one is
 /// never looser.
 ///
 /// # Errors
@@ -15,7 +37,14 @@ use crate::maps::Maps;
 pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), Error> {
     let key = Keys(policy);
     for (inode, rule) in &tables.files {
-        maps.set("FILES", &key.inode(inode), rule)?;
+        let mut rule = *rule;
+        if rule.flags & file_flags::COUNTED != 0 {
+            rule.use_count = uses_of_device(maps, inode.dev)?;
+        }
+        maps.set("FILES", &key.inode(inode), &rule)?;
+    }
+    for (rule, command) in &tables.ioctls {
+        maps.set("IOCTLS", &key.ioctl(*rule, *command), &1u32)?;
     }
     for (inode, rule) in &tables.processes {
         maps.set("PROCESSES", &key.inode(inode), rule)?;
@@ -23,23 +52,31 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for (inode, rule) in &tables.modules {
         maps.set("MODULES", &key.inode(inode), rule)?;
     }
-    for (dev, rule) in &tables.supers {
-        maps.set("SUPERS", &SuperKey { policy, dev: *dev }, rule)?;
-    }
     for (device, rule) in &tables.devices {
         maps.set("DEVICES", &key.device(device), rule)?;
     }
-    for (fs_type, rule) in &tables.mounts {
-        maps.set("MOUNTS", &key.mount(*fs_type), rule)?;
+    for (mount, rule) in &tables.mounts {
+        maps.set("MOUNTS", &key.mount(mount), rule)?;
     }
     for (capability, rule) in &tables.capabilities {
         maps.set("CAPABILITIES", &key.capability(*capability), rule)?;
     }
+    for (numbered, rule) in &tables.grants {
+        maps.set("GRANTS", &key.grant(*numbered), rule)?;
+    }
     maps.set("POLICIES", &policy, &tables.header)
 }
 
-/// Removes what [`write`] wrote, the header first: without it every decision is a refusal. Then
-/// what the kernel side and the start added.
+/// How often file systems under this device number have gone away; from now on they are counted.
+fn uses_of_device(maps: &Maps, dev: u32) -> Result<u32, Error> {
+    if let Some(uses) = maps.get("DEVICE_USES", &dev)? {
+        return Ok(uses);
+    }
+    maps.set("DEVICE_USES", &dev, &0u32)?;
+    Ok(0)
+}
+
+/// Removes what [`write`] wrote, the header first: without it every decision is a refusal.
 ///
 /// The keys are those of the tables. Looking for them instead would mean to walk every bucket of
 /// every map, which takes longer than the rest of a container's end.
@@ -58,16 +95,60 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
             maps.delete(name, &key.inode(inode))?;
         }
     }
+    for (rule, command) in &tables.ioctls {
+        maps.delete("IOCTLS", &key.ioctl(*rule, *command))?;
+    }
     for device in tables.devices.keys() {
         maps.delete("DEVICES", &key.device(device))?;
     }
-    for fs_type in tables.mounts.keys() {
-        maps.delete("MOUNTS", &key.mount(*fs_type))?;
+    for mount in tables.mounts.keys() {
+        maps.delete("MOUNTS", &key.mount(mount))?;
     }
     for capability in tables.capabilities.keys() {
         maps.delete("CAPABILITIES", &key.capability(*capability))?;
     }
-    maps.remove_found(policy)
+    for numbered in tables.grants.keys() {
+        maps.delete("GRANTS", &key.grant(*numbered))?;
+    }
+    Ok(())
+}
+
+/// Removes what belongs to a container, after its last policy. Super blocks that the container
+/// mounted are not looked for: the kernel side forgets each when it goes.
+///
+/// # Errors
+/// A failed call.
+pub(crate) fn end(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), Error> {
+    let policy = policy.container();
+    for dev in tables.supers.keys() {
+        maps.delete("SUPERS", &SuperKey { policy, dev: *dev })?;
+    }
+    let counters: Option<Counters> = maps.get("COUNTERS", &policy)?;
+    if let Some(counters) = counters {
+        maps.delete("CGROUPS", &counters.cgroup)?;
+        // Looking through all that containers own takes long: only where there may be something.
+        if counters.owns != 0 {
+            disown(maps, policy)?;
+        }
+    }
+    maps.delete("IN_FORCE", &policy)?;
+    maps.delete("COUNTERS", &policy)
+}
+
+/// Forgets which IPC objects and keys the container made, to make room: no other gets its number.
+fn disown(maps: &Maps, policy: PolicyId) -> Result<(), Error> {
+    let mut at = maps.next_key::<u64>("OWNERS", None)?;
+    // Bounded: while others add and remove, the walk may begin anew.
+    for _ in 0..OWNERS_STEPS {
+        let Some(address) = at else {
+            return Ok(());
+        };
+        at = maps.next_key("OWNERS", Some(&address))?;
+        if maps.get("OWNERS", &address)? == Some(policy) {
+            maps.delete("OWNERS", &address)?;
+        }
+    }
+    Ok(())
 }
 
 /// Keys of a policy's entries.
@@ -91,11 +172,26 @@ impl Keys {
         }
     }
 
-    fn mount(&self, fs_type: u64) -> MountKey {
-        MountKey {
-            fs_type,
+    fn ioctl(&self, rule: u32, command: u32) -> IoctlKey {
+        IoctlKey {
             policy: self.0,
-            reserved: 0,
+            rule,
+            command,
+        }
+    }
+
+    fn mount(&self, mount: &MountKey) -> MountKey {
+        MountKey {
+            policy: self.0,
+            ..*mount
+        }
+    }
+
+    fn grant(&self, (kind, number): (u32, u64)) -> GrantKey {
+        GrantKey {
+            policy: self.0,
+            kind,
+            number,
         }
     }
 

@@ -22,8 +22,10 @@ mod install;
 mod load;
 mod maps;
 mod pins;
+mod scan;
 mod selftest;
 mod sys;
 
 pub use enforcer::{Enforcer, PolicyAttached};
 pub use error::Error;
+pub use pins::Lock;

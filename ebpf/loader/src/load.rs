@@ -8,9 +8,9 @@ use std::thread;
 
 use aya::maps::Map;
 use aya::programs::links::FdLink;
-use aya::programs::{Lsm, Program, ProgramError};
+use aya::programs::{BtfTracePoint, Lsm, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use ebpf_common::hooks::{HOOKS, HookInfo};
+use ebpf_common::hooks::{HOOKS, HookInfo, OF_FACILITIES};
 
 use crate::btf::{self, Btf};
 use crate::pins::Pins;
@@ -25,7 +25,7 @@ pub(crate) fn has_object() -> bool {
 }
 
 /// Maps that are pinned; all that the programs have.
-pub(crate) const MAPS: [&str; 15] = [
+pub(crate) const MAPS: &[&str] = &[
     "POLICIES",
     "FILES",
     "SUPERS",
@@ -36,12 +36,20 @@ pub(crate) const MAPS: [&str; 15] = [
     "PROCESSES",
     "MODULES",
     "CGROUPS",
+    "IOCTLS",
+    "DEVICE_USES",
     "STATE",
-    "LOST",
     "EVENTS",
     "SUBJECTS",
     "AYA_LOGS",
+    "GRANTS",
+    "OWNERS",
+    "IN_FORCE",
+    "COUNTERS",
 ];
+
+/// The program that counts tasks that end, on the tracepoint of the same name.
+const TASK_EXIT: &str = "sched_process_exit";
 
 /// Loads, attaches and pins everything. On failure nothing stays: the pins of a load that is not
 /// whole are removed by dropping them here or by the next load.
@@ -58,9 +66,13 @@ pub(crate) fn load_and_pin(pins: &Pins, debug: bool) -> Result<(), Error> {
     let hooks = hooks_of(&kernel)?;
     let mut object = parse(&types, &offsets, debug)?;
     verify(&mut object, &types, &hooks)?;
+    task_exit(&mut object)?
+        .load(TASK_EXIT, &types)
+        .map_err(refused(TASK_EXIT))?;
     let directory = pins.begin()?;
     let done = pin_maps(&mut object, &directory)
         .and_then(|()| attach(&mut object, &hooks, &directory))
+        .and_then(|()| attach_task_exit(&mut object, &directory))
         .and_then(|()| pins.finish());
     if done.is_err() {
         let _ = pins.remove();
@@ -76,17 +88,25 @@ fn hooks_of(kernel: &Btf) -> Result<Vec<(&'static HookInfo, &'static str)>, Erro
     for hook in HOOKS {
         if kernel.has_function(&format!("bpf_lsm_{}", hook.name)) {
             found.push((hook, program_of(kernel, hook)));
-        } else if version >= hook.since {
+        } else if version >= hook.since && !OF_FACILITIES.contains(&hook.name) {
             return Err(Error::NoHook(hook.name));
         }
     }
     Ok(found)
 }
 
-/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on.
+/// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on,
+/// `perf_event_open`, which has lost its first later, and `inode_setattr`, which has a third from 6.9
+/// on.
 fn program_of(kernel: &Btf, hook: &'static HookInfo) -> &'static str {
     match hook.name {
         "bpf" if kernel.parameters("bpf_lsm_bpf") == Some(4) => "bpf_from_kernel",
+        "inode_setattr" if kernel.parameters("bpf_lsm_inode_setattr") == Some(2) => {
+            "inode_setattr_of_two"
+        }
+        "perf_event_open" if kernel.parameters("bpf_lsm_perf_event_open") == Some(1) => {
+            "perf_event_open_of_type"
+        }
         name => name,
     }
 }
@@ -103,7 +123,7 @@ fn parse(types: &aya::Btf, offsets: &[u32], debug: bool) -> Result<Ebpf, Error> 
 }
 
 fn pin_maps(object: &mut Ebpf, directory: &Path) -> Result<(), Error> {
-    for name in MAPS {
+    for name in MAPS.iter().copied() {
         let Some(map) = object.map(name) else {
             return Err(Error::Incomplete {
                 path: directory.into(),
@@ -117,10 +137,7 @@ fn pin_maps(object: &mut Ebpf, directory: &Path) -> Result<(), Error> {
 }
 
 fn pin_map(map: &Map, path: &Path) -> Result<(), Error> {
-    map.pin(path).map_err(|error| Error::Pin {
-        path: path.into(),
-        source: Box::new(error),
-    })
+    map.pin(path).map_err(pinned(path))
 }
 
 /// A program with the hook that it is for.
@@ -147,7 +164,7 @@ fn verify(
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let work = || -> Result<(), Error> {
         while let Some((program, hook)) = next() {
-            program.load(hook.name, types).map_err(refused(hook))?;
+            program.load(hook.name, types).map_err(refused(hook.name))?;
         }
         Ok(())
     };
@@ -159,9 +176,9 @@ fn verify(
     })
 }
 
-fn refused(hook: &'static HookInfo) -> impl Fn(ProgramError) -> Error {
+fn refused(hook: &'static str) -> impl Fn(ProgramError) -> Error {
     move |source| Error::Program {
-        hook: hook.name,
+        hook,
         source: Box::new(source),
     }
 }
@@ -185,16 +202,38 @@ fn attach(
 
 fn attach_one(program: &mut Lsm, hook: &'static HookInfo, directory: &Path) -> Result<(), Error> {
     let path = directory.join("programs").join(hook.name);
-    program.pin(&path).map_err(|error| Error::Pin {
-        path: path.clone(),
-        source: Box::new(error),
-    })?;
-    let id = program.attach().map_err(refused(hook))?;
-    let link = program.take_link(id).map_err(refused(hook))?;
-    let path = directory.join("links").join(hook.name);
-    FdLink::from(link).pin(&path).map_err(|error| Error::Pin {
-        path: path.clone(),
-        source: Box::new(error),
-    })?;
+    program.pin(&path).map_err(pinned(&path))?;
+    let id = program.attach().map_err(refused(hook.name))?;
+    let link = program.take_link(id).map_err(refused(hook.name))?;
+    pin_link(FdLink::from(link), hook.name, directory)
+}
+
+fn task_exit(object: &mut Ebpf) -> Result<&mut BtfTracePoint, Error> {
+    match object.program_mut(TASK_EXIT) {
+        Some(Program::BtfTracePoint(program)) => Ok(program),
+        _ => Err(Error::NoObject),
+    }
+}
+
+fn attach_task_exit(object: &mut Ebpf, directory: &Path) -> Result<(), Error> {
+    let program = task_exit(object)?;
+    let path = directory.join("programs").join(TASK_EXIT);
+    program.pin(&path).map_err(pinned(&path))?;
+    let id = program.attach().map_err(refused(TASK_EXIT))?;
+    let link = program.take_link(id).map_err(refused(TASK_EXIT))?;
+    pin_link(FdLink::from(link), TASK_EXIT, directory)
+}
+
+fn pin_link(link: FdLink, name: &str, directory: &Path) -> Result<(), Error> {
+    let path = directory.join("links").join(name);
+    link.pin(&path).map_err(pinned(&path))?;
     Ok(())
+}
+
+fn pinned<E: std::error::Error + Send + Sync + 'static>(path: &Path) -> impl FnOnce(E) -> Error {
+    let path = path.to_owned();
+    move |error| Error::Pin {
+        path,
+        source: Box::new(error),
+    }
 }

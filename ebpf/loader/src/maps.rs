@@ -3,8 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use ebpf_common::PolicyId;
-use ebpf_common::abi::{GlobalState, Subject, SuperKey};
+use ebpf_common::abi::{GlobalState, Subject};
 
 use crate::sys::{self, Plain};
 use crate::{Error, load};
@@ -33,7 +32,11 @@ impl Maps {
                 Err(error) => Err(Error::system(format!("bpf(BPF_OBJ_GET, {path:?})"), error)),
             }
         };
-        let opened = load::MAPS.into_iter().map(open).collect::<Result<_, _>>()?;
+        let opened = load::MAPS
+            .iter()
+            .copied()
+            .map(open)
+            .collect::<Result<_, _>>()?;
         Ok(Self { opened })
     }
 
@@ -62,9 +65,18 @@ impl Maps {
             .map_err(|error| Error::system(format!("bpf(BPF_MAP_LOOKUP_ELEM, {name})"), error))
     }
 
-    /// Every key of a hash map.
-    pub(crate) fn keys<K: Plain>(&self, name: &str) -> Result<Vec<K>, Error> {
-        sys::keys(self.fd(name))
+    /// Whether a hash map has an element.
+    pub(crate) fn has_any<K: Plain>(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.next_key::<K>(name, None)?.is_some())
+    }
+
+    /// The key of a hash map that follows `after`, or its first.
+    pub(crate) fn next_key<K: Plain>(
+        &self,
+        name: &str,
+        after: Option<&K>,
+    ) -> Result<Option<K>, Error> {
+        sys::next_key(self.fd(name), after)
             .map_err(|error| Error::system(format!("bpf(BPF_MAP_GET_NEXT_KEY, {name})"), error))
     }
 
@@ -91,6 +103,12 @@ impl Maps {
         self.get("SUBJECTS", &pidfd.as_raw_fd())
     }
 
+    /// Takes the label of the thread-group leader behind a pidfd away.
+    pub(crate) fn unlabel(&self, pidfd: BorrowedFd<'_>) -> Result<(), Error> {
+        use std::os::fd::AsRawFd;
+        self.delete("SUBJECTS", &pidfd.as_raw_fd())
+    }
+
     /// The one [`GlobalState`].
     pub(crate) fn state(&self) -> Result<GlobalState, Error> {
         Ok(self.get("STATE", &0u32)?.unwrap_or_default())
@@ -99,27 +117,5 @@ impl Maps {
     /// Replaces it; only under the lock.
     pub(crate) fn set_state(&self, state: GlobalState) -> Result<(), Error> {
         self.set("STATE", &0u32, &state)
-    }
-
-    /// Removes the entries of a policy that are known by looking only: its super blocks, which the
-    /// kernel side adds to, and its cgroup.
-    pub(crate) fn remove_found(&self, policy: PolicyId) -> Result<(), Error> {
-        for key in self.keys::<SuperKey>("SUPERS")? {
-            if key.policy == policy {
-                self.delete("SUPERS", &key)?;
-            }
-        }
-        for address in self.keys::<u64>("SUPER_OWNERS")? {
-            let owner: Option<SuperKey> = self.get("SUPER_OWNERS", &address)?;
-            if owner.is_some_and(|key| key.policy == policy) {
-                self.delete("SUPER_OWNERS", &address)?;
-            }
-        }
-        for group in self.keys::<u64>("CGROUPS")? {
-            if self.get("CGROUPS", &group)? == Some(policy) {
-                self.delete("CGROUPS", &group)?;
-            }
-        }
-        Ok(())
     }
 }

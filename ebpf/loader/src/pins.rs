@@ -4,6 +4,8 @@
 //! that a reader sees all or nothing. A loader that was killed leaves `loading`, which the next one
 //! removes, and with it whatever was attached.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -87,16 +89,15 @@ impl Pins {
     /// [`Error::Incomplete`] names a hook that nothing is attached to any more.
     pub(crate) fn require_links(&self) -> Result<(), Error> {
         let path = self.ready();
-        let programs = path.join("programs");
-        let failed = |error| Error::system(format!("open({:?})", programs.display()), error);
-        for entry in fs::read_dir(&programs).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            if !path.join("links").join(&name).exists() {
+        let links = names(&path.join("links"))?;
+        let mut programs = names(&path.join("programs"))?.into_iter();
+        match programs.find(|name| !links.contains(name)) {
+            Some(name) => {
                 let missing = format!("links/{}", name.to_string_lossy());
-                return Err(Error::Incomplete { path, missing });
+                Err(Error::Incomplete { path, missing })
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// What is being taken apart.
@@ -126,6 +127,15 @@ impl Pins {
     }
 }
 
+/// What is in a directory.
+fn names(directory: &Path) -> Result<HashSet<OsString>, Error> {
+    let failed = |error| Error::system(format!("open({:?})", directory.display()), error);
+    let entries = fs::read_dir(directory).map_err(failed)?;
+    entries
+        .map(|entry| entry.map(|entry| entry.file_name()).map_err(failed))
+        .collect()
+}
+
 fn remove_tree(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -137,7 +147,8 @@ fn remove_tree(path: &Path) -> Result<(), Error> {
 ///
 /// The programs are one set for the whole host, and so is the lock: it is on the directory of the
 /// file system itself, whatever state directory the caller uses.
-pub(crate) struct Lock(#[expect(dead_code, reason = "closing it unlocks")] File);
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "closing it unlocks")] File);
 
 impl Pins {
     /// Waits for the lock.

@@ -1,58 +1,53 @@
 //! Whether a refusal really happens.
 //!
 //! Programs load, attach and look well on a kernel without `bpf` among its security modules, and on
-//! older ones after `ftrace_enabled` was set to 0, and yet never run. So a child is labelled with a
-//! policy that has no tables, which must refuse everything, and tries to open `/`.
+//! older ones after `ftrace_enabled` was set to 0, and yet never run. So this very task is labelled
+//! for a moment with a policy that has no tables, which must refuse everything, and tries to open
+//! `/`. In that moment its label governs nothing but opening files ([`state::TRIAL`]), so that it
+//! can be taken off again.
 
-use std::io::Write;
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use ebpf_common::PolicyId;
 use ebpf_common::abi::{Subject, state};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
+use crate::Error;
 use crate::maps::Maps;
-use crate::{Error, sys};
 
-/// A number that is never given out: its tables are always empty.
-const NOBODY: PolicyId = PolicyId(u32::MAX);
+/// Before 6.2 a look-up in task storage may find nothing under contention.
+const TRIES: u32 = 3;
 
-/// Labels a child and sees it refused.
+/// Labels this process's first thread, which must be the caller, and sees it refused.
 pub(crate) fn run(maps: &Maps) -> Result<(), Error> {
-    let (gate, mut opener) = std::io::pipe().map_err(|error| Error::system("pipe()", error))?;
-    let child = sys::fork_opener(gate.as_fd(), opener.as_fd())
-        .map_err(|error| Error::system("fork()", error))?;
-    drop(gate);
-    let labelled = label(maps, child);
-    if labelled.is_ok() {
-        // A child that is gone already shows below.
-        let _ = opener.write_all(b"x");
+    let own = pidfd_open(getpid(), PidfdFlags::empty())
+        .map_err(|error| Error::system("pidfd_open(getpid())", error))?;
+    let mut tried = try_once(maps, own.as_fd());
+    for _ in 1..TRIES {
+        if !matches!(tried, Err(Error::NotEnforced { .. })) {
+            break;
+        }
+        tried = try_once(maps, own.as_fd());
     }
-    drop(opener);
-    let status = sys::wait_for(child).map_err(|error| Error::system("waitpid()", error))?;
-    labelled?;
-    match status {
-        Some(libc::EACCES) => Ok(()),
-        Some(0) => Err(Error::NotEnforced {
-            found: "a process without any grant could open \"/\"".to_owned(),
-        }),
-        other => Err(Error::NotEnforced {
-            found: format!("the child ended with {other:?}"),
-        }),
-    }
+    tried
 }
 
-fn label(maps: &Maps, child: i32) -> Result<(), Error> {
-    let Some(pid) = Pid::from_raw(child) else {
-        return Err(Error::system("fork()", std::io::ErrorKind::InvalidData));
-    };
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|error| Error::system(format!("pidfd_open({child})"), error))?;
+fn try_once(maps: &Maps, own: BorrowedFd<'_>) -> Result<(), Error> {
     maps.label(
-        pidfd.as_fd(),
+        own,
         Subject {
-            policy: NOBODY,
-            state: state::ENFORCED,
+            policy: PolicyId::NOBODY,
+            state: state::TRIAL,
         },
-    )
+    )?;
+    let opened = File::open("/");
+    maps.unlabel(own)?;
+    let found = match opened {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::ACCESS) => return Ok(()),
+        Err(error) => format!("open(\"/\") of a process without any grant: {error}"),
+        Ok(_) => "a process without any grant could open \"/\"".to_owned(),
+    };
+    Err(Error::NotEnforced { found })
 }

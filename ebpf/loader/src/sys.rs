@@ -1,23 +1,23 @@
-//! `bpf(2)` on pinned maps, which the library has no types for, and the one fork of the self-test.
-#![allow(
-    unsafe_code,
-    reason = "the bpf system call and fork have no safe wrapper"
-)]
+//! `bpf(2)` on pinned maps, which the library has no types for.
+#![allow(unsafe_code, reason = "the bpf system call has no safe wrapper")]
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ebpf_common::abi;
 use ebpf_common::event::Event;
 
+const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 
 /// Types that cross to the kernel as their bytes.
 ///
@@ -36,6 +36,7 @@ plain!(
     abi::PolicyId,
     abi::PolicyHeader,
     abi::InodeKey,
+    abi::IoctlKey,
     abi::FileRule,
     abi::SuperKey,
     abi::SuperRule,
@@ -48,6 +49,8 @@ plain!(
     abi::ProcessRule,
     abi::Subject,
     abi::GlobalState,
+    abi::GrantKey,
+    abi::Counters,
     Event,
     u32,
     u64,
@@ -149,25 +152,20 @@ pub(crate) fn delete<K: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
     }
 }
 
-/// Every key of a hash map.
-pub(crate) fn keys<K: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<K>> {
-    let mut found: Vec<K> = Vec::new();
-    loop {
-        let mut next = core::mem::MaybeUninit::<K>::zeroed();
-        let mut attr = ElementAttr {
-            map_fd: map.as_raw_fd() as u32,
-            key: found
-                .last()
-                .map_or(0, |last| core::ptr::from_ref(last) as u64),
-            value: next.as_mut_ptr() as u64,
-            ..ElementAttr::default()
-        };
-        match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
-            // SAFETY: zeroed is a value of every `Plain`, and the kernel wrote over it.
-            Ok(_) => found.push(unsafe { next.assume_init() }),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(found),
-            Err(error) => return Err(error),
-        }
+/// The key of a hash map that follows `after`, or its first: also where `after` is no longer there.
+pub(crate) fn next_key<K: Plain>(map: BorrowedFd<'_>, after: Option<&K>) -> io::Result<Option<K>> {
+    let mut next = core::mem::MaybeUninit::<K>::zeroed();
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd() as u32,
+        key: after.map_or(0, |key| core::ptr::from_ref(key) as u64),
+        value: next.as_mut_ptr() as u64,
+        ..ElementAttr::default()
+    };
+    match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
+        // SAFETY: zeroed is a value of every `Plain`, and the kernel wrote over it.
+        Ok(_) => Ok(Some(unsafe { next.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -181,54 +179,39 @@ pub(crate) fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// Forks a child that waits for one byte on `gate`, then opens `/` and exits with the errno, or 0
-/// if it could. Answers the child's process id. The child closes its copy of `opener`, the other
-/// end: it would wait for itself, with the lock that it inherits, if this process were killed.
-pub(crate) fn fork_opener(gate: BorrowedFd<'_>, opener: BorrowedFd<'_>) -> io::Result<i32> {
-    // SAFETY: the child only calls async-signal-safe functions and ends with `_exit`.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => open_and_exit(gate.as_raw_fd(), opener.as_raw_fd()),
-        child => Ok(child),
-    }
+/// `union bpf_attr` as far as `BPF_MAP_CREATE` uses it.
+#[repr(C)]
+#[derive(Default)]
+struct CreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
 }
 
-fn open_and_exit(gate: i32, opener: i32) -> ! {
-    // SAFETY: the child's own copy of the descriptor, which nothing in it uses.
-    unsafe { libc::close(opener) };
-    let mut byte = 0u8;
-    // SAFETY: reads at most one byte into a live byte.
-    let got = unsafe { libc::read(gate, (&raw mut byte).cast(), 1) };
-    let mut code = 255;
-    if got == 1 {
-        // SAFETY: a constant, NUL-terminated path.
-        let fd = unsafe { libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY) };
-        code = match fd {
-            -1 => errno(),
-            _ => 0,
-        };
-    }
-    // SAFETY: ends the process without running anything of the parent's.
-    unsafe { libc::_exit(code) }
+fn create_array(map_type: u32, inner: u32) -> io::Result<OwnedFd> {
+    let mut attr = CreateAttr {
+        map_type,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        map_flags: 0,
+        inner_map_fd: inner,
+    };
+    let fd = bpf(BPF_MAP_CREATE, &mut attr)?;
+    // SAFETY: the kernel just returned this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// The C library's errno of this thread, without allocation.
-fn errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap_or(255)
-}
-
-/// Waits for a child; answers its exit status, or `None` if it was killed.
-pub(crate) fn wait_for(child: i32) -> io::Result<Option<i32>> {
-    let mut status = 0;
-    loop {
-        // SAFETY: `status` is live for the call.
-        let answer = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        if answer == child {
-            return Ok(libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)));
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+/// Returns when every program that runs now has returned.
+///
+/// The kernel promises that of one call: of setting an element of a map of maps, since programs may
+/// still use the map that was there (`maybe_wait_bpf_programs` in `kernel/bpf/syscall.c`).
+pub(crate) fn wait_for_programs() -> io::Result<()> {
+    let inner = create_array(BPF_MAP_TYPE_ARRAY, 0)?;
+    let number = inner.as_raw_fd();
+    let outer = create_array(BPF_MAP_TYPE_ARRAY_OF_MAPS, number as u32)?;
+    update(outer.as_fd(), &0u32, &number)
 }

@@ -1,13 +1,14 @@
 //! Hooks on the kernel itself: capabilities, `bpf(2)`, what the kernel loads, the clock.
 
-use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, SYSCALLS, Section};
+use ebpf_common::abi::{InodeKey, NO_RULE, PolicyHeader, PolicyId, Section, switch};
 use ebpf_common::decide::capability::{counted_level, decide_capability, is_of_overlay};
 use ebpf_common::decide::kernel::{
-    decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read,
+    decide_bpf, decide_clock, decide_kernel_load, decide_kernel_read, decide_switch, is_kexec,
 };
+use ebpf_common::decide::mount::decide_attributes;
+use ebpf_common::decide::process::decide_namespaces;
 use ebpf_common::decide::{Reason, Verdict};
 use ebpf_common::errno::EPERM;
 use ebpf_common::event::Action;
@@ -19,43 +20,11 @@ use crate::field::load;
 use crate::object::{Dentry, credentials_borrowed, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject::{self, when_enforced};
+use crate::syscall::{self, UNKNOWN, system_call};
 use crate::tables::Tables;
 
 /// `CAP_OPT_NOAUDIT`: the kernel only asks whether the capability could be used.
 const CAP_OPT_NOAUDIT: u32 = 1 << 1;
-/// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`: threads whose saved registers are not of a system
-/// call.
-const PF_WORKERS: u32 = 0x10 | 0x4000 | 0x20_0000;
-/// `TS_COMPAT` (x86): a 32-bit call, whose number means another system call.
-const TS_COMPAT: u32 = 0x2;
-
-/// A system call that is not known.
-const UNKNOWN: u32 = u32::MAX;
-
-/// The native system call the task is in, or [`UNKNOWN`]. No `Option`: what one holds when it is
-/// `None` is whatever was in the register, which the verifier may not like.
-#[inline(always)]
-fn system_call() -> u32 {
-    let task = subject::current();
-    // SAFETY: `current` is trusted; `flags` is 32 bits.
-    let flags: u32 = unsafe { load(task, Field::TaskFlags) };
-    // SAFETY: as above.
-    let status: u32 = unsafe { load(task, Field::TaskStatus) };
-    if flags & PF_WORKERS != 0 || status & TS_COMPAT != 0 {
-        return UNKNOWN;
-    }
-    // SAFETY: the helper takes a trusted task and answers a trusted `pt_regs`.
-    let registers = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
-    if registers.is_null() {
-        return UNKNOWN;
-    }
-    // SAFETY: the pointer is a `pt_regs`; `orig_ax` is an `unsigned long`.
-    let number: u64 = unsafe { load(registers, Field::RegsSyscall) };
-    match number < u64::from(SYSCALLS) {
-        true => number as u32,
-        false => UNKNOWN,
-    }
-}
 
 /// Use of a capability that the task holds.
 #[lsm(hook = "capable")]
@@ -76,7 +45,7 @@ pub fn capable(ctx: LsmContext) -> i32 {
     let level = counted_level(level, acting_level, call);
     let verdict = decide_capability(&Tables, policy, capability, call, level);
     if verdict.allowed() {
-        return 0;
+        return arguments(&ctx, policy, capability);
     }
     let of_overlay =
         |header: PolicyHeader| is_of_overlay(&header, capability, call, credentials_borrowed());
@@ -91,6 +60,54 @@ pub fn capable(ctx: LsmContext) -> i32 {
     refuse(&ctx, policy, verdict, &refusal)
 }
 
+/// `CAP_SYS_ADMIN`.
+const SYS_ADMIN: u32 = 21;
+
+/// What only the arguments of a system call say: attributes of a mount that is being made, types of
+/// namespaces to be entered. They are in registers, so that nobody changes them meanwhile, and an
+/// allowed use of `SYS_ADMIN` is the one place at which they can be looked at.
+#[inline(always)]
+fn arguments(ctx: &LsmContext, policy: PolicyId, capability: u32) -> i32 {
+    if capability != SYS_ADMIN {
+        return 0;
+    }
+    let Some(header) = Tables.policy(policy) else {
+        return 0;
+    };
+    if header.attach_attributes == 0 && header.namespaces == 0 {
+        return 0;
+    }
+    match syscall::unified() {
+        syscall::FSMOUNT => {
+            let attributes = syscall::argument(Field::RegsThird);
+            let verdict = decide_attributes(&header, attributes);
+            let refusal = Refusal {
+                detail: u64::from(attributes),
+                ..Refusal::of(Hook::Capable, Action::MoveMount, Section::Mounts)
+            };
+            settled(ctx, policy, verdict, &refusal)
+        }
+        syscall::SETNS if header.namespaces != 0 => {
+            let types = syscall::argument(Field::RegsSecond);
+            let verdict = decide_namespaces(&header, types);
+            let refusal = Refusal {
+                detail: u64::from(types),
+                ..Refusal::of(Hook::Capable, Action::Namespace, Section::Processes)
+            };
+            settled(ctx, policy, verdict, &refusal)
+        }
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn settled(ctx: &LsmContext, policy: PolicyId, verdict: Verdict, refusal: &Refusal) -> i32 {
+    if verdict.allowed() {
+        return 0;
+    }
+    refuse(ctx, policy, verdict, refusal)
+}
+
 /// The header of the caller's policy, or a refusal.
 #[inline(always)]
 fn by_header(policy: PolicyId, decide: impl FnOnce(&PolicyHeader) -> Verdict) -> Verdict {
@@ -102,7 +119,7 @@ fn by_header(policy: PolicyId, decide: impl FnOnce(&PolicyHeader) -> Verdict) ->
 
 /// Refuses for `hook` unless the verdict allows.
 #[inline(always)]
-fn settle(
+pub(crate) fn settle(
     ctx: &LsmContext,
     hook: Hook,
     action: Action,
@@ -158,7 +175,7 @@ pub fn kernel_load_data(ctx: LsmContext) -> i32 {
         Hook::KernelLoadData,
         Action::KernelLoad,
         policy,
-        decide_kernel_load(),
+        decide_kernel_load(&Tables, policy, system_call()),
         ctx.arg(0),
     )
 }
@@ -172,7 +189,11 @@ pub fn kernel_read_file(ctx: LsmContext) -> i32 {
     let dentry = unsafe { Dentry::of_file(file) };
     let (dev, magic, _) = super_identity(dentry.super_block());
     let ino = dentry.ino();
-    let verdict = decide_kernel_read(&Tables, InodeKey { policy, dev, ino });
+    let verdict = if is_kexec(system_call()) {
+        decide_switch(&Tables, policy, switch::KEXEC)
+    } else {
+        decide_kernel_read(&Tables, InodeKey { policy, dev, ino })
+    };
     if verdict.allowed() {
         return 0;
     }

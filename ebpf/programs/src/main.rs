@@ -5,21 +5,31 @@
 //! pure decision of `ebpf-common`, and either return or report and refuse. The programs decide
 //! nothing themselves.
 //!
-//! Reading order: [`maps`], [`field`], [`subject`], [`tables`], [`object`], [`report`], then the
-//! hooks by topic.
+//! Reading order: [`maps`], [`field`], [`forget`], [`subject`], [`tables`], [`syscall`], [`object`],
+//! [`mount`], [`count`], [`report`], then the hooks by topic.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
+mod count;
+mod descriptors;
 mod field;
 mod files;
+mod forget;
+mod ipc;
 mod kernel;
+mod keys;
 mod maps;
+mod mount;
 mod mounts;
 mod names;
 mod object;
 mod processes;
 mod report;
 mod subject;
+mod switches;
+mod syscall;
+mod sysctl;
 mod tables;
 
 /// The helpers that LSM programs call are for GPL-compatible programs only.

@@ -11,6 +11,8 @@ use ebpf_common::abi::*;
 /// The hash maps grow with what is loaded; these are the bounds that the loader checks at install.
 const POLICIES_MAX: u32 = 4096;
 const ENTRIES_MAX: u32 = 1 << 20;
+/// Looked through at the end of each container.
+const OWNERS_MAX: u32 = 1 << 18;
 const EVENTS_BYTES: u32 = 1 << 20;
 
 macro_rules! tables {
@@ -42,15 +44,24 @@ tables! {
     MODULES: InodeKey => RightsRule, ENTRIES_MAX;
     /// Containers' cgroups by id: the second witness of who belongs to them.
     CGROUPS: u64 => PolicyId, POLICIES_MAX;
+    /// What is named by a number: IPC, sysctls, parts of the kernel.
+    GRANTS: GrantKey => RightsRule, ENTRIES_MAX;
+    /// Address of an IPC object or key, to the policy of the container that made it. Whoever makes
+    /// another object at that address replaces the entry, so that it never speaks of an old one.
+    OWNERS: u64 => PolicyId, OWNERS_MAX;
+    /// Commands of `ioctl(2)` that lines name.
+    IOCTLS: IoctlKey => u32, ENTRIES_MAX;
+    /// How often file systems under an anonymous device number that rules name have gone away.
+    DEVICE_USES: u32 => u32, ENTRIES_MAX;
+    /// The generation that is in force, by container; one without an entry has its first policy.
+    IN_FORCE: PolicyId => PolicyId, POLICIES_MAX;
+    /// What is counted of each container.
+    COUNTERS: PolicyId => Counters, POLICIES_MAX;
 }
 
 /// One [`GlobalState`].
 #[map]
 pub(crate) static STATE: Array<GlobalState> = Array::with_max_entries(1, 0);
-
-/// Events that found the ring buffer full.
-#[map]
-pub(crate) static LOST: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Refusals, for `reeve audit`.
 #[map]

@@ -4,23 +4,31 @@ use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::Rights;
-use ebpf_common::abi::{PolicyId, Section};
+use ebpf_common::abi::{PolicyId, Section, device_class, kernel_dev, split_dev};
 use ebpf_common::decide::Verdict;
-use ebpf_common::decide::file::decide_move;
+use ebpf_common::decide::file::decide_node;
+use ebpf_common::decide::rename::{Entry, decide_move, decide_rename};
 use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
 
 use crate::field::load;
-use crate::files::{Wanted, decide_entry, decide_wanted};
-use crate::object::{Dentry, rights_at};
+use crate::files::{
+    FMODE_CREATED, S_IFBLK, S_IFCHR, Wanted, decide_entry, decide_opened, decide_wanted,
+};
+use crate::forget::Forget;
+use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject::when_enforced;
+use crate::tables::Tables;
 
-const FMODE_CREATED: u32 = 1 << 20;
 const RENAME_EXCHANGE: u32 = 2;
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
+/// `ATTR_*` of `struct iattr` (`include/linux/fs.h`).
+const ATTR_SIZE: u32 = 1 << 3;
+const ATTR_TIMES: u32 = 1 << 4 | 1 << 5;
+const ATTR_TIMES_SET: u32 = 1 << 7 | 1 << 8;
 
 /// Declares a hook whose object is the entry of a `struct path` argument.
 macro_rules! on_path {
@@ -57,10 +65,6 @@ on_path! {
 on_path! {
     /// Making a symbolic link.
     path_symlink = "path_symlink", PathSymlink, 0, 3, CREATE
-}
-on_path! {
-    /// Cutting a file by path; on 6.1 by descriptor too.
-    path_truncate = "path_truncate", PathTruncate, 0, 1, TRUNCATE
 }
 on_path! {
     /// Changing permission bits.
@@ -108,7 +112,13 @@ fn decide_attribute(
 pub fn inode_setxattr(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 6);
     let by_owner = !users_own(ctx.arg(2));
-    decide_attribute(&ctx, Hook::InodeSetxattr, policy, Dentry(ctx.arg(1)), by_owner)
+    decide_attribute(
+        &ctx,
+        Hook::InodeSetxattr,
+        policy,
+        Dentry(ctx.arg(1)),
+        by_owner,
+    )
 }
 
 /// Removing an extended attribute.
@@ -116,7 +126,13 @@ pub fn inode_setxattr(ctx: LsmContext) -> i32 {
 pub fn inode_removexattr(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 3);
     let by_owner = !users_own(ctx.arg(2));
-    decide_attribute(&ctx, Hook::InodeRemovexattr, policy, Dentry(ctx.arg(1)), by_owner)
+    decide_attribute(
+        &ctx,
+        Hook::InodeRemovexattr,
+        policy,
+        Dentry(ctx.arg(1)),
+        by_owner,
+    )
 }
 
 /// Setting an access control list.
@@ -133,18 +149,116 @@ pub fn inode_remove_acl(ctx: LsmContext) -> i32 {
     decide_attribute(&ctx, Hook::InodeRemoveAcl, policy, Dentry(ctx.arg(1)), true)
 }
 
+on_entry! {
+    /// Setting flags and project of a file.
+    inode_file_setattr = "inode_file_setattr", InodeFileSetattr, 0, 2, FLAGS
+}
+
 /// Making a file, or a node, fifo or socket.
 #[lsm(hook = "path_mknod")]
 pub fn path_mknod(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 4);
     let mode: u32 = ctx.arg(2);
+    let number: u32 = ctx.arg(3);
     // SAFETY: the hook's argument is trusted.
     let directory = unsafe { Dentry::of_path(ctx.arg(0)) };
-    decide_entry(&ctx, Hook::PathMknod, policy, directory, || {
+    let refused = decide_entry(&ctx, Hook::PathMknod, policy, directory, || {
         match mode & S_IFMT {
             0 | S_IFREG => Rights::CREATE,
             _ => Rights::MKNOD,
         }
+    });
+    let class = match mode & S_IFMT {
+        S_IFCHR => device_class::CHAR,
+        S_IFBLK => device_class::BLOCK,
+        _ => 0,
+    };
+    // 0:0 is what overlays put over what they hide, and no device.
+    if refused != 0 || class == 0 || number == 0 {
+        return refused;
+    }
+    make_node(&ctx, policy, directory, class, decoded(number))
+}
+
+/// `new_decode_dev`: what `mknod(2)` takes, as `dev_t`.
+#[inline(always)]
+fn decoded(number: u32) -> u32 {
+    kernel_dev(
+        (number & 0xf_ff00) >> 8,
+        number & 0xff | (number >> 12) & 0xf_ff00,
+    )
+}
+
+/// A device node where users of the host may find it, by its number.
+#[inline(always)]
+fn make_node(ctx: &LsmContext, policy: PolicyId, directory: Dentry, class: u32, rdev: u32) -> i32 {
+    let (effective, object) = rights_at(policy, directory);
+    if effective.is_own() {
+        return 0;
+    }
+    let verdict = decide_node(&Tables, policy, class, split_dev(rdev));
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        rights: Rights::MKNOD,
+        dentry: directory.0 as u64,
+        dev: object.dev,
+        ino: directory.ino(),
+        magic: object.magic,
+        detail: u64::from(class) << 32 | u64::from(rdev),
+        ..Refusal::of(Hook::PathMknod, Action::MakeDevice, Section::Devices)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// Setting times. The hook sees every change of attributes; the others have hooks of their own.
+#[inline(always)]
+fn set_times(ctx: &LsmContext, policy: PolicyId, dentry: Dentry, attributes: *const u8) -> i32 {
+    // SAFETY: the callers hand in the hook's argument, which is trusted; the field is 32 bits.
+    let valid: u32 = unsafe { load(attributes, Field::AttrValid) };
+    // Cutting a file changes its times by itself.
+    if valid & ATTR_TIMES == 0 || valid & ATTR_SIZE != 0 {
+        return 0;
+    }
+    let (effective, object) = rights_at(policy, dentry);
+    let verdict = effective.decide_times(valid & ATTR_TIMES_SET == 0);
+    if verdict.allowed() {
+        return 0;
+    }
+    let refusal = Refusal {
+        rights: Rights::TIMES,
+        dentry: dentry.0 as u64,
+        dev: object.dev,
+        ino: dentry.ino(),
+        magic: object.magic,
+        ..Refusal::of(Hook::InodeSetattr, Action::File, Section::Files)
+    };
+    refuse(ctx, policy, verdict, &refusal)
+}
+
+/// Setting times, where the hook is told of id-mapped mounts.
+#[lsm(hook = "inode_setattr")]
+pub fn inode_setattr(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 3);
+    set_times(&ctx, policy, Dentry(ctx.arg(1)), ctx.arg(2))
+}
+
+/// The same, of earlier kernels.
+#[lsm(hook = "inode_setattr")]
+pub fn inode_setattr_of_two(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 2);
+    set_times(&ctx, policy, Dentry(ctx.arg(0)), ctx.arg(1))
+}
+
+/// Cutting a file by path; on 6.1 by descriptor too.
+#[lsm(hook = "path_truncate")]
+pub fn path_truncate(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 1);
+    // SAFETY: the hook's argument is trusted.
+    let dentry = unsafe { Dentry::of_path(ctx.arg(0)) };
+    decide_opened(&ctx, Hook::PathTruncate, policy, dentry, || {
+        Rights::TRUNCATE
     })
 }
 
@@ -157,7 +271,7 @@ pub fn file_truncate(ctx: LsmContext) -> i32 {
     let created = unsafe { load::<u32>(file, Field::FileMode) } & FMODE_CREATED != 0;
     // SAFETY: as above.
     let dentry = unsafe { Dentry::of_file(file) };
-    decide_entry(&ctx, Hook::FileTruncate, policy, dentry, || {
+    decide_opened(&ctx, Hook::FileTruncate, policy, dentry, || {
         if created {
             Rights::CREATE
         } else {
@@ -180,9 +294,9 @@ pub fn path_rmdir(ctx: LsmContext) -> i32 {
     }
 }
 
-/// Refuses a move or link if the verdict says so; the path reported is the object's.
+/// Refuses a move or link of the object at `dentry`.
 #[inline(always)]
-fn settle(
+fn refuse_move(
     ctx: &LsmContext,
     hook: Hook,
     policy: PolicyId,
@@ -190,87 +304,67 @@ fn settle(
     want: Rights,
     verdict: Verdict,
 ) -> i32 {
-    if verdict.allowed() {
-        return 0;
-    }
     let refusal = Refusal {
         rights: want,
         dentry: dentry.0 as u64,
         ino: dentry.ino(),
-        dev: crate::object::super_identity(dentry.super_block()).0,
+        dev: super_identity(dentry.super_block()).0,
         ..Refusal::of(hook, Action::File, Section::Files)
     };
     refuse(ctx, policy, verdict, &refusal)
-}
-
-/// Moves or links `object` into `directory`.
-#[inline(always)]
-fn place(
-    ctx: &LsmContext,
-    hook: Hook,
-    policy: PolicyId,
-    object: Dentry,
-    directory: Dentry,
-    needed: Rights,
-) -> i32 {
-    let (old, _) = rights_at(policy, object);
-    let (new, _) = rights_at(policy, directory);
-    settle(
-        ctx,
-        hook,
-        policy,
-        object,
-        needed,
-        decide_move(needed, old, new),
-    )
 }
 
 /// Giving a file another name.
 #[lsm(hook = "path_link")]
 pub fn path_link(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 3);
+    let object = Dentry(ctx.arg(0));
     // SAFETY: the hook's argument is trusted.
     let directory = unsafe { Dentry::of_path(ctx.arg(1)) };
-    place(
-        &ctx,
-        Hook::PathLink,
-        policy,
-        Dentry(ctx.arg(0)),
-        directory,
-        Rights::LINK,
-    )
+    let (old, _) = rights_at(policy, object);
+    let (new, _) = rights_at(policy, directory);
+    let verdict = decide_move(Rights::LINK, old, new);
+    if verdict.allowed() {
+        return 0;
+    }
+    refuse_move(&ctx, Hook::PathLink, policy, object, Rights::LINK, verdict)
 }
 
 /// Renaming, both ways for an exchange; what is replaced is deleted.
 #[lsm(hook = "path_rename")]
 pub fn path_rename(ctx: LsmContext) -> i32 {
     let policy = when_enforced!(ctx, 5);
-    let (old, new) = (Dentry(ctx.arg(1)), Dentry(ctx.arg(3)));
     let flags: u32 = ctx.arg(4);
-    // SAFETY: the hook's argument is trusted.
-    let new_directory = unsafe { Dentry::of_path(ctx.arg(2)) };
-    let refused = place(
-        &ctx,
-        Hook::PathRename,
-        policy,
-        old,
-        new_directory,
-        Rights::RENAME,
+    let (old, new) = (Dentry(ctx.arg(1)), Dentry(ctx.arg(3)));
+    // SAFETY: the hook's arguments are trusted.
+    let directories = unsafe { (Dentry::of_path(ctx.arg(0)), Dentry::of_path(ctx.arg(2))) };
+    let decided = decide_rename(
+        &entry(policy, old, directories.0),
+        &entry(policy, new, directories.1),
+        flags & RENAME_EXCHANGE != 0,
     );
-    if refused != 0 || new.inode().is_null() {
-        return refused;
+    if decided.verdict.allowed() {
+        return 0;
     }
-    if flags & RENAME_EXCHANGE == 0 {
-        return decide_entry(&ctx, Hook::PathRename, policy, new, || Rights::DELETE);
+    let object = if decided.of_new { new } else { old };
+    let (want, verdict) = (decided.want.forget(), decided.verdict.forget());
+    refuse_move(&ctx, Hook::PathRename, policy, object, want, verdict)
+}
+
+/// One of the entries of a rename.
+#[inline(always)]
+fn entry(policy: PolicyId, dentry: Dentry, directory: Dentry) -> Entry {
+    let inode = dentry.inode();
+    let (object, _) = rights_at(policy, dentry);
+    let (directory, _) = rights_at(policy, directory);
+    // SAFETY: the pointer is an inode if it is not null; `i_mode` is 16 bits.
+    let mode = match inode.is_null() {
+        true => 0,
+        false => u32::from(unsafe { load::<u16>(inode, Field::InodeMode) }),
+    };
+    Entry {
+        object,
+        directory,
+        mode: mode.forget(),
     }
-    // SAFETY: the hook's argument is trusted.
-    let old_directory = unsafe { Dentry::of_path(ctx.arg(0)) };
-    place(
-        &ctx,
-        Hook::PathRename,
-        policy,
-        new,
-        old_directory,
-        Rights::RENAME,
-    )
 }

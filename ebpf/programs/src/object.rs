@@ -1,13 +1,16 @@
 //! Objects as the kernel knows them: directory entries, their super blocks and ancestors.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use ebpf_common::abi::{PolicyId, kernel};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_loop};
+use ebpf_common::abi::{MAX_DEPTH, PolicyId, file_flags, kernel};
 use ebpf_common::decide::file::{Effective, FileObject, effective_rights};
 use ebpf_common::fields::Field;
-use ebpf_common::lookup::{Chain, Lookup, Step};
+use ebpf_common::lookup::{Chain, Lookup, Step, Walked};
 use ebpf_common::magic;
 
 use crate::field::{load, offset, probe};
+use crate::forget::Forget;
 use crate::subject;
 use crate::tables::Tables;
 
@@ -57,6 +60,17 @@ impl Dentry {
         unsafe { load(self.0, Field::DentrySuper) }
     }
 
+    /// The generation of its inode, 0 without one.
+    #[inline(always)]
+    fn generation(self) -> u32 {
+        let inode = self.inode();
+        if inode.is_null() {
+            return 0;
+        }
+        // SAFETY: the pointer is an inode; the field is 32 bits.
+        unsafe { load(inode, Field::InodeGeneration) }
+    }
+
     /// Its inode number, 0 without an inode.
     #[inline(always)]
     pub(crate) fn ino(self) -> u64 {
@@ -87,16 +101,22 @@ pub(crate) fn super_identity(super_block: *const u8) -> (u32, u32, u64) {
 pub(crate) fn rights_at(policy: PolicyId, dentry: Dentry) -> (Effective, FileObject) {
     let super_block = dentry.super_block();
     let (dev, magic, super_flags) = super_identity(super_block);
+    let of_process = magic == magic::PROC && shows_own_process(policy, dentry.inode());
     let object = FileObject {
         dev,
         super_block: super_block as u64,
-        magic,
+        // What shows a process is the only branch on the kind of file system before the walk.
+        of_process: of_process.forget(),
+        magic: magic.forget(),
         super_flags,
-        of_process: magic == magic::PROC && shows_own_process(policy, dentry.inode()),
-        backing: credentials_borrowed(),
+        passes_over: match credentials_borrowed() {
+            true => 0u32,
+            false => file_flags::BACKING,
+        }
+        .forget(),
     };
     let effective = effective_rights(&Tables, policy, &object, &mut Ancestors(dentry.0));
-    (effective, object)
+    (effective.forget(), object)
 }
 
 /// The entry and its ancestors up to the root of its file system.
@@ -108,15 +128,53 @@ struct Ancestors(*const u8);
 
 impl Chain for Ancestors {
     #[inline(always)]
-    fn step(&mut self) -> Step {
-        let dentry = Dentry(self.0);
-        let parent = dentry.parent();
-        self.0 = parent.0;
-        Step {
-            ino: dentry.ino(),
-            last: parent.0 == dentry.0,
-        }
+    fn walk<V: FnMut(Step) -> bool>(&mut self, visit: &mut V) -> Walked {
+        let mut climb = Climb {
+            entry: self.0,
+            visit,
+            walked: Walked::TooDeep,
+        };
+        let context = (&raw mut climb).cast();
+        // SAFETY: the callback is of the helper's kind and takes that context.
+        unsafe { bpf_loop(MAX_DEPTH, climb_one::<V> as *mut c_void, context, 0) };
+        climb.walked
     }
+}
+
+/// Where a walk is.
+struct Climb<'a, V> {
+    entry: *const u8,
+    visit: &'a mut V,
+    walked: Walked,
+}
+
+/// One step of a walk: a callback of `bpf_loop` (Linux 5.17), which ends with 1.
+///
+/// # Safety
+/// `climb` is the context of a loop, whose entry is one that the verifier walks.
+unsafe extern "C" fn climb_one<V>(depth: u64, climb: *mut Climb<'_, V>) -> u64
+where
+    V: FnMut(Step) -> bool,
+{
+    // SAFETY: as above.
+    let climb = unsafe { &mut *climb };
+    let entry = Dentry(climb.entry);
+    let parent = entry.parent();
+    climb.entry = parent.0;
+    let step = Step {
+        ino: entry.ino(),
+        generation: entry.generation(),
+        depth: depth as u32,
+    };
+    if (climb.visit)(step) {
+        climb.walked = Walked::Stopped;
+        return 1;
+    }
+    if parent.0 == entry.0 {
+        climb.walked = Walked::Top;
+        return 1;
+    }
+    0
 }
 
 /// Whether the task acts with credentials other than its own, as overlayfs does behind a file of

@@ -12,8 +12,9 @@ use ebpf_common::hooks::Hook;
 use ebpf_common::lookup::Lookup;
 use ebpf_common::{Rights, Verdict};
 
+use crate::count;
 use crate::field::probe;
-use crate::maps::{EVENTS, LOST};
+use crate::maps::EVENTS;
 use crate::tables::Tables;
 
 /// Set by the loader where debug logging was asked for; otherwise the verifier removes the branch.
@@ -69,7 +70,8 @@ pub(crate) fn refuse(
         Some(header) => verdict.enforced(&header, refusal.section),
         None => true,
     };
-    if !refusal.silent {
+    // The runtime's own trial is no event.
+    if !refusal.silent && policy != PolicyId::NOBODY {
         record(policy, verdict, refusal, enforced);
     }
     // SAFETY: a plain static; volatile, because the loader writes another value.
@@ -99,19 +101,20 @@ fn negative(errno: i32) -> i32 {
 
 #[inline(always)]
 fn record(policy: PolicyId, verdict: Verdict, refusal: &Refusal, enforced: bool) {
+    // SAFETY: the helper has no precondition.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    if !count::admit_event(policy, now_ns) {
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
-        if let Some(lost) = LOST.get_ptr_mut(0) {
-            // SAFETY: the element is live for the program's run; a lost increment only makes the
-            // count low.
-            unsafe { *lost += 1 };
-        }
+        count::event_lost(policy);
         return;
     };
     let event = entry.as_mut_ptr();
     let pid_tgid = bpf_get_current_pid_tgid();
     // SAFETY (each): `event` points into the reserved entry, which has the size of `Event`.
     unsafe {
-        (*event).time_ns = bpf_ktime_get_boot_ns();
+        (*event).time_ns = now_ns;
         (*event).policy = policy.0;
         (*event).pid = (pid_tgid >> 32) as u32;
         (*event).tid = pid_tgid as u32;
@@ -133,6 +136,7 @@ fn record(policy: PolicyId, verdict: Verdict, refusal: &Refusal, enforced: bool)
         (*event).depth = components(&mut (*event).components, refusal.dentry);
     }
     entry.submit(0);
+    count::event_recorded(policy);
 }
 
 /// Copies the names from `dentry` upwards; answers how many, one more than fit for a longer path.

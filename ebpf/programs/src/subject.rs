@@ -1,24 +1,32 @@
 //! Who is asking: the subject of the current task, and how it is handed on.
+//!
+//! A label names the container. Which generation of its policy is in force is looked up once for
+//! each decision, in `of_current`, so that a decision never sees a mix of two.
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_task_btf, bpf_task_storage_get,
 };
-use aya_ebpf::macros::lsm;
-use aya_ebpf::programs::LsmContext;
+use aya_ebpf::macros::{btf_tracepoint, lsm};
+use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 use ebpf_common::Verdict;
 use ebpf_common::abi::{NO_RULE, PolicyId, Section, Subject, state};
 use ebpf_common::decide::Reason;
 use ebpf_common::errno::EACCES;
 use ebpf_common::event::Action;
+use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
 
-use crate::maps::{CGROUPS, STATE, SUBJECTS};
+use crate::count;
+use crate::field::load;
+use crate::maps::{CGROUPS, IN_FORCE, STATE, SUBJECTS};
 use crate::report::{Refusal, refuse};
 
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
 /// Depths of the cgroup hierarchy at which a container's cgroup may lie.
 pub(crate) const CGROUP_LEVELS: u32 = 16;
+/// In `task_struct.flags` from a fork to the first exec (`include/linux/sched.h`).
+const PF_FORKNOEXEC: u32 = 0x40;
 /// Refusal of a clone whose child could not be labelled.
 const EAGAIN: i32 = 11;
 
@@ -48,18 +56,43 @@ pub(crate) fn current() -> *const u8 {
 }
 
 /// The subject of the current task: its own label, or that of the container whose cgroup it is
-/// found in.
+/// found in; with the policy that is in force now.
 #[inline(always)]
 pub(crate) fn of_current() -> Option<Subject> {
+    let known = known_of_current()?;
+    // SAFETY: values are replaced whole, never torn: they are four bytes.
+    let policy = unsafe { IN_FORCE.get(&known.policy) }
+        .copied()
+        .unwrap_or(known.policy);
+    Some(Subject { policy, ..known })
+}
+
+/// The same with the container's number.
+#[inline(always)]
+fn known_of_current() -> Option<Subject> {
     // SAFETY: `current` is trusted.
     if let Some(stored) = unsafe { of_task(current()) } {
         // SAFETY: the helper returned a live value of this type.
-        return Some(unsafe { *stored });
+        let mut subject = unsafe { *stored };
+        // Its look-up at the exec may have failed, as below.
+        if subject.state == state::PENDING && has_executed() {
+            subject.state = state::ENFORCED;
+        }
+        return Some(subject);
     }
     by_cgroup().map(|policy| Subject {
         policy,
         state: state::ENFORCED,
     })
+}
+
+/// Whether the current task executes another program than at its birth: none of the runtime's code
+/// any more.
+#[inline(always)]
+fn has_executed() -> bool {
+    // SAFETY: `current` is trusted; the field is 32 bits.
+    let flags: u32 = unsafe { load(current(), Field::TaskFlags) };
+    flags & PF_FORKNOEXEC == 0
 }
 
 /// The second witness. Task-storage look-ups can fail spuriously before 6.2, and a task may have
@@ -87,11 +120,11 @@ fn by_cgroup() -> Option<PolicyId> {
     None
 }
 
-/// The policy of the current task, if it is in force. A pending task is the runtime's own code.
+/// The policy of the current task, if it is in force.
 #[inline(always)]
 pub(crate) fn enforced() -> Option<PolicyId> {
     match of_current() {
-        Some(subject) if subject.state != state::PENDING => Some(subject.policy),
+        Some(subject) if !state::is_runtime(subject.state) => Some(subject.policy),
         _ => None,
     }
 }
@@ -124,7 +157,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     if previous != 0 {
         return previous;
     }
-    let Some(subject) = of_current() else {
+    let Some(subject) = known_of_current() else {
         return 0;
     };
     if ctx.arg::<u64>(1) & CLONE_INTO_CGROUP != 0 {
@@ -146,7 +179,11 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
             CREATE,
         )
     };
-    if stored.is_null() { -EAGAIN } else { 0 }
+    if stored.is_null() {
+        return -EAGAIN;
+    }
+    count::task_came(subject.policy);
+    0
 }
 
 /// The first successful exec ends the set-up: from here on the policy is in force.
@@ -155,7 +192,25 @@ pub fn bprm_committing_creds(_ctx: LsmContext) -> i32 {
     // SAFETY: `current` is trusted.
     if let Some(stored) = unsafe { of_task(current()) } {
         // SAFETY: the value is live, and only its own task moves it from pending to enforced.
-        unsafe { (*stored).state = state::ENFORCED };
+        let subject = unsafe { &mut *stored };
+        if subject.state == state::PENDING {
+            subject.state = state::ENFORCED;
+            count::task_came(subject.policy);
+        }
+    }
+    0
+}
+
+/// A task ends. From here on it runs no code but the kernel's.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: `current` is trusted.
+    if let Some(stored) = unsafe { of_task(current()) } {
+        // SAFETY: the helper returned a live value of this type.
+        let subject = unsafe { *stored };
+        if subject.state == state::ENFORCED {
+            count::task_went(subject.policy);
+        }
     }
     0
 }

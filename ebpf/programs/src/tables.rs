@@ -3,6 +3,7 @@
 use ebpf_common::abi::*;
 use ebpf_common::lookup::{CapabilityUse, Lookup};
 
+use crate::forget::Forget;
 use crate::maps::*;
 
 /// [`Lookup`] over the maps.
@@ -29,7 +30,9 @@ impl Lookup for Tables {
 
     #[inline(always)]
     fn super_block(&self, key: SuperKey) -> Option<SuperRule> {
-        copied!(SUPERS, key)
+        // Whatever its policy is by now, what it mounted stays the container's.
+        let policy = key.policy.container();
+        copied!(SUPERS, SuperKey { policy, ..key })
     }
 
     #[inline(always)]
@@ -56,5 +59,27 @@ impl Lookup for Tables {
     #[inline(always)]
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         copied!(MODULES, key)
+    }
+
+    #[inline(always)]
+    fn grant(&self, key: GrantKey) -> Option<RightsRule> {
+        copied!(GRANTS, key)
+    }
+
+    #[inline(always)]
+    fn ioctl(&self, key: IoctlKey) -> bool {
+        // SAFETY: as above.
+        unsafe { IOCTLS.get(&key) }.is_some()
+    }
+
+    #[inline(always)]
+    fn uses_of_device(&self, dev: u32) -> u32 {
+        // A device that nobody counts has no rule that holds.
+        copied!(DEVICE_USES, dev).unwrap_or(u32::MAX)
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value.forget()
     }
 }

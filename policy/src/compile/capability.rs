@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use ebpf_common::abi::{CapabilityRule, NO_RULE, SYSCALLS};
+use ebpf_common::abi::{CapabilityRule, NO_RULE, SYSCALLS, grant_kind, ipc_class};
 
+use super::numbered::Numbered;
 use super::rules::{BUILT_IN, CallSet, Cause, DERIVED};
 use crate::model::{Calls, Policy};
 use crate::names::capability::Capability;
@@ -15,6 +16,9 @@ use crate::names::syscall::Syscall;
 #[derive(Clone, Copy, Default)]
 pub(super) struct Firsts {
     pub(super) mounts: Option<u32>,
+    pub(super) actions: Option<u32>,
+    pub(super) setns: Option<u32>,
+    pub(super) limits: Option<u32>,
     pub(super) modules: Option<u32>,
     pub(super) clock: Option<u32>,
     pub(super) bpf: Option<u32>,
@@ -24,6 +28,7 @@ pub(super) fn compile(
     policy: &Policy,
     first_rule: u32,
     firsts: Firsts,
+    numbered: &Numbered,
 ) -> BTreeMap<u32, CapabilityRule> {
     let mut table = BTreeMap::new();
     for (rule, grant) in (first_rule..).zip(&policy.capabilities.0) {
@@ -33,9 +38,9 @@ pub(super) fn compile(
             Calls::Only(calls) => calls.iter().for_each(|call| set(row, *call, true)),
         }
     }
-    for (cause, name, calls) in DERIVED {
+    for (cause, name, calls) in DERIVED.iter().copied() {
         if let (Some(rule), Some(capability)) = (
-            caused_by(policy, cause, firsts),
+            caused_by(policy, cause, firsts, numbered),
             Capability::from_name(name),
         ) {
             extend(row(&mut table, capability, rule), calls);
@@ -50,13 +55,10 @@ pub(super) fn compile(
 }
 
 /// The index of the grant that causes a derived rule, if there is one.
-fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts) -> Option<u32> {
+fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts, numbered: &Numbered) -> Option<u32> {
+    let of = |kind, number: u32| numbered.get(&(kind, u64::from(number)));
     match cause {
         Cause::Mounts => firsts.mounts,
-        Cause::MountsWithoutFlags => {
-            let with_flags = policy.mounts.iter().any(|grant| grant.flags != 0);
-            firsts.mounts.filter(|_| !with_flags)
-        }
         Cause::BindMounts => {
             let bind = |kind: &str| kind == BIND;
             let at = policy
@@ -65,9 +67,21 @@ fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts) -> Option<u32> {
                 .position(|grant| bind(grant.fs_type.value))?;
             firsts.mounts.map(|first| first + at as u32)
         }
+        Cause::MountAction(action) => {
+            let mut lines = policy.mount_actions.iter();
+            let at = lines.position(|line| line.allow.contains(&action))?;
+            firsts.actions.map(|first| first + at as u32)
+        }
+        Cause::Setns => firsts.setns,
+        Cause::Limits => firsts.limits,
         Cause::Modules => firsts.modules,
         Cause::Clock => firsts.clock,
         Cause::Bpf => firsts.bpf,
+        Cause::Switch(which) => of(grant_kind::SWITCH, which).map(|found| found.rule),
+        Cause::Ipc => [ipc_class::SHM, ipc_class::SEM, ipc_class::MSG]
+            .into_iter()
+            .find_map(|class| of(grant_kind::IPC, class))
+            .map(|found| found.rule),
     }
 }
 

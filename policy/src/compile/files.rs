@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use ebpf_common::Rights;
-use ebpf_common::abi::{FileRule, NO_RULE, file_flags};
+use ebpf_common::abi::{FileRule, NO_RULE, file_flags, split_dev};
 use ebpf_common::magic;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::facts::{Facts, Found, Inode, Object, ObjectKind, PathKey};
+use crate::facts::{Facts, Found, Inode, Object, ObjectKind, PathKey, Submount};
 use crate::model::{FileGrant, Policy};
 use crate::source::{Span, Spanned};
 
@@ -59,7 +59,59 @@ pub(super) fn compile(
             NO_RULE,
         );
     }
+    pin_above_core(facts, &mut table);
+    for (inode, row) in &mut table {
+        // Numbers of file systems without a device of their own are given out again.
+        if split_dev(inode.dev).0 == 0 && row.flags & file_flags::CORE == 0 {
+            row.flags |= file_flags::COUNTED;
+        }
+    }
     table
+}
+
+/// The directories above the fixed core stay where they are. What may be done in them does not
+/// change: each has the rule that was nearest.
+fn pin_above_core(facts: &Facts, table: &mut BTreeMap<Inode, FileRule>) {
+    for core in &facts.core {
+        for (at, inode) in core.above.iter().enumerate() {
+            let system = core.above[at..].iter();
+            let mut system = system.take_while(|above| above.dev == inode.dev);
+            let nearest = system.find_map(|above| {
+                let row = table.get(above)?;
+                Some(match above == inode {
+                    true => *row,
+                    false => FileRule {
+                        generation: 0,
+                        ..*row
+                    },
+                })
+            });
+            // Without a rule nothing may be moved there anyway.
+            if let Some(row) = nearest {
+                let flags = row.flags | file_flags::PINNED;
+                table.insert(*inode, FileRule { flags, ..row });
+            }
+        }
+    }
+}
+
+/// [`file_flags`] of a line.
+fn flags(grant: &FileGrant) -> u32 {
+    match grant.ioctl.is_empty() {
+        true => 0,
+        false => file_flags::IOCTLS,
+    }
+}
+
+fn row(rights: Rights, flags: u32, rule: u32) -> FileRule {
+    FileRule {
+        rights,
+        flags,
+        rule,
+        generation: 0,
+        use_count: 0,
+        reserved: 0,
+    }
 }
 
 fn insert(
@@ -69,13 +121,7 @@ fn insert(
     flags: u32,
     rule: u32,
 ) {
-    let row = FileRule {
-        rights,
-        flags,
-        rule,
-        reserved: 0,
-    };
-    table.insert(inode, row);
+    table.insert(inode, row(rights, flags, rule));
 }
 
 /// The object at a path that must be there, of a file system whose objects can be told apart.
@@ -175,7 +221,7 @@ fn mounts_below(
     table: &mut BTreeMap<Inode, FileRule>,
     out: &mut Diagnostics,
 ) {
-    let mut nearest: BTreeMap<&str, (&Resolved<'_>, Inode)> = BTreeMap::new();
+    let mut nearest: BTreeMap<&str, (&Resolved<'_>, &Submount)> = BTreeMap::new();
     let mut skipped = Vec::new();
     for one in resolved {
         for mount in &one.object.submounts {
@@ -194,7 +240,7 @@ fn mounts_below(
                 .get(mount.path.as_str())
                 .is_none_or(|(known, _)| known.object.real.len() < one.object.real.len());
             if nearer {
-                nearest.insert(&mount.path, (one, mount.inode));
+                nearest.insert(&mount.path, (one, mount));
             }
         }
     }
@@ -205,11 +251,15 @@ fn mounts_below(
         );
         out.push(Diagnostic::warning(one.grant.path.span, message));
     }
-    for (path, (one, inode)) in nearest {
-        let rights = one.grant.allow.compiled();
+    for (path, (one, mount)) in nearest {
+        let (inode, rights) = (mount.inode, one.grant.allow.compiled());
         let known = table.get(&inode).copied();
+        let made = FileRule {
+            generation: mount.generation,
+            ..row(rights, flags(one.grant), one.rule)
+        };
         match known {
-            Some(known) if known.rights != rights => {
+            Some(known) if known.rights != rights || known.flags != made.flags => {
                 let message = format!(
                     "`{path}` is also mounted under another line: only what both give holds"
                 );
@@ -217,8 +267,14 @@ fn mounts_below(
                 let both = Rights(known.rights.0 & rights.0);
                 insert(table, inode, both, 0, known.rule);
             }
+            // Commands are those of one line; two name what they like.
+            Some(known) if known.flags & file_flags::IOCTLS != 0 => {
+                insert(table, inode, rights, 0, known.rule);
+            }
             Some(_) => {}
-            None => insert(table, inode, rights, 0, one.rule),
+            None => {
+                table.insert(inode, made);
+            }
         }
     }
 }
@@ -234,19 +290,17 @@ fn objects(
     for one in resolved {
         let Some(first) = explicit.get(&one.object.inode) else {
             explicit.insert(one.object.inode, one);
-            insert(
-                table,
-                one.object.inode,
-                one.grant.allow.compiled(),
-                0,
-                one.rule,
-            );
+            let row = FileRule {
+                generation: one.object.generation,
+                ..row(one.grant.allow.compiled(), flags(one.grant), one.rule)
+            };
+            table.insert(one.object.inode, row);
             continue;
         };
         let Spanned { value: path, span } = &one.grant.path;
         let (known, line) = (&first.grant.path.value, first.grant.path.span.line);
         let same = format!("`{path}` and `{known}` (line {line}) are one object");
-        if first.grant.allow == one.grant.allow {
+        if first.grant.allow == one.grant.allow && first.grant.ioctl == one.grant.ioctl {
             out.push(Diagnostic::warning(*span, same).help("remove one of the lines"));
         } else {
             let error = Diagnostic::error(*span, format!("{same} with different rights"));

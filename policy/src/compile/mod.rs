@@ -3,21 +3,24 @@
 
 mod capability;
 mod files;
+mod mounts;
+mod numbered;
 mod processes;
 pub mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_common::Rights;
 use ebpf_common::abi::{
-    MountRule, NO_RULE, PolicyHeader, RightsRule, SuperRule, device_class, kernel, super_kind,
-    type_hash_of,
+    ANY_MINOR, NO_RULE, PolicyHeader, RightsRule, SuperRule, device_class, kernel, super_kind,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Diagnostics;
+pub use numbered::Numbered;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::facts::Facts;
-use crate::model::{Kernel, Mode, Policy, SECTIONS};
+use crate::model::{DeviceClass, Kernel, Mode, Policy, SECTIONS};
 use crate::source::Span;
 use crate::tables::{Device, Tables};
 
@@ -56,18 +59,27 @@ pub struct Compiled {
 /// All findings at once if one of them is an error.
 pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> {
     let mut out = policy.warnings.clone();
-    let (grants, starts) = grants(policy);
+    let (mut all, starts) = grants(policy);
+    let numbered = numbered::compile(policy, &mut all);
     let mut tables = Tables {
         header: header(policy, facts, &starts),
         files: files::compile(policy, facts, starts.files, &mut out),
         supers: supers(facts),
         devices: devices(policy, starts.devices),
-        mounts: mounts(policy, starts.mounts),
-        capabilities: capability::compile(policy, starts.capabilities, starts.firsts(policy)),
+        mounts: mounts::compile(policy, facts, starts.mounts, starts.actions, &mut out),
+        capabilities: capability::compile(
+            policy,
+            starts.capabilities,
+            starts.firsts(policy),
+            &numbered,
+        ),
         processes: BTreeMap::new(),
         modules: processes::modules(policy, facts, starts.modules, &mut out),
+        grants: numbered,
+        ioctls: ioctls(policy, &starts),
     };
-    tables.processes = processes::compile(policy, facts, starts.signal, starts.ptrace, &mut out);
+    disks(policy, facts, &mut out);
+    tables.processes = processes::compile(policy, facts, &starts, &mut out);
     let out = out.sorted();
     if out.has_errors() {
         return Err(out);
@@ -76,7 +88,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> 
         name: policy.name().to_owned(),
         source: policy.source_name().to_owned(),
         tables,
-        grants,
+        grants: all.0,
         warnings: out,
     })
 }
@@ -86,9 +98,13 @@ struct Starts {
     files: u32,
     devices: u32,
     mounts: u32,
+    actions: u32,
     capabilities: u32,
     signal: u32,
     ptrace: u32,
+    setns: u32,
+    limits: u32,
+    exec: u32,
     modules: u32,
     bpf: u32,
     clock: u32,
@@ -99,6 +115,9 @@ impl Starts {
         let if_any = |any: bool, rule| any.then_some(rule);
         capability::Firsts {
             mounts: if_any(!policy.mounts.is_empty(), self.mounts),
+            actions: if_any(!policy.mount_actions.is_empty(), self.actions),
+            setns: if_any(!policy.processes.setns.is_empty(), self.setns),
+            limits: if_any(!policy.processes.limits.is_empty(), self.limits),
             modules: if_any(!policy.kernel.modules.is_empty(), self.modules),
             clock: if_any(policy.kernel.clock.is_some(), self.clock),
             bpf: if_any(policy.kernel.bpf.is_some(), self.bpf),
@@ -124,7 +143,7 @@ impl Grants {
     }
 }
 
-fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
+fn grants(policy: &Policy) -> (Grants, Starts) {
     let mut all = Grants(Vec::new());
     let files = all.next();
     for grant in &policy.files {
@@ -138,26 +157,72 @@ fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
     for grant in &policy.mounts {
         all.add("mounts", grant.span, grant.text());
     }
+    let actions = all.next();
+    for line in &policy.mount_actions {
+        all.add("mounts", line.span, line.text());
+    }
     let capabilities = all.next();
     for grant in &policy.capabilities.0 {
         all.add("capabilities", grant.span(), grant.text());
     }
-    let signal = all.next();
-    for grant in &policy.processes.signal {
-        all.add(
-            "processes",
-            grant.span,
-            format!("signal: - {}", grant.text()),
-        );
+    let [signal, ptrace, setns, limits, exec] = process_grants(policy, &mut all);
+    let [modules, bpf, clock] = kernel_grants(policy, &mut all);
+    let starts = Starts {
+        files,
+        devices,
+        mounts,
+        actions,
+        capabilities,
+        signal,
+        ptrace,
+        setns,
+        limits,
+        exec,
+        modules,
+        bpf,
+        clock,
+    };
+    (all, starts)
+}
+
+/// The lines of `processes`, and the index of the first of each kind.
+fn process_grants(policy: &Policy, all: &mut Grants) -> [u32; 5] {
+    let lines = &policy.processes;
+    let mut add = |span, text| all.add("processes", span, text);
+    let mut next = 0;
+    let mut counted = |many: usize| {
+        let first = next;
+        next += u32::try_from(many).unwrap_or(NO_RULE);
+        first
+    };
+    let mut starts = [0; 5];
+    starts[0] = counted(lines.signal.len());
+    for grant in &lines.signal {
+        add(grant.span, format!("signal: - {}", grant.text()));
     }
-    let ptrace = all.next();
-    for grant in &policy.processes.ptrace {
-        all.add(
-            "processes",
-            grant.span,
-            format!("ptrace: - {}", grant.text()),
-        );
+    starts[1] = counted(lines.ptrace.len());
+    for grant in &lines.ptrace {
+        add(grant.span, format!("ptrace: - {}", grant.text()));
     }
+    starts[2] = counted(lines.setns.len());
+    for grant in &lines.setns {
+        add(grant.span, format!("setns: - {}", grant.text()));
+    }
+    starts[3] = counted(lines.limits.len());
+    for grant in &lines.limits {
+        add(grant.span, format!("limits: - {}", grant.text()));
+    }
+    starts[4] = counted(0);
+    if let Some(exec) = &lines.exec {
+        add(exec.span, lines.exec_text());
+        counted(1);
+    }
+    let first = all.next() - next;
+    starts.map(|start| start + first)
+}
+
+/// The lines of `kernel`, and the index of the first of each kind.
+fn kernel_grants(policy: &Policy, all: &mut Grants) -> [u32; 3] {
     let modules = all.next();
     for module in &policy.kernel.modules {
         all.add(
@@ -174,24 +239,15 @@ fn grants(policy: &Policy) -> (Vec<Grant>, Starts) {
     if let Some(span) = policy.kernel.clock {
         all.add("kernel", span, "clock: true".to_owned());
     }
-    let starts = Starts {
-        files,
-        devices,
-        mounts,
-        capabilities,
-        signal,
-        ptrace,
-        modules,
-        bpf,
-        clock,
-    };
-    (all.0, starts)
+    [modules, bpf, clock]
 }
 
 fn header(policy: &Policy, facts: &Facts, starts: &Starts) -> PolicyHeader {
     let mut header = PolicyHeader {
         bpf_rule: NO_RULE,
         clock_rule: NO_RULE,
+        namespaces_rule: NO_RULE,
+        exec_rule: NO_RULE,
         ..PolicyHeader::default()
     };
     for (_, section) in SECTIONS {
@@ -212,6 +268,17 @@ fn header(policy: &Policy, facts: &Facts, starts: &Starts) -> PolicyHeader {
         header.kernel |= kernel::CLOCK;
         header.clock_rule = starts.clock;
     }
+    for grant in &policy.mounts {
+        header.attach_attributes |= crate::names::mount::attributes(grant.flags);
+    }
+    for grant in &policy.processes.setns {
+        header.namespaces |= grant.types.0;
+        header.namespaces_rule = starts.setns;
+    }
+    if policy.processes.exec.is_some() {
+        header.kernel |= kernel::EXEC_LISTED;
+        header.exec_rule = starts.exec;
+    }
     if let Some(commands) = &policy.kernel.bpf {
         header.bpf_rule = starts.bpf;
         for command in &commands.value {
@@ -231,6 +298,8 @@ fn supers(facts: &Facts) -> BTreeMap<u32, SuperRule> {
                 kind,
                 magic,
                 address: 0,
+                rights: Rights::ALL,
+                rule: NO_RULE,
             },
         )
     })
@@ -262,16 +331,33 @@ fn devices(policy: &Policy, first_rule: u32) -> BTreeMap<Device, RightsRule> {
     table
 }
 
-fn mounts(policy: &Policy, first_rule: u32) -> BTreeMap<u64, MountRule> {
-    let rows = (first_rule..).zip(&policy.mounts).map(|(rule, grant)| {
-        let row = MountRule {
-            required_flags: grant.flags,
-            rule,
-            reserved: 0,
+/// Commands of `ioctl(2)` by the line that names them.
+fn ioctls(policy: &Policy, starts: &Starts) -> BTreeSet<(u32, u32)> {
+    let files = (starts.files..).zip(policy.files.iter().map(|grant| &grant.ioctl));
+    let devices = (starts.devices..).zip(policy.devices.iter().map(|grant| &grant.ioctl));
+    let all = files.chain(devices);
+    all.flat_map(|(rule, commands)| commands.iter().map(move |command| (rule, command.0)))
+        .collect()
+}
+
+/// Warns of lines that open the disk below a file system of the host.
+fn disks(policy: &Policy, facts: &Facts, out: &mut Diagnostics) {
+    for grant in &policy.devices {
+        let number = grant.number.value;
+        let below = facts.disks.iter().find(|disk| {
+            disk.major == number.major && matches!(number.minor, ANY_MINOR)
+                || (disk.major, disk.minor) == (number.major, number.minor)
+        });
+        let Some(disk) = below.filter(|_| grant.class == DeviceClass::Block) else {
+            continue;
         };
-        (type_hash_of(grant.fs_type.value), row)
-    });
-    rows.collect()
+        let message = format!(
+            "the file system at `{}` is on this device: it opens every file there",
+            disk.mounted_at
+        );
+        let warning = Diagnostic::warning(grant.number.span, message);
+        out.push(warning.help("grant paths under `files`"));
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ebpf_common::Rights;
 use ebpf_common::abi::{ProcessRule, RightsRule};
 
+use super::Starts;
 use super::files::existing;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::facts::{Facts, Found, Inode, Object, ObjectKind, PathKey};
@@ -14,19 +15,34 @@ use crate::source::Spanned;
 pub(super) fn compile(
     policy: &Policy,
     facts: &Facts,
-    first_signal: u32,
-    first_ptrace: u32,
+    starts: &Starts,
     out: &mut Diagnostics,
 ) -> BTreeMap<Inode, ProcessRule> {
     let mut table: BTreeMap<Inode, ProcessRule> = BTreeMap::new();
-    for (rule, grant) in (first_signal..).zip(&policy.processes.signal) {
+    let lines = &policy.processes;
+    for (rule, grant) in (starts.signal..).zip(&lines.signal) {
         if let Some(inode) = executable(facts, &grant.exe, grant.optional, out) {
             entry(&mut table, inode, rule).signals |= grant.signals.0;
         }
     }
-    for (rule, grant) in (first_ptrace..).zip(&policy.processes.ptrace) {
+    for (rule, grant) in (starts.ptrace..).zip(&lines.ptrace) {
         if let Some(inode) = executable(facts, &grant.exe, grant.optional, out) {
             entry(&mut table, inode, rule).ptrace |= grant.allow.0;
+        }
+    }
+    for (rule, grant) in (starts.setns..).zip(&lines.setns) {
+        if let Some(inode) = executable(facts, &grant.exe, grant.optional, out) {
+            entry(&mut table, inode, rule).namespaces |= grant.types.0;
+        }
+    }
+    for (rule, grant) in (starts.limits..).zip(&lines.limits) {
+        if let Some(inode) = executable(facts, &grant.exe, grant.optional, out) {
+            entry(&mut table, inode, rule).limits |= grant.allow.0;
+        }
+    }
+    for exe in lines.exec.iter().flat_map(|exec| &exec.value) {
+        if let Some(inode) = executable(facts, exe, false, out) {
+            entry(&mut table, inode, starts.exec).exec = 1;
         }
     }
     table
@@ -38,6 +54,10 @@ fn entry(table: &mut BTreeMap<Inode, ProcessRule>, inode: Inode, rule: u32) -> &
         signals: 0,
         ptrace: 0,
         rule,
+        limits: 0,
+        namespaces: 0,
+        exec: 0,
+        reserved: 0,
     })
 }
 

@@ -1,10 +1,10 @@
 //! What the host's facts make of a policy, case by case.
 
-use ebpf_common::abi::{FileRule, kernel};
+use ebpf_common::abi::{FileRule, file_flags, kernel};
 use ebpf_common::{Rights, magic};
 
 use super::*;
-use crate::facts::{CoreObject, Found, Inode, Object, ObjectKind, PathKey, Submount};
+use crate::facts::{CoreObject, Disk, Found, Inode, Object, ObjectKind, PathKey, Submount};
 use crate::model::parse;
 
 const EXT4: u32 = 0xef53;
@@ -15,6 +15,7 @@ fn inode(ino: u64) -> Inode {
 
 fn directory(path: &str, ino: u64, magic: u32) -> Object {
     Object {
+        generation: 0,
         real: path.to_owned(),
         inode: inode(ino),
         magic,
@@ -89,6 +90,7 @@ fn a_file_on_overlayfs_is_granted_by_its_directory_only() {
 fn reeves_own_state_is_not_granted_however_it_is_named() {
     let core = |path: &str, ino| CoreObject {
         path: path.to_owned(),
+        above: Vec::new(),
         inode: inode(ino),
     };
     let srv = directory("/srv", 5, EXT4);
@@ -110,6 +112,7 @@ fn reeves_own_state_is_not_granted_however_it_is_named() {
 fn the_core_wins_over_mounts_below_a_grant() {
     let mount = |path: &str, ino| Submount {
         path: path.to_owned(),
+        generation: 0,
         inode: inode(ino),
         magic: magic::TMPFS,
     };
@@ -123,6 +126,7 @@ fn the_core_wins_over_mounts_below_a_grant() {
     };
     let core = CoreObject {
         path: "/srv/state".to_owned(),
+        above: Vec::new(),
         inode: inode(7),
     };
     let facts = Facts {
@@ -156,6 +160,7 @@ fn two_paths_to_one_object_must_agree() {
 fn a_file_system_mounted_under_two_grants_gets_what_both_give() {
     let mount = |path: &str, ino| Submount {
         path: path.to_owned(),
+        generation: 0,
         inode: inode(ino),
         magic: EXT4,
     };
@@ -195,6 +200,7 @@ fn a_grant_does_not_reach_into_what_shows_the_kernel_or_btrfs() {
     ];
     let mounts = (10..).zip(kinds).map(|(ino, magic)| Submount {
         path: format!("/srv/{ino}"),
+        generation: 0,
         inode: inode(ino),
         magic,
     });
@@ -223,26 +229,20 @@ fn what_is_the_containers_own_is_in_the_tables() {
         ..facts(&[directory("/srv", 5, EXT4)])
     };
     let compiled = compile(&policy(ONE), &facts).expect("compiled");
-    let flags = |ino| rule_of(&compiled, ino).map(|rule| (rule.rights, rule.flags));
-    assert_eq!(
-        flags(20),
-        Some((Rights::ALL, ebpf_common::abi::file_flags::OWN))
-    );
-    assert_eq!(
-        flags(21),
-        Some((Rights::ALL, ebpf_common::abi::file_flags::BACKING))
-    );
+    let counted = file_flags::COUNTED;
+    let flags = |ino| rule_of(&compiled, ino).map(|rule| (rule.rights, rule.flags & !counted));
+    assert_eq!(flags(20), Some((Rights::ALL, file_flags::OWN)));
+    assert_eq!(flags(21), Some((Rights::ALL, file_flags::BACKING)));
     assert_eq!(
         flags(22),
-        Some((
-            Rights::READ | Rights::EXECUTE,
-            ebpf_common::abi::file_flags::BACKING
-        ))
+        Some((Rights::READ | Rights::EXECUTE, file_flags::BACKING))
     );
     let rule = SuperRule {
         kind: super_kind::RUNTIME,
         magic: magic::OVERLAY,
         address: 0,
+        rights: Rights::ALL,
+        rule: NO_RULE,
     };
     assert_eq!(compiled.tables.supers.get(&30), Some(&rule));
     let both = kernel::PRIVATE_PID | kernel::PRIVATE_IPC | kernel::OVERLAY_ROOT;
@@ -314,4 +314,81 @@ fn a_module_is_its_file_and_what_it_needs() {
             .to_string()
             .contains("built into this kernel")
     );
+}
+
+#[test]
+fn what_lies_above_the_core_stays_and_keeps_its_rights() {
+    let core = CoreObject {
+        path: "/srv/lib/reeve".to_owned(),
+        above: vec![inode(7), inode(5), inode(2)],
+        inode: inode(9),
+    };
+    let facts = Facts {
+        core: vec![core],
+        ..facts(&[directory("/srv", 5, EXT4)])
+    };
+    let lines = "files:\n  - { path: /srv, allow: [read, rename] }\n";
+    let compiled = compile(&policy(lines), &facts).expect("compiled");
+    let pinned = |ino| {
+        let rule = rule_of(&compiled, ino)?;
+        Some((rule.rights, rule.flags & file_flags::PINNED != 0))
+    };
+    let granted = Rights::READ | Rights::RENAME;
+    assert_eq!(pinned(5), Some((granted, true)));
+    assert_eq!(pinned(7), Some((granted, true)));
+    assert_eq!(pinned(2), None, "nothing is granted there");
+}
+
+#[test]
+fn rules_note_what_they_were_made_for() {
+    let made = Object {
+        generation: 77,
+        inode: Inode {
+            dev: 8 << 20,
+            ino: 5,
+        },
+        ..directory("/srv", 5, EXT4)
+    };
+    let compiled = compile(&policy(ONE), &facts(&[made])).expect("compiled");
+    let rule = compiled.tables.files.values().next().expect("a rule");
+    assert_eq!((rule.generation, rule.flags), (77, 0), "on a device");
+    let compiled = compile(&policy(ONE), &facts(&[directory("/srv", 5, magic::TMPFS)]));
+    let rule = rule_of(&compiled.expect("compiled"), 5).expect("a rule");
+    assert_eq!(rule.flags, file_flags::COUNTED, "without a device");
+}
+
+#[test]
+fn commands_are_those_of_their_line() {
+    let lines = "files:\n  - { path: /srv, allow: [read], ioctl: [FICLONE, 0x1234] }\n\
+        devices:\n  - { char: 10:200, allow: [read], ioctl: [TUNSETIFF] }\n";
+    let compiled = compile(&policy(lines), &facts(&[directory("/srv", 5, EXT4)]));
+    let compiled = compiled.expect("compiled");
+    let named: Vec<_> = compiled.tables.ioctls.iter().copied().collect();
+    assert_eq!(named, [(0, 0x1234), (0, 0x4004_9409), (1, 0x4004_54ca)]);
+    let rule = rule_of(&compiled, 5).expect("a rule");
+    assert!(rule.flags & file_flags::IOCTLS != 0);
+    let text = &compiled.grants[0].text;
+    assert_eq!(
+        text,
+        "{ path: /srv, allow: [read], ioctl: [FICLONE, 0x1234] }"
+    );
+}
+
+#[test]
+fn a_disk_below_a_file_system_is_warned_of() {
+    let disk = |minor| Disk {
+        major: 8,
+        minor,
+        mounted_at: "/home".to_owned(),
+    };
+    let facts = Facts {
+        disks: vec![disk(1)],
+        ..Facts::default()
+    };
+    for (line, warned) in [("8:1", true), ("8:*", true), ("8:2", false)] {
+        let lines = format!("devices:\n  - {{ block: \"{line}\", allow: [read] }}\n");
+        let compiled = compile(&policy(&lines), &facts).expect("compiled");
+        let text = compiled.warnings.to_string();
+        assert_eq!(text.contains("`/home`"), warned, "{line}: {text}");
+    }
 }

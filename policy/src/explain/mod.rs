@@ -5,23 +5,27 @@
 //! grant.
 
 mod answer;
+mod kernel;
 mod question;
+mod reaching;
 
 pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
 
-use ebpf_common::abi::{InodeKey, PolicyId, Section, type_hash_of};
+use ebpf_common::abi::{InodeKey, PolicyId, Section, file_flags, mount_scope, type_hash_of};
 use ebpf_common::decide::capability::decide_capability;
-use ebpf_common::decide::file::{Effective, decide_device, decide_move};
+use ebpf_common::decide::file::{Effective, decide_device, decide_node};
+use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
 use ebpf_common::decide::kernel::{decide_bpf, decide_clock, decide_kernel_read};
-use ebpf_common::decide::mount::{MountRequest, decide_mount};
-use ebpf_common::decide::process::{PTRACE_MODE_ATTACH, Target, decide_ptrace, decide_signal};
+use ebpf_common::decide::mount::{MountAction, MountRequest, Place, decide_action, decide_mount};
+use ebpf_common::decide::process::{Target, decide_exec, decide_signal};
+use ebpf_common::decide::rename::{Entry, decide_move, decide_rename};
 use ebpf_common::decide::{FileObject, effective_rights};
 use ebpf_common::hooks::Hook;
 use ebpf_common::{Rights, Verdict, magic};
 
 use crate::compile::Compiled;
-use crate::facts::{Facts, Found, Object, ObjectKind, PathKey};
+use crate::facts::{Facts, Found, Inode, Object, ObjectKind, PathKey};
 use crate::model::{HostPath, Policy};
 use crate::suggest::Denied;
 use crate::tables::Tables;
@@ -82,6 +86,17 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             (number.major, number.minor),
             *rights,
         ),
+        Question::Ioctl { command, path } => ioctl(compiled, facts, command.0, path),
+        Question::DeviceIoctl {
+            command,
+            class,
+            number,
+        } => device_ioctl(
+            compiled,
+            command.0,
+            class.number(),
+            (number.major, number.minor),
+        ),
         Question::Mount { fs_type, flags } => mounting(tables, fs_type, *flags),
         Question::Capability {
             capability,
@@ -104,14 +119,10 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             let decided = Decided::new(Section::Processes, verdict, &[Hook::TaskKill]);
             with_note(decided.denied(Denied::Signal { exe, signal }), note)
         }
-        Question::Ptrace { attach, exe } => {
-            let (target, note) = target(facts, exe);
-            let mode = if *attach { PTRACE_MODE_ATTACH } else { 0 };
-            let verdict = decide_ptrace(tables, ID, &target, mode);
-            let (exe, attach) = (exe.as_str().to_owned(), *attach);
-            let decided = Decided::new(Section::Processes, verdict, &[Hook::PtraceAccess]);
-            with_note(decided.denied(Denied::Ptrace { exe, attach }), note)
+        Question::Ptrace { .. } | Question::Setns { .. } | Question::Limits { .. } => {
+            reaching::decide(tables, facts, asked)
         }
+        Question::OnMount { action, at } => on_mount(tables, facts, *action, at.as_ref()),
         Question::Bpf(command) => {
             let verdict = decide_bpf(&tables.header, command.number());
             let command = command.number();
@@ -124,6 +135,10 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             let hooks = &[Hook::Capable, Hook::Settime];
             Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Clock)
         }
+        Question::Ipc { class, right } => kernel::ipc_object(tables, *class, *right),
+        Question::Sysctl { write, name } => kernel::setting(tables, *write, name),
+        Question::Kernel(which) => kernel::part(tables, *which),
+        Question::Lockdown(reason) => kernel::lockdown(tables, *reason),
     }
 }
 
@@ -142,7 +157,7 @@ fn effective(tables: &Tables, path: &str, object: &Object) -> Effective {
         super_block: 0,
         super_flags: 0,
         of_process: object.magic == magic::PROC && of_process(path),
-        backing: false,
+        passes_over: file_flags::BACKING,
     };
     let above = object.ancestors.iter();
     let above = above.take_while(|inode| inode.dev == object.inode.dev);
@@ -196,6 +211,15 @@ fn file(compiled: &Compiled, facts: &Facts, rights: Rights, path: &HostPath) -> 
     }
     let found = effective(&compiled.tables, path.as_str(), object);
     let decided = Decided::new(Section::Files, found.decide(rights), hooks);
+    if rights == Rights::EXECUTE && decided.verdict.allowed() {
+        let Inode { dev, ino } = object.inode;
+        let listed = decide_exec(&compiled.tables, ID, dev, ino);
+        if !listed.allowed() {
+            let path = path.as_str().to_owned();
+            let decided = Decided::new(Section::Processes, listed, &[Hook::BprmCheck]);
+            return decided.denied(Denied::Exec { path });
+        }
+    }
     // Making an entry is decided by its directory; a line cannot name what does not exist yet.
     let makes = rights.0 & (Rights::CREATE | Rights::MKNOD).0 != 0;
     let named = path.parent().filter(|_| makes);
@@ -232,18 +256,29 @@ fn moving(
         return unknown(Section::Files, hooks, from);
     };
     let tables = &compiled.tables;
+    let moved = facts.object(from.as_str());
     let old = effective(tables, from.as_str(), old);
     let new = effective(tables, directory.as_str(), new);
-    let mut verdict = decide_move(needed, old, new);
-    if let Some(replaced) = facts.object(to.as_str())
-        && needed == Rights::RENAME
-        && verdict.allowed()
-    {
-        let kept = effective(tables, to.as_str(), replaced).decide(Rights::DELETE);
-        if !kept.allowed() {
-            verdict = kept;
+    let verdict = match needed {
+        Rights::LINK => decide_move(needed, old, new),
+        _ => {
+            let above = from.parent().unwrap_or_else(|| from.clone());
+            let old_directory = nearest(facts, &above)
+                .map_or(old, |(object, _)| effective(tables, above.as_str(), object));
+            let replaced = facts.object(to.as_str());
+            let entry = |object, directory, there: Option<&Object>| Entry {
+                object,
+                directory,
+                mode: there.map_or(0, mode_of),
+            };
+            let at_new = replaced.map_or(new, |object| effective(tables, to.as_str(), object));
+            let (old, new) = (
+                entry(old, old_directory, moved),
+                entry(at_new, new, replaced),
+            );
+            decide_rename(&old, &new, false).verdict
         }
-    }
+    };
     let decided = Decided::new(Section::Files, verdict, hooks);
     if old.rights.contains(needed) {
         return decided;
@@ -255,10 +290,28 @@ fn moving(
     })
 }
 
+/// The kind of an object as the kernel says it.
+fn mode_of(object: &Object) -> u32 {
+    match object.kind {
+        ObjectKind::Directory => 0o040_000,
+        _ => 0o100_000,
+    }
+}
+
 fn hooks_of(rights: Rights) -> &'static [Hook] {
     match rights {
-        Rights::READ => &[Hook::FileOpen],
-        Rights::WRITE => &[Hook::FileOpen, Hook::MmapFile, Hook::FileMprotect],
+        Rights::READ => &[Hook::FileOpen, Hook::FileReceive],
+        Rights::WRITE => &[
+            Hook::FileOpen,
+            Hook::FileReceive,
+            Hook::MmapFile,
+            Hook::FileMprotect,
+            Hook::FileFcntl,
+        ],
+        Rights::APPEND => &[Hook::FileOpen, Hook::FileReceive],
+        Rights::TIMES => &[Hook::InodeSetattr],
+        Rights::FLAGS => &[Hook::FileIoctl, Hook::InodeFileSetattr],
+        Rights::IOCTL => &[Hook::FileIoctl, Hook::FileIoctlCompat],
         Rights::CREATE => &[Hook::PathMknod, Hook::PathMkdir, Hook::PathSymlink],
         Rights::DELETE => &[Hook::PathUnlink, Hook::PathRmdir, Hook::PathRename],
         Rights::TRUNCATE => &[Hook::PathTruncate, Hook::FileTruncate],
@@ -281,35 +334,128 @@ fn hooks_of(rights: Rights) -> &'static [Hook] {
     }
 }
 
-fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> Decided {
-    let verdict = decide_device(tables, ID, class, number, false, rights);
+fn ioctl(compiled: &Compiled, facts: &Facts, command: u32, path: &HostPath) -> Decided {
+    let hooks = &[Hook::FileIoctl, Hook::FileIoctlCompat];
+    let Some((object, _)) = nearest(facts, path) else {
+        return unknown(Section::Files, hooks, path);
+    };
+    if let ObjectKind::Device {
+        class,
+        major,
+        minor,
+    } = object.kind
+    {
+        return device_ioctl(compiled, command, class, (major, minor));
+    }
+    let found = effective(&compiled.tables, path.as_str(), object);
+    let verdict = decide_ioctl(&compiled.tables, ID, found, command);
+    Decided::new(Section::Files, verdict, hooks)
+        .denied(Denied::Ioctl {
+            path: path.as_str().to_owned(),
+            command,
+            held: found.rights,
+        })
+        .note("a descriptor must be open, which is decided first")
+}
+
+fn device_ioctl(compiled: &Compiled, command: u32, class: u32, number: (u32, u32)) -> Decided {
+    let tables = &compiled.tables;
+    let verdict = decide_device_ioctl(tables, ID, class, number, false, command);
     let (major, minor) = number;
-    Decided::new(Section::Devices, verdict, &[Hook::FileOpen]).denied(Denied::Device {
+    let hooks = &[Hook::FileIoctl, Hook::FileIoctlCompat];
+    Decided::new(Section::Devices, verdict, hooks).denied(Denied::DeviceIoctl {
+        class,
+        major,
+        minor,
+        command,
+        held: compiled.device_rights(verdict.rule),
+    })
+}
+
+fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> Decided {
+    let makes = rights == Rights::MKNOD;
+    let (verdict, hooks): (_, &'static [Hook]) = match makes {
+        true => (decide_node(tables, ID, class, number), &[Hook::PathMknod]),
+        false => {
+            let hooks = &[Hook::FileOpen, Hook::FileReceive];
+            (
+                decide_device(tables, ID, class, number, false, rights),
+                hooks,
+            )
+        }
+    };
+    let (major, minor) = number;
+    let decided = Decided::new(Section::Devices, verdict, hooks).denied(Denied::Device {
         class,
         major,
         minor,
         rights,
-    })
+    });
+    match makes {
+        true => decided.note("its directory must give `mknod`, too"),
+        false => decided,
+    }
 }
 
 fn mounting(tables: &Tables, fs_type: &str, flags: u64) -> Decided {
+    let hash = type_hash_of(fs_type);
+    let of = |scope| {
+        let mut keys = tables.mounts.keys();
+        keys.find(move |key| key.scope == scope && key.fs_type == hash)
+    };
+    let named = of(mount_scope::TARGET);
     let request = MountRequest {
-        fs_type: type_hash_of(fs_type),
+        fs_type: hash,
         flags,
-        flags_known: true,
-        own_target: true,
+        target: Place {
+            dev: named.map_or(0, |key| key.dev),
+            ino: named.map_or(0, |key| key.object),
+            own: true,
+        },
     };
     let verdict = decide_mount(tables, ID, &request);
     let hooks = &[
         Hook::Capable,
         Hook::SbMount,
+        Hook::FsContextParseParam,
         Hook::SbKernMount,
         Hook::MoveMount,
     ];
-    let fs_type = fs_type.to_owned();
-    Decided::new(Section::Mounts, verdict, hooks)
-        .denied(Denied::Mount { fs_type })
-        .note("the mount point must be the container's own")
+    let (fs_type, device) = (fs_type.to_owned(), None);
+    let decided = Decided::new(Section::Mounts, verdict, hooks);
+    let decided = decided.denied(Denied::Mount { fs_type, device });
+    let decided = decided.note(match named {
+        Some(_) => "the mount point must be one of the line's `target`",
+        None => "the mount point must be the container's own, and shared with nobody",
+    });
+    match of(mount_scope::DEVICE).or_else(|| of(mount_scope::SOURCE)) {
+        Some(_) => decided.note("it must be mounted from the line's `source`"),
+        None => decided,
+    }
+}
+
+fn on_mount(tables: &Tables, facts: &Facts, action: MountAction, at: Option<&HostPath>) -> Decided {
+    let object = at.and_then(|at| facts.object(at.as_str()));
+    let inode = object.map(|object| object.inode).unwrap_or_default();
+    let place = Place {
+        dev: inode.dev,
+        ino: inode.ino,
+        own: at.is_none(),
+    };
+    let verdict = decide_action(tables, ID, action, place);
+    let hooks: &[Hook] = match action {
+        MountAction::Remount | MountAction::Propagation => &[Hook::Capable, Hook::SbMount],
+        MountAction::Move => &[Hook::Capable, Hook::MoveMount],
+        MountAction::Umount => &[Hook::Capable, Hook::SbUmount],
+        _ => &[Hook::Capable],
+    };
+    let target = at.map(|at| at.as_str().to_owned());
+    let decided = Decided::new(Section::Mounts, verdict, hooks);
+    let decided = decided.denied(Denied::MountAction { action, target });
+    match (at, object) {
+        (Some(at), None) => decided.note(format!("`{at}` does not exist on this host")),
+        _ => decided,
+    }
 }
 
 fn target(facts: &Facts, exe: &HostPath) -> (Target, Option<String>) {

@@ -21,10 +21,30 @@ processes:
   signal: [ { exe: /usr/bin/qemu, signals: [TERM] } ]
   ptrace: [ { exe: /usr/bin/qemu, allow: [read] } ]
 kernel: { modules: [nbd], bpf: [map_create], clock: true }
+ipc: { shm: [read] }
+";
+
+/// Another, of what is named by a number.
+const PARTS: &str = "reeve: v1
+name: agent
+capabilities: { SYS_BOOT: [reboot] }
+kernel:
+  sysctl: { read: [vm.dirty_ratio], write: [net.ipv4.*] }
+  hostname: true
+  io_uring: [sqpoll]
+  userns: false
+  lockdown: [ioport]
+ipc:
+  shm: [read]
+  keys: [search]
 ";
 
 fn ask(text: &str) -> Answer {
-    let policy = parse("p.yaml", TEXT).unwrap_or_else(|found| panic!("{found}"));
+    ask_of(TEXT, text)
+}
+
+fn ask_of(policy: &str, text: &str) -> Answer {
+    let policy = parse("p.yaml", policy).unwrap_or_else(|found| panic!("{found}"));
     let question: Question = text
         .parse()
         .unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -134,9 +154,117 @@ fn an_answer_prints_and_serializes() {
         "refused: write /var/lib/vms/web1.qcow2 (EACCES)\n  \
          because the nearest grant does not give this right\n  \
          by p.yaml:5:5: - { path: /var/lib/vms, allow: [read] }\n  \
-         decided at file_open, mmap_file, file_mprotect\n  \
+         decided at file_open, file_receive, mmap_file, file_mprotect, file_fcntl\n  \
          to allow: files: - { path: /var/lib/vms/web1.qcow2, allow: [read, write] }\n"
     );
     let json = serde_json::to_value(&answer).expect("JSON");
     assert_eq!(json.pointer("/by/line"), Some(&5.into()));
+}
+
+const MOUNTS: &str = "reeve: v1
+name: agent
+mounts:
+  - { type: ext4, source: [\"8:5\", /dev/sda1], target: /srv/in, flags: [ro] }
+  - { allow: [umount, remount], target: /srv/old }
+  - { allow: [chroot] }
+processes:
+  setns: [ { exe: /usr/bin/qemu, types: [net, mnt] } ]
+  limits: [ { exe: /usr/bin/qemu, allow: [nice] } ]
+  ptrace: [ { exe: /usr/bin/qemu, allow: [process_vm_readv] } ]
+  exec: [ /usr/bin/agent ]
+files:
+  - { path: /usr/bin, allow: [execute] }
+";
+
+#[test]
+fn mounts_and_processes_are_asked_about_by_what_narrows_them() {
+    let policy = parse("p.yaml", MOUNTS).unwrap_or_else(|found| panic!("{found}"));
+    for (text, allowed) in [
+        ("mount ext4 ro", true),
+        ("mount ext4", false),
+        ("umount /srv/old", true),
+        ("umount /srv/in", false),
+        ("remount", false),
+        ("chroot", true),
+        ("setns net /usr/bin/qemu", true),
+        ("setns net /usr/bin/agent", false),
+        ("setns uts /usr/bin/qemu", false),
+        ("limits nice /usr/bin/qemu", true),
+        ("limits resources /usr/bin/qemu", false),
+        ("ptrace process_vm_readv /usr/bin/qemu", true),
+        ("ptrace process_vm_writev /usr/bin/qemu", false),
+        ("ptrace attach /usr/bin/qemu", false),
+        ("execute /usr/bin/agent", true),
+        ("execute /usr/bin/qemu", false),
+        ("capability SYS_ADMIN fsmount", true),
+        ("capability SYS_CHROOT chroot", true),
+        ("capability SYS_ADMIN mount_setattr", false),
+    ] {
+        let question: Question = text.parse().expect(text);
+        let paths = question.paths();
+        let facts = Facts::lexical(&policy, paths.iter().map(String::as_str));
+        let compiled = compile(&policy, &facts).unwrap_or_else(|found| panic!("{found}"));
+        let answer = explain(&policy, &compiled, &facts, &question);
+        assert_eq!(answer.allowed, allowed, "{text}: {answer}");
+        assert!(!allowed || answer.to_allow.is_none(), "{text}: {answer}");
+    }
+}
+
+#[test]
+fn what_a_mount_is_from_is_narrowed_by_device() {
+    let policy = parse("p.yaml", MOUNTS).unwrap_or_else(|found| panic!("{found}"));
+    let facts = Facts::lexical(&policy, []);
+    let compiled = compile(&policy, &facts).unwrap_or_else(|found| panic!("{found}"));
+    let mut devices: Vec<u32> = compiled
+        .tables
+        .mounts
+        .keys()
+        .filter(|key| key.scope == mount_scope::DEVICE)
+        .map(|key| key.dev)
+        .collect();
+    devices.sort_unstable();
+    assert_eq!(devices, [8 << 20 | 1, 8 << 20 | 5]);
+    let json = serde_json::to_string(&compiled.tables).expect("tables");
+    let back: Tables = serde_json::from_str(&json).expect("tables again");
+    assert_eq!(back, compiled.tables);
+}
+#[test]
+fn parts_settings_and_ipc_name_their_line() {
+    for (text, line) in [
+        ("sysctl read vm.dirty_ratio", 5),
+        ("sysctl write net.ipv4.ip_forward", 5),
+        ("kernel hostname", 6),
+        ("kernel reboot", 3),
+        ("kernel io_uring.sqpoll", 7),
+        ("lockdown ioport", 9),
+        ("ipc shm read", 11),
+        ("ipc keys search", 12),
+    ] {
+        let answer = ask_of(PARTS, text);
+        assert!(answer.allowed, "{answer}");
+        assert_eq!(answer.by.as_ref().map(|by| by.line), Some(line), "{answer}");
+    }
+    for (text, errno, remedy) in [
+        (
+            "sysctl write vm.dirty_ratio",
+            "EACCES",
+            Some("kernel: { sysctl: { write: [vm.dirty_ratio] } }"),
+        ),
+        ("sysctl write kernel.ftrace_enabled", "EACCES", None),
+        ("kernel swap", "EPERM", Some("kernel: { swap: true }")),
+        (
+            "kernel io_uring.command",
+            "EPERM",
+            Some("kernel: { io_uring: [command] }"),
+        ),
+        ("kernel userns", "EPERM", None),
+        ("lockdown msr", "EPERM", Some("kernel: { lockdown: [msr] }")),
+        ("ipc shm write", "EACCES", Some("ipc: { shm: [write] }")),
+        ("ipc sem control", "EPERM", Some("ipc: { sem: [control] }")),
+    ] {
+        let answer = ask_of(PARTS, text);
+        assert!(!answer.allowed, "{answer}");
+        assert_eq!(answer.errno, Some(errno), "{answer}");
+        assert_eq!(answer.to_allow.as_deref(), remedy, "{answer}");
+    }
 }

@@ -5,16 +5,16 @@ use ebpf_common::Rights;
 use ebpf_common::abi::{ANY_MINOR, device_class};
 use schemars::JsonSchema;
 
-use super::value::{DeviceNumber, given_twice};
+use super::value::{DeviceNumber, IoctlCommand, given_twice};
 use crate::diagnostic::Diagnostic;
 use crate::reader::Reader;
 use crate::source::{Span, Spanned};
 use crate::yaml::Node;
 
-pub(crate) const KEYS: &[&str] = &["block", "char", "allow"];
+pub(crate) const KEYS: &[&str] = &["block", "char", "allow", "ioctl"];
 
 /// Rights that make sense for a device.
-const RIGHTS: [&str; 2] = ["read", "write"];
+pub(crate) const RIGHTS: [&str; 4] = ["read", "write", "mknod", "ioctl"];
 
 /// Block or character device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +51,10 @@ pub struct DeviceGrant {
     pub class: DeviceClass,
     /// Which.
     pub number: Spanned<DeviceNumber>,
-    /// `read`, `write`.
+    /// `read`, `write`, `mknod`, `ioctl`.
     pub allow: Rights,
+    /// Commands of `ioctl(2)`, by name or number.
+    pub ioctl: Vec<IoctlCommand>,
     /// The whole line.
     pub span: Span,
 }
@@ -68,6 +70,9 @@ struct Written {
     char: Option<DeviceNumber>,
     /// What may be done.
     allow: Vec<DeviceRight>,
+    /// Commands of `ioctl(2)`, by name or number.
+    #[schemars(default)]
+    ioctl: Vec<IoctlCommand>,
 }
 
 /// A right over a device.
@@ -77,6 +82,8 @@ struct Written {
 enum DeviceRight {
     Read,
     Write,
+    Mknod,
+    Ioctl,
 }
 
 impl DeviceGrant {
@@ -84,8 +91,9 @@ impl DeviceGrant {
         let rights: Vec<_> = self.allow.names().collect();
         let (class, number) = (self.class.name(), self.number.value);
         format!(
-            "{{ {class}: \"{number}\", allow: [{}] }}",
-            rights.join(", ")
+            "{{ {class}: \"{number}\", allow: [{}]{} }}",
+            rights.join(", "),
+            IoctlCommand::list_text(&self.ioctl)
         )
     }
 }
@@ -132,22 +140,49 @@ fn read_one(reader: &mut Reader, node: &Node) -> Option<DeviceGrant> {
             .flatten()
     };
     let allow = allow.and_then(|node| reader.words(node, "rights over a device", &RIGHTS, parse));
+    let ioctl = fields.find("ioctl");
+    let ioctl = ioctl.map(|node| IoctlCommand::read_list(reader, node));
     Some(DeviceGrant {
         class,
         number: number?,
         allow: allow?.into_iter().fold(Rights::NONE, Rights::union),
+        ioctl: ioctl.unwrap_or_default(),
         span: node.span,
     })
 }
 
-/// The memory and port devices, through which everything is within reach.
+/// Devices through which much more than the device itself is within reach.
 fn warn(reader: &mut Reader, grant: &DeviceGrant) {
-    let DeviceNumber { major, minor } = grant.number.value;
-    let memory = major == 1 && matches!(minor, 1 | 2 | 4 | ANY_MINOR);
-    if grant.class == DeviceClass::Char && memory {
-        let message = "this gives the memory or the ports of the machine";
+    let message = match grant.class {
+        DeviceClass::Char => reaches_by_char(grant.number.value),
+        DeviceClass::Block => reaches_by_block(grant.number.value),
+    };
+    // What such a device stands for is said by its commands; nothing else of it reaches further.
+    let stands_for = matches!(grant.class, DeviceClass::Block);
+    let commands = grant.allow.contains(Rights::IOCTL) || !grant.ioctl.is_empty();
+    if let Some(message) = message.filter(|_| !stands_for || commands) {
         reader
             .out
             .push(Diagnostic::warning(grant.number.span, message));
+    }
+}
+
+fn reaches_by_char(number: DeviceNumber) -> Option<&'static str> {
+    match (number.major, number.minor) {
+        (1, 1 | 2 | 4 | ANY_MINOR) => Some("this gives the memory or the ports of the machine"),
+        (10, 236) => Some("device mapper makes devices of every disk of the host"),
+        (10, 237) => Some("this makes loop devices, which show files without the `files` lines"),
+        (10, ANY_MINOR) => Some("this gives device mapper and the control of loop devices, too"),
+        (21, _) => Some("raw commands to a disk go round what `files` lines say"),
+        _ => None,
+    }
+}
+
+fn reaches_by_block(number: DeviceNumber) -> Option<&'static str> {
+    match number.major {
+        7 => Some("a loop device shows whatever file it is set to, by the kernel's own rights"),
+        9 => Some("an md device is made of whatever disks it is given"),
+        43 => Some("an nbd device serves whatever socket it is set to"),
+        _ => None,
     }
 }

@@ -3,9 +3,12 @@
 pub mod capabilities;
 pub mod devices;
 pub mod files;
+pub mod ipc;
 pub mod kernel;
 pub mod mounts;
 pub mod processes;
+pub mod reaching;
+pub mod sysctl;
 pub mod value;
 
 use ebpf_common::abi::Section;
@@ -20,10 +23,13 @@ use crate::yaml::{self, Node};
 pub use capabilities::{Calls, Capabilities, CapabilityGrant};
 pub use devices::{DeviceClass, DeviceGrant};
 pub use files::FileGrant;
+pub use ipc::Ipc;
 pub use kernel::{Kernel, ModuleName};
-pub use mounts::MountGrant;
+pub use mounts::{MountActions, MountGrant, MountSource};
 pub use processes::{Processes, Ptrace, PtraceGrant, SignalGrant, Signals};
-pub use value::{DeviceNumber, FileRights, HostPath, PolicyName};
+pub use reaching::{Limits, LimitsGrant, Namespaces, SetnsGrant};
+pub use sysctl::{Sysctl, SysctlName};
+pub use value::{DeviceNumber, FileRights, HostPath, IoctlCommand, PolicyName};
 
 pub(crate) const KEYS: &[&str] = &[
     "reeve",
@@ -37,16 +43,18 @@ pub(crate) const KEYS: &[&str] = &[
     "capabilities",
     "processes",
     "kernel",
+    "ipc",
 ];
 
 /// The sections that have a mode, with their names, in the order of [`Section`].
-pub const SECTIONS: [(&str, Section); 6] = [
+pub const SECTIONS: [(&str, Section); 7] = [
     ("files", Section::Files),
     ("devices", Section::Devices),
     ("mounts", Section::Mounts),
     ("capabilities", Section::Capabilities),
     ("processes", Section::Processes),
     ("kernel", Section::Kernel),
+    ("ipc", Section::Ipc),
 ];
 
 /// Version of the language.
@@ -79,6 +87,7 @@ pub struct Modes {
     pub capabilities: Option<Mode>,
     pub processes: Option<Mode>,
     pub kernel: Option<Mode>,
+    pub ipc: Option<Mode>,
 }
 
 impl Modes {
@@ -90,6 +99,7 @@ impl Modes {
             Section::Capabilities => self.capabilities,
             Section::Processes => self.processes,
             Section::Kernel => self.kernel,
+            Section::Ipc => self.ipc,
         }
     }
 
@@ -101,6 +111,7 @@ impl Modes {
             Section::Capabilities => &mut self.capabilities,
             Section::Processes => &mut self.processes,
             Section::Kernel => &mut self.kernel,
+            Section::Ipc => &mut self.ipc,
         }
     }
 }
@@ -131,6 +142,9 @@ pub struct Policy {
     /// File systems that may be mounted.
     #[schemars(with = "Option<Vec<MountGrant>>")]
     pub mounts: Vec<MountGrant>,
+    /// Actions on mounts: lines of `mounts` as well.
+    #[schemars(skip)]
+    pub mount_actions: Vec<MountActions>,
     /// Capabilities over the host.
     #[schemars(with = "Option<Capabilities>")]
     pub capabilities: Capabilities,
@@ -140,6 +154,9 @@ pub struct Policy {
     /// The kernel itself.
     #[schemars(with = "Option<Kernel>")]
     pub kernel: Kernel,
+    /// System V and POSIX IPC, keys.
+    #[schemars(with = "Option<Ipc>")]
+    pub ipc: Ipc,
     #[schemars(skip)]
     pub(crate) source: Source,
     #[schemars(skip)]
@@ -216,7 +233,34 @@ impl Policy {
             optional: false,
             span: module.span,
         });
-        files.chain(signal).chain(ptrace).chain(modules).collect()
+        let setns = self.processes.setns.iter();
+        let setns = setns.map(|grant| path(&grant.exe, Why::Exe, grant.optional));
+        let limits = self.processes.limits.iter();
+        let limits = limits.map(|grant| path(&grant.exe, Why::Exe, grant.optional));
+        let listed = self.processes.exec.iter().flat_map(|exec| &exec.value);
+        let listed = listed.map(|exe| path(exe, Why::Exe, false));
+        let nodes = self.mounts.iter().flat_map(|grant| &grant.sources);
+        let nodes = nodes.filter_map(|source| match &source.value {
+            MountSource::Node(node) => {
+                let node = Spanned::new(node.clone(), source.span);
+                Some(path(&node, Why::BlockDevice, false))
+            }
+            _ => None,
+        });
+        let targets = self.mounts.iter().flat_map(|grant| &grant.targets);
+        let on = self.mount_actions.iter().flat_map(|line| &line.targets);
+        let targets = targets.chain(on).map(|at| path(at, Why::MountPoint, false));
+        let processes = signal
+            .chain(ptrace)
+            .chain(setns)
+            .chain(limits)
+            .chain(listed);
+        files
+            .chain(nodes)
+            .chain(targets)
+            .chain(processes)
+            .chain(modules)
+            .collect()
     }
 }
 
@@ -234,10 +278,12 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
     let files = section(&fields, "files").map(|node| files::read(reader, node));
     let devices = section(&fields, "devices").map(|node| devices::read(reader, node));
     let mounts = section(&fields, "mounts").map(|node| mounts::read(reader, node));
+    let mounts = mounts.unwrap_or_default();
     let capabilities =
         section(&fields, "capabilities").map(|node| capabilities::read(reader, node));
     let processes = section(&fields, "processes").map(|node| processes::read(reader, node));
     let kernel = section(&fields, "kernel").map(|node| kernel::read(reader, node));
+    let ipc = section(&fields, "ipc").map(|node| ipc::read(reader, node));
     Some(Policy {
         reeve: reeve?,
         name: name?,
@@ -246,10 +292,12 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         modes: modes.unwrap_or_default(),
         files: files.unwrap_or_default(),
         devices: devices.unwrap_or_default(),
-        mounts: mounts.unwrap_or_default(),
+        mounts: mounts.grants,
+        mount_actions: mounts.actions,
         capabilities: capabilities.unwrap_or_default(),
         processes: processes.unwrap_or_default(),
         kernel: kernel.unwrap_or_default(),
+        ipc: ipc.unwrap_or_default(),
         warnings: Diagnostics::new(source.clone()),
         source,
     })

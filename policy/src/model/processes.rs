@@ -4,15 +4,15 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use ebpf_common::abi::ptrace;
-
+use super::reaching::{self, LimitsGrant, SetnsGrant};
 use super::value::{HostPath, given_twice, quoted};
+use crate::names::process;
 use crate::names::signal::{NAMES, Signal};
 use crate::reader::Reader;
 use crate::source::{Span, Spanned};
 use crate::yaml::Node;
 
-pub(crate) const KEYS: &[&str] = &["signal", "ptrace"];
+pub(crate) const KEYS: &[&str] = &["signal", "ptrace", "setns", "limits", "exec"];
 pub(crate) const SIGNAL_KEYS: &[&str] = &["exe", "signals", "optional"];
 pub(crate) const PTRACE_KEYS: &[&str] = &["exe", "allow", "optional"];
 
@@ -26,6 +26,16 @@ pub struct Processes {
     /// Who may be traced or looked into.
     #[schemars(default)]
     pub ptrace: Vec<PtraceGrant>,
+    /// Whose namespaces may be entered.
+    #[schemars(default)]
+    pub setns: Vec<SetnsGrant>,
+    /// Whose limits, priority and placement may be changed.
+    #[schemars(default)]
+    pub limits: Vec<LimitsGrant>,
+    /// All that may be executed, as host paths, files of the container's own included; without
+    /// it, whatever the lines of `files` give.
+    #[schemars(with = "Vec<HostPath>", default)]
+    pub exec: Option<Spanned<Vec<Spanned<HostPath>>>>,
 }
 
 /// Signals to processes that execute a file.
@@ -74,8 +84,7 @@ impl JsonSchema for Signals {
 pub struct PtraceGrant {
     /// The executable.
     pub exe: Spanned<HostPath>,
-    /// `read` (look into it) or `attach` (trace it, write its memory, take its descriptors;
-    /// includes `read`).
+    /// `read` (look into it), `attach` (trace it; includes all others), or single system calls.
     pub allow: Ptrace,
     /// Whether the executable may be missing when the container is made.
     #[schemars(default)]
@@ -98,8 +107,16 @@ impl JsonSchema for Ptrace {
             "type": "array",
             "minItems": 1,
             "uniqueItems": true,
-            "items": { "enum": ["read", "attach"] },
+            "items": { "enum": process::TRACE.map(|(name, _)| name) },
         })
+    }
+}
+
+impl Processes {
+    pub(crate) fn exec_text(&self) -> String {
+        let listed = self.exec.iter().flat_map(|exec| &exec.value);
+        let paths: Vec<_> = listed.map(|path| quoted(path.value.as_str())).collect();
+        format!("exec: [{}]", paths.join(", "))
     }
 }
 
@@ -121,12 +138,9 @@ impl SignalGrant {
 
 impl PtraceGrant {
     pub(crate) fn text(&self) -> String {
-        let word = match self.allow.0 & ptrace::ATTACH {
-            0 => "read",
-            _ => "attach",
-        };
+        let words = process::trace_names(self.allow.0).join(", ");
         let exe = quoted(self.exe.value.as_str());
-        format!("{{ exe: {exe}, allow: [{word}] }}")
+        format!("{{ exe: {exe}, allow: [{words}] }}")
     }
 }
 
@@ -148,6 +162,25 @@ pub(crate) fn read(reader: &mut Reader, node: &Node) -> Processes {
             let grant = read_ptrace(reader, item);
             add(reader, &mut processes.ptrace, grant, |grant| &grant.exe);
         }
+    }
+    if let Some(node) = fields.find("setns") {
+        let items = reader.list(node, "grants (`- { exe: …, types: […] }`)");
+        for item in items.unwrap_or_default() {
+            let grant = reaching::read_setns(reader, item);
+            add(reader, &mut processes.setns, grant, |grant| &grant.exe);
+        }
+    }
+    if let Some(node) = fields.find("limits") {
+        let items = reader.list(node, "grants (`- { exe: …, allow: […] }`)");
+        for item in items.unwrap_or_default() {
+            let grant = reaching::read_limits(reader, item);
+            add(reader, &mut processes.limits, grant, |grant| &grant.exe);
+        }
+    }
+    if let Some((span, node)) = fields.entry("exec") {
+        let items = reader.list(node, "executables").unwrap_or_default();
+        let paths = items.iter().filter_map(|item| HostPath::read(reader, item));
+        processes.exec = Some(Spanned::new(paths.collect(), span));
     }
     processes
 }
@@ -201,13 +234,8 @@ fn read_ptrace(reader: &mut Reader, node: &Node) -> Option<PtraceGrant> {
     let exe = reader.require(&fields, "exe", "/usr/bin/program");
     let exe = exe.and_then(|node| HostPath::read(reader, node));
     let allow = reader.require(&fields, "allow", "[read]");
-    let parse = |word: &str| match word {
-        "read" => Some(ptrace::READ),
-        "attach" => Some(ptrace::READ | ptrace::ATTACH),
-        _ => None,
-    };
-    let allow =
-        allow.and_then(|node| reader.words(node, "ways to trace", &["read", "attach"], parse));
+    let names = process::TRACE.map(|(name, _)| name);
+    let allow = allow.and_then(|node| reader.words(node, "ways to trace", &names, process::trace));
     let optional = fields.find("optional");
     let optional = optional.is_some_and(|node| reader.boolean(node) == Some(true));
     Some(PtraceGrant {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use ebpf_common::Rights;
 use ebpf_common::abi::ANY_MINOR;
+use ebpf_common::ioctl;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::diagnostic::Diagnostic;
@@ -157,10 +158,10 @@ impl JsonSchema for HostPath {
 pub struct FileRights(pub Rights);
 
 impl FileRights {
-    /// What the decision sees: who may write may also cut.
+    /// What the decision sees: who may write may also cut and add.
     pub fn compiled(self) -> Rights {
         if self.0.contains(Rights::WRITE) {
-            self.0 | Rights::TRUNCATE
+            self.0 | Rights::TRUNCATE | Rights::APPEND
         } else {
             self.0
         }
@@ -206,6 +207,79 @@ impl JsonSchema for FileRights {
                     "minItems": 1,
                     "uniqueItems": true,
                 },
+            ],
+        })
+    }
+}
+
+/// A command of `ioctl(2)`, by name or number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct IoctlCommand(pub u32);
+
+impl IoctlCommand {
+    /// A name of [`ioctl::NAMES`], or a number in decimal or, with `0x`, hexadecimal.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = match text.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).ok(),
+            None if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+            None => ioctl::from_name(text),
+        };
+        number.map(Self)
+    }
+
+    /// Reads the list of commands of a grant.
+    pub(crate) fn read_list(reader: &mut Reader, node: &Node) -> Vec<Self> {
+        let names: Vec<&str> = ioctl::NAMES.iter().map(|(name, _)| *name).collect();
+        let read = reader.words(node, "ioctl commands", &names, Self::parse);
+        let read = read.unwrap_or_default();
+        for command in &read {
+            if ioctl::is_free(command.0) {
+                let message = format!("`{command}` is free for every descriptor");
+                let warning = Diagnostic::warning(node.span, message);
+                reader.out.push(warning.help("remove it"));
+            }
+            if ioctl::sets_flags(command.0) {
+                let message = format!("`{command}` sets flags of files, which is a right");
+                let error = Diagnostic::error(node.span, message);
+                reader
+                    .out
+                    .push(error.help("write `flags` among the rights"));
+            }
+        }
+        read
+    }
+
+    /// `, ioctl: [A, B]`, or nothing.
+    pub(crate) fn list_text(commands: &[Self]) -> String {
+        if commands.is_empty() {
+            return String::new();
+        }
+        let words: Vec<String> = commands.iter().map(Self::to_string).collect();
+        format!(", ioctl: [{}]", words.join(", "))
+    }
+}
+
+impl fmt::Display for IoctlCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match ioctl::name(self.0) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{:#x}", self.0),
+        }
+    }
+}
+
+impl JsonSchema for IoctlCommand {
+    fn schema_name() -> Cow<'static, str> {
+        "IoctlCommand".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = ioctl::NAMES.iter().map(|(name, _)| *name).collect();
+        json_schema!({
+            "description": "a command of ioctl(2), by name or number",
+            "oneOf": [
+                { "enum": names },
+                { "type": "integer", "minimum": 0, "maximum": u32::MAX },
+                { "type": "string", "pattern": "^0x[0-9a-fA-F]{1,8}$" },
             ],
         })
     }

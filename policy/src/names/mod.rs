@@ -3,7 +3,9 @@
 
 pub mod bpf;
 pub mod capability;
+pub mod kernel;
 pub mod mount;
+pub mod process;
 pub mod signal;
 pub mod syscall;
 

@@ -97,6 +97,7 @@ impl Tree {
         Object {
             real: self.path(node),
             inode: self.inode(node),
+            generation: 0,
             magic: self.system_of(node).magic,
             kind: ObjectKind::Directory,
             ancestors: self
@@ -108,6 +109,7 @@ impl Tree {
                 .map(|at| Submount {
                     path: self.path(at),
                     inode: self.inode(at),
+                    generation: 0,
                     magic: self.system_of(at).magic,
                 })
                 .collect(),
@@ -123,7 +125,13 @@ impl Tree {
             match node.mark {
                 Mark::None => {}
                 Mark::Own => facts.own.push(inode),
-                Mark::Core => facts.core.push(CoreObject { path, inode }),
+                Mark::Core => facts.core.push(CoreObject {
+                    path,
+                    inode,
+                    above: (self.upwards(at).skip(1))
+                        .map(|above| self.inode(above))
+                        .collect(),
+                }),
             }
             if let Some(System { magic, own: true }) = node.mounted {
                 facts.own_supers.push((inode.dev, magic));

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use ebpf_common::Rights;
 use ebpf_common::abi::{
-    CapabilityRule, FileRule, MountRule, PolicyHeader, ProcessRule, RightsRule, SuperRule,
+    CapabilityRule, FileRule, MountKey, MountRule, NO_RULE, PolicyHeader, PolicyId, ProcessRule,
+    RightsRule, SuperRule,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,20 +17,25 @@ use crate::facts::Inode;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored {
     header: Header,
-    /// Key, rights, flags, rule.
-    files: Vec<(Inode, u32, u32, u32)>,
+    /// Key, rights, flags, rule, generation.
+    files: Vec<(Inode, u32, u32, u32, u32)>,
     /// Device, kind, magic.
     supers: Vec<(u32, u32, u32)>,
     /// Key, rights, rule.
     devices: Vec<(Device, (u32, u32))>,
-    /// Hash of the type, required flags, rule.
-    mounts: Vec<(u64, u64, u32)>,
+    /// Key without the policy, then the rule.
+    mounts: Vec<(StoredMount, (u64, u32, u32, u32))>,
     /// Number, bits of the system calls, all, rule.
     capabilities: Vec<(u32, [u64; 8], u32, u32)>,
-    /// Key, signals, ptrace, rule.
-    processes: Vec<(Inode, u64, u32, u32)>,
+    /// Key, signals, then ptrace, limits, namespaces, exec and rule.
+    processes: Vec<(Inode, u64, [u32; 5])>,
     /// Key, rights, rule.
     modules: Vec<(Inode, (u32, u32))>,
+    /// Kind and number, rights, rule; a state of an older version has none.
+    #[serde(default)]
+    grants: Vec<((u32, u64), (u32, u32))>,
+    /// Rule, command.
+    ioctls: Vec<(u32, u32)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,7 +45,14 @@ struct Header {
     bpf_commands: u64,
     bpf_rule: u32,
     clock_rule: u32,
+    attach_attributes: u32,
+    namespaces: u32,
+    namespaces_rule: u32,
+    exec_rule: u32,
 }
+
+/// Type, object, device, scope.
+type StoredMount = (u64, u64, u32, u32);
 
 impl From<PolicyHeader> for Header {
     fn from(header: PolicyHeader) -> Self {
@@ -49,6 +62,10 @@ impl From<PolicyHeader> for Header {
             bpf_commands: header.bpf_commands,
             bpf_rule: header.bpf_rule,
             clock_rule: header.clock_rule,
+            attach_attributes: header.attach_attributes,
+            namespaces: header.namespaces,
+            namespaces_rule: header.namespaces_rule,
+            exec_rule: header.exec_rule,
         }
     }
 }
@@ -61,6 +78,10 @@ impl From<Header> for PolicyHeader {
             bpf_commands: header.bpf_commands,
             bpf_rule: header.bpf_rule,
             clock_rule: header.clock_rule,
+            attach_attributes: header.attach_attributes,
+            namespaces: header.namespaces,
+            namespaces_rule: header.namespaces_rule,
+            exec_rule: header.exec_rule,
         }
     }
 }
@@ -78,20 +99,25 @@ impl From<Tables> for Stored {
         Self {
             header: tables.header.into(),
             files: rows(tables.files, |key, row| {
-                (key, row.rights.0, row.flags, row.rule)
+                (key, row.rights.0, row.flags, row.rule, row.generation)
             }),
             supers: rows(tables.supers, |key, row| (key, row.kind, row.magic)),
             devices: rows(tables.devices, |key, row| (key, rights(row))),
             mounts: rows(tables.mounts, |key, row| {
-                (key, row.required_flags, row.rule)
+                let key = (key.fs_type, key.object, key.dev, key.scope);
+                let row = (row.required_flags, row.rule, row.narrowed, row.files.0);
+                (key, row)
             }),
             capabilities: rows(tables.capabilities, |key, row| {
                 (key, row.syscalls, row.all, row.rule)
             }),
             processes: rows(tables.processes, |key, row| {
-                (key, row.signals, row.ptrace, row.rule)
+                let rest = [row.ptrace, row.limits, row.namespaces, row.exec, row.rule];
+                (key, row.signals, rest)
             }),
             modules: rows(tables.modules, |key, row| (key, rights(row))),
+            grants: rows(tables.grants, |key, row| (key, rights(row))),
+            ioctls: tables.ioctls.into_iter().collect(),
         }
     }
 }
@@ -123,15 +149,26 @@ impl From<Stored> for Tables {
                 .into_iter()
                 .map(|(key, row)| (key, rights(row)))
                 .collect(),
+            grants: stored
+                .grants
+                .into_iter()
+                .map(|(key, row)| (key, rights(row)))
+                .collect(),
+            ioctls: stored.ioctls.into_iter().collect(),
         }
     }
 }
 
-fn file_rule((key, rights, flags, rule): (Inode, u32, u32, u32)) -> (Inode, FileRule) {
+fn file_rule(
+    (key, rights, flags, rule, generation): (Inode, u32, u32, u32, u32),
+) -> (Inode, FileRule) {
     let row = FileRule {
         rights: Rights(rights),
         flags,
         rule,
+        generation,
+        // Counted when the rule is written.
+        use_count: 0,
         reserved: 0,
     };
     (key, row)
@@ -144,14 +181,31 @@ fn super_rule((key, kind, magic): (u32, u32, u32)) -> (u32, SuperRule) {
             kind,
             magic,
             address: 0,
+            rights: Rights::ALL,
+            rule: NO_RULE,
         },
     )
 }
 
-fn mount_rule((key, required_flags, rule): (u64, u64, u32)) -> (u64, MountRule) {
+fn mount_rule(
+    ((fs_type, object, dev, scope), (required_flags, rule, narrowed, files)): (
+        StoredMount,
+        (u64, u32, u32, u32),
+    ),
+) -> (MountKey, MountRule) {
+    let key = MountKey {
+        fs_type,
+        object,
+        policy: PolicyId(0),
+        dev,
+        scope,
+        reserved: 0,
+    };
     let row = MountRule {
         required_flags,
         rule,
+        narrowed,
+        files: Rights(files),
         reserved: 0,
     };
     (key, row)
@@ -166,11 +220,17 @@ fn capability_rule((key, syscalls, all, rule): (u32, [u64; 8], u32, u32)) -> (u3
     (key, row)
 }
 
-fn process_rule((key, signals, ptrace, rule): (Inode, u64, u32, u32)) -> (Inode, ProcessRule) {
+fn process_rule(
+    (key, signals, [ptrace, limits, namespaces, exec, rule]): (Inode, u64, [u32; 5]),
+) -> (Inode, ProcessRule) {
     let row = ProcessRule {
         signals,
         ptrace,
         rule,
+        limits,
+        namespaces,
+        exec,
+        reserved: 0,
     };
     (key, row)
 }

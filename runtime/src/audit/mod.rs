@@ -5,15 +5,20 @@
 //! of JSON to `audit.jsonl` in the state directory. `reeve audit` prints from there. Nothing of it
 //! is readable in a container: the state directory is part of the fixed core.
 
+mod counted;
 mod log;
 mod place;
 mod record;
 mod registry;
 mod what;
 
-pub use log::{LOG_BYTES_MAX, drain, read};
+pub use counted::{Counted, close, living};
+pub use log::{LOG_BYTES_MAX, Part, Position, drain, end, read};
+pub(crate) use record::printable;
+#[cfg(test)]
+pub(crate) use record::sample;
 pub use record::{Record, RuleText};
-pub use registry::{owner, register, unregister};
+pub use registry::{all, generations, owner, register, unregister, unregister_one};
 
 use std::io;
 use std::path::PathBuf;

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use ebpf_common::abi::NO_RULE;
+use ebpf_common::abi::{NO_RULE, Section};
 use ebpf_common::decide::Reason;
-use ebpf_common::event::Event;
+use ebpf_common::event::{Action, Event};
 use ebpf_common::hooks::HOOKS;
+use policy::model::SECTIONS;
 use policy::suggest;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ pub struct Record {
     pub comm: String,
     /// LSM hook that decided.
     pub hook: String,
+    /// Section of the policy that decides.
+    #[serde(default)]
+    pub section: String,
     /// What was tried: `write`, `capability`, `signal`, …
     pub action: String,
     /// On what.
@@ -82,6 +86,7 @@ impl Record {
                 .get(event.hook as usize)
                 .map_or("?", |hook| hook.name)
                 .to_owned(),
+            section: section(event).to_owned(),
             action: what.action,
             object: what.object,
             verdict: if event.enforced == 1 {
@@ -104,6 +109,18 @@ impl Record {
     }
 }
 
+/// Name of the section that decides: of devices in a hook on files, too.
+fn section(event: &Event) -> &'static str {
+    let hook = HOOKS.get(event.hook as usize);
+    let decides = match event.action {
+        action if action == Action::Device as u32 => Some(Section::Devices),
+        _ => hook.and_then(|hook| hook.section),
+    };
+    let mut named = SECTIONS.into_iter();
+    let found = named.find(|(_, section)| Some(*section) == decides);
+    found.map_or("?", |(name, _)| name)
+}
+
 fn text(bytes: &[u8]) -> String {
     let end = bytes
         .iter()
@@ -122,7 +139,7 @@ fn errno_name(errno: i32) -> &'static str {
 }
 
 /// Control characters in names come from the container: they must not reach a terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|letter| {
             if letter.is_control() {
@@ -134,14 +151,30 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
+impl Record {
+    /// Time of day, UTC.
+    pub(crate) fn time(&self) -> String {
+        let seconds = self.time_us / 1_000_000;
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        format!("{hour:02}:{minute:02}:{second:02}")
+    }
+
+    /// The line of the policy that decided, or the reason why none did.
+    pub(crate) fn why(&self) -> String {
+        match &self.rule {
+            Some(rule) => format!("by policy line {}: {}", rule.line, rule.text.trim()),
+            None => self.reason.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Record {
     /// Two or three lines: what happened, why, and what would allow it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.time_us / 1_000_000;
-        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         write!(
             f,
-            "{hour:02}:{minute:02}:{second:02} {}  {}  {} {} ({})  pid {} {}  ",
+            "{} {}  {}  {} {} ({})  pid {} {}  ",
+            self.time(),
             self.container,
             self.verdict,
             self.action,
@@ -150,13 +183,33 @@ impl fmt::Display for Record {
             self.pid,
             printable(&self.comm)
         )?;
-        match &self.rule {
-            Some(rule) => write!(f, "by policy line {}: {}", rule.line, rule.text.trim())?,
-            None => write!(f, "{}", self.reason)?,
-        }
+        f.write_str(&self.why())?;
         if let Some(allow) = &self.allow {
             write!(f, "\n         to allow: {}", printable(allow))?;
         }
         Ok(())
+    }
+}
+
+/// An entry, for tests.
+#[cfg(test)]
+pub(crate) fn sample(container: &str, object: &str) -> Record {
+    Record {
+        time_us: 1_000_000,
+        container: container.to_owned(),
+        policy: "p".to_owned(),
+        pid: 7,
+        tid: 7,
+        uid: 0,
+        comm: "sh".to_owned(),
+        hook: "file_open".to_owned(),
+        section: "files".to_owned(),
+        action: "write".to_owned(),
+        object: object.to_owned(),
+        verdict: "refused".to_owned(),
+        errno: "EACCES".to_owned(),
+        reason: "no grant names it".to_owned(),
+        rule: None,
+        allow: Some("files: []".to_owned()),
     }
 }

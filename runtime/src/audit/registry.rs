@@ -1,4 +1,5 @@
-//! Which policy number is whose: kept from install to removal, so that events can be named.
+//! Which policy number is whose: kept from install to removal, so that events can be named, and so
+//! that whoever takes a container's policies away knows which tables there may be.
 
 use std::fs;
 use std::io::{self, Write};
@@ -62,27 +63,63 @@ pub fn register(
     written.map_err(Error::file("write", target))
 }
 
-/// Forgets a number.
+/// Forgets all numbers of a container.
 ///
 /// # Errors
 /// A file that cannot be removed; one that is not there is no error.
 pub fn unregister(root: &Path, policy: PolicyId) -> Result<(), Error> {
+    for number in policy.generations() {
+        unregister_one(root, number)?;
+    }
+    // Goes with the last one.
+    let _ = fs::remove_dir(directory(root));
+    Ok(())
+}
+
+/// Forgets a number.
+///
+/// # Errors
+/// A file that cannot be removed; one that is not there is no error.
+pub fn unregister_one(root: &Path, policy: PolicyId) -> Result<(), Error> {
     let path = file(root, policy.0);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::file("unlink", path)(error))
         }
-        _ => {
-            // Goes with the last one.
-            let _ = fs::remove_dir(directory(root));
-            Ok(())
-        }
+        _ => Ok(()),
     }
 }
 
 /// The container that a number was last registered for.
 pub fn owner(root: &Path, policy: PolicyId) -> Option<String> {
-    find(root, policy.0).map(|known| known.container)
+    let mut known = policy
+        .generations()
+        .filter_map(|number| find(root, number.0));
+    known.next().map(|known| known.container)
+}
+
+/// Every generation of a container's policy that is registered: more than one while it is being
+/// replaced, or after whoever replaced it was killed.
+pub fn generations(root: &Path, policy: PolicyId) -> Vec<(PolicyId, Compiled)> {
+    let known = policy.generations().filter_map(|number| {
+        let known = find(root, number.0)?;
+        Some((number, known.compiled))
+    });
+    known.collect()
+}
+
+/// Every number that is registered, with its container.
+pub fn all(root: &Path) -> Vec<(PolicyId, String)> {
+    let entries = fs::read_dir(directory(root))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let numbers = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let number = name.strip_suffix(".json")?.parse().ok()?;
+        Some((PolicyId(number), find(root, number)?.container))
+    });
+    numbers.collect()
 }
 
 /// What is known of a number; nothing for a container that is gone.

@@ -1,17 +1,24 @@
 //! What an event speaks of, in words.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::{device_class, split_dev, type_hash_of};
-use ebpf_common::decide::process::PTRACE_MODE_ATTACH;
+use ebpf_common::abi::{device_class, ptrace, split_dev, switch, type_hash_of};
+use ebpf_common::decide::mount::MountAction;
 use ebpf_common::event::{Action, Event};
+use ebpf_common::rights::ipc;
 use policy::Denied;
+use policy::model::IoctlCommand;
 use policy::names::bpf::BpfCommand;
 use policy::names::capability::Capability;
+use policy::names::kernel;
+use policy::names::process;
 use policy::names::signal::Signal;
 use policy::names::syscall::Syscall;
 
 use super::place::{Mounts, Place};
 use super::registry::Registered;
+
+/// `LOADING_KEXEC_IMAGE` (`enum kernel_load_data_id`).
+const LOADING_KEXEC_IMAGE: u32 = 3;
 
 /// The action and object of an event, in words and as the policy language asks.
 pub(super) struct What {
@@ -36,7 +43,21 @@ impl What {
             Some(Action::File) => file(event, known, shown, path),
             Some(Action::Device) => device(event, &shown),
             Some(Action::Mount | Action::MoveMount) => mount(event, place.as_ref()),
-            Some(Action::Umount) => ("umount".into(), identity(event), None),
+            Some(Action::Umount) => on_mount(MountAction::Umount, shown, path),
+            Some(Action::MountAction) => {
+                let number = event.detail as usize;
+                let action = MountAction::NAMES.get(number).map(|(_, action)| *action);
+                let action = action.unwrap_or(MountAction::Remount);
+                on_mount(action, shown, path)
+            }
+            Some(Action::MountParameter) => mount_parameter(event),
+            Some(Action::Namespace) => namespace(event),
+            Some(Action::Exec) => {
+                let denied = path.map(|path| Denied::Exec {
+                    path: path.to_owned(),
+                });
+                ("execute what is not listed".into(), shown, denied)
+            }
             Some(Action::Capability) => capability(event),
             Some(Action::Signal) => signal(event),
             Some(Action::Ptrace) => ptrace(event),
@@ -46,18 +67,30 @@ impl What {
                 let denied = name.map(|name| Denied::Module { name });
                 ("load into kernel".into(), shown, denied)
             }
-            Some(Action::KernelLoad) => ("load into kernel".into(), "from memory".into(), None),
+            Some(Action::KernelLoad) => {
+                let kexec = event.detail as u32 == LOADING_KEXEC_IMAGE;
+                let which = switch::KEXEC;
+                let denied = kexec.then_some(Denied::Switch { which });
+                ("load into kernel".into(), "from memory".into(), denied)
+            }
             Some(Action::Clock) => (
                 "set clock".into(),
                 "system clock".into(),
                 Some(Denied::Clock),
             ),
             Some(Action::SignalOwner) => signal_owner(event),
-            Some(Action::Limits) => {
-                let exe = executable(event.target_pid);
-                let object = format!("{} {}", event.target_pid, shown_exe(&exe));
-                ("limits".into(), object, None)
+            Some(Action::Limits) => limits(event),
+            Some(Action::Ioctl) => ioctl(event, known, shown, path),
+            Some(Action::BlockIoctl) => device_ioctl(event, known, device_class::BLOCK, &shown),
+            Some(Action::CharIoctl) => device_ioctl(event, known, device_class::CHAR, &shown),
+            Some(Action::MakeDevice) => {
+                let (_, object, denied) = device(event, &shown);
+                ("make device in".into(), object, denied)
             }
+            Some(Action::Ipc) => ipc_object(event),
+            Some(Action::Sysctl) => sysctl(event),
+            Some(Action::Switch) => part(event.detail as u32),
+            Some(Action::Lockdown) => lockdown(event.detail as u32),
             Some(Action::Birth) => ("clone".into(), "into another cgroup".into(), None),
             None => ("?".into(), identity(event), None),
         };
@@ -78,6 +111,95 @@ fn file(event: &Event, known: Option<&Registered>, shown: String, path: Option<&
         held,
     });
     (rights.names().collect::<Vec<_>>().join("+"), shown, denied)
+}
+
+fn ipc_object(event: &Event) -> Parts {
+    let (class, rights) = (event.detail as u32, Rights(event.rights));
+    let name = kernel::word(&kernel::IPC, class).unwrap_or("?");
+    let words = ipc::names(rights).collect::<Vec<_>>().join("+");
+    let queue = names_of(event).join("/");
+    let object = match queue.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name} {queue}"),
+    };
+    let action = match words.is_empty() {
+        true => "find".to_owned(),
+        false => words,
+    };
+    (action, object, Some(Denied::Ipc { class, rights }))
+}
+
+/// A setting by its name: the components below `sys`.
+fn sysctl(event: &Event) -> Parts {
+    let rights = Rights(event.rights);
+    let parts = names_of(event);
+    let parts = parts.get(1..).unwrap_or_default();
+    let dotted = parts.iter().any(|part| part.contains('.'));
+    let name = parts.join(if dotted { "/" } else { "." });
+    let action = rights.names().collect::<Vec<_>>().join("+");
+    let object = format!("sysctl {name}");
+    (action, object, Some(Denied::Sysctl { name, rights }))
+}
+
+/// The names of an event's object, from the root of its file system.
+fn names_of(event: &Event) -> Vec<String> {
+    let kept = event.components.iter().take(event.depth as usize);
+    let mut names: Vec<String> = kept
+        .map(|name| {
+            let end = name.iter().position(|byte| *byte == 0);
+            let name = name.get(..end.unwrap_or(name.len())).unwrap_or_default();
+            String::from_utf8_lossy(name).into_owned()
+        })
+        .collect();
+    names.reverse();
+    names
+}
+
+fn part(which: u32) -> Parts {
+    let denied = Some(Denied::Switch { which });
+    ("use".into(), kernel::part_text(which), denied)
+}
+
+fn lockdown(reason: u32) -> Parts {
+    let name = kernel::word(&kernel::LOCKDOWN, reason).unwrap_or("?");
+    let denied = Some(Denied::Lockdown { reason });
+    ("use".into(), format!("{name} (lockdown)"), denied)
+}
+
+fn ioctl(event: &Event, known: Option<&Registered>, shown: String, path: Option<&str>) -> Parts {
+    let command = event.detail as u32;
+    let denied = path.map(|path| Denied::Ioctl {
+        path: path.to_owned(),
+        command,
+        held: known.map_or(Rights::NONE, |known| known.compiled.file_rights(event.rule)),
+    });
+    (command_name(command), shown, denied)
+}
+
+fn device_ioctl(event: &Event, known: Option<&Registered>, class: u32, shown: &str) -> Parts {
+    let command = event.detail as u32;
+    let (major, minor) = split_dev((event.detail >> 32) as u32);
+    let kind = if class == device_class::BLOCK {
+        "block"
+    } else {
+        "char"
+    };
+    let denied = Denied::DeviceIoctl {
+        class,
+        major,
+        minor,
+        command,
+        held: known.map_or(Rights::READ, |known| {
+            known.compiled.device_rights(event.rule)
+        }),
+    };
+    let object = format!("{kind} {major}:{minor} {shown}");
+    (command_name(command), object, Some(denied))
+}
+
+/// `ioctl FICLONE`, `ioctl 0x1234`.
+fn command_name(command: u32) -> String {
+    format!("ioctl {}", IoctlCommand(command))
 }
 
 fn signal(event: &Event) -> Parts {
@@ -102,19 +224,59 @@ fn signal_owner(event: &Event) -> Parts {
 }
 
 fn ptrace(event: &Event) -> Parts {
-    let attach = event.detail as u32 & PTRACE_MODE_ATTACH != 0;
+    let want = event.detail as u32;
     let exe = executable(event.target_pid);
     let object = format!("{} {}", event.target_pid, shown_exe(&exe));
-    let action = if attach {
-        "ptrace attach"
-    } else {
-        "ptrace read"
+    let action = match process::trace_names(want).as_slice() {
+        [] => "ptrace read".to_owned(),
+        names => format!("ptrace {}", names.join("+")),
     };
-    (
-        action.into(),
-        object,
-        exe.map(|exe| Denied::Ptrace { exe, attach }),
-    )
+    let want = match want {
+        // A line gives looking into a process and comparing with it together.
+        ptrace::READ => ptrace::READ | ptrace::COMPARE,
+        other => other,
+    };
+    (action, object, exe.map(|exe| Denied::Ptrace { exe, want }))
+}
+
+fn limits(event: &Event) -> Parts {
+    let what = event.detail as u32;
+    let names = process::names(&process::LIMITS, what).join("+");
+    let exe = executable(event.target_pid);
+    let object = format!("{names} of {} {}", event.target_pid, shown_exe(&exe));
+    let denied = exe.map(|exe| Denied::Limits { exe, what });
+    ("limits".into(), object, denied)
+}
+
+fn namespace(event: &Event) -> Parts {
+    let types = event.detail as u32;
+    let names = match process::names(&process::NAMESPACES, types).as_slice() {
+        [] => "a namespace of no named type".to_owned(),
+        names => names.join("+"),
+    };
+    if event.target_pid == 0 {
+        return ("setns".into(), names, None);
+    }
+    let exe = executable(event.target_pid);
+    let object = format!("{names} of {} {}", event.target_pid, shown_exe(&exe));
+    let denied = exe.map(|exe| Denied::Setns { exe, types });
+    ("setns".into(), object, denied)
+}
+
+/// An action on a mount, named by its root.
+fn on_mount(action: MountAction, shown: String, path: Option<&str>) -> Parts {
+    let target = path.map(str::to_owned);
+    let denied = Denied::MountAction { action, target };
+    (action.name().into(), shown, Some(denied))
+}
+
+fn mount_parameter(event: &Event) -> Parts {
+    let names = ["source", "journal_dev", "journal_path", "logdev", "rtdev"];
+    let mut names = names.into_iter();
+    let name = names.find(|name| type_hash_of(name) == event.detail);
+    let fs_type = type_name(event.ino).unwrap_or("file system".to_owned());
+    let object = format!("{fs_type} with this {}", name.unwrap_or("parameter"));
+    ("mount".into(), object, None)
 }
 
 fn bpf(event: &Event) -> Parts {
@@ -153,7 +315,10 @@ fn mount(event: &Event, place: Option<&Place>) -> Parts {
     let fs_type = type_name(event.ino);
     let at = place.map_or(String::new(), |place| format!(" at {}", place.text()));
     let shown = fs_type.as_deref().unwrap_or("file system");
-    let denied = fs_type.clone().map(|fs_type| Denied::Mount { fs_type });
+    let denied = fs_type.clone().map(|fs_type| {
+        let device = Some(event.dev).filter(|dev| *dev >> 20 != 0);
+        Denied::Mount { fs_type, device }
+    });
     ("mount".into(), format!("{shown}{at}"), denied)
 }
 

@@ -19,6 +19,9 @@ pub enum Error {
         /// Which.
         controller: &'static str,
     },
+    /// A controller of a group below the container's, as `exec --cgroup` names it.
+    #[error("no cgroup hierarchy of version 1 has the controller `{0}`")]
+    NoSuchController(String),
     /// A limit whose controller cannot be handed down to the container's group.
     #[error("cannot enable the `{controller}` controller in {}", .at.display())]
     NotEnabled {
@@ -91,6 +94,7 @@ impl Error {
             Self::OnlyVersion1(_) => Some("remove the limit from config.json"),
             Self::InUse(_) => Some("choose another `linux.cgroupsPath`"),
             Self::DeviceRule(_) => Some("name the devices in the rules before it one by one"),
+            Self::NoSuchController(_) => Some("write DIR alone for a group in every hierarchy"),
             Self::Systemd(error) => error.help(),
             Self::Call(_)
             | Self::Setting { .. }

@@ -12,6 +12,7 @@
 //! writes process ids where the start path hands a directory to `clone3`, and brings its own copies
 //! of nix, pathrs and procfs.
 
+mod below;
 mod controller;
 mod cpuset;
 mod devices;
@@ -26,6 +27,7 @@ mod stats;
 pub mod systemd;
 mod v1;
 
+pub use below::Below;
 pub use error::Error;
 pub use freeze::{freeze, is_frozen, thaw};
 pub use layout::{Hierarchy, Layout};
@@ -38,7 +40,7 @@ pub use stats::{
 pub use v1::V1Groups;
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -48,6 +50,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 use crate::spec::{CgroupPath, Resources};
 use crate::user;
+use below::Places;
 use controller::{Controller, Groups};
 
 /// The directories of one container, as remembered in its state.
@@ -87,12 +90,25 @@ impl CgroupDirs {
         self.v2.iter().chain(&self.v1).map(PathBuf::as_path)
     }
 
-    /// Opens the version 1 groups for a process that is to join them.
+    /// Opens the version 1 groups, or groups below them, for a process that is to join them.
     ///
     /// # Errors
     /// A group that is not there, or is not ours to put processes into.
-    pub fn open_v1(&self) -> Result<V1Groups, Failure> {
-        V1Groups::open(&self.v1)
+    pub fn open_v1(&self, below: &[Below]) -> Result<V1Groups, Error> {
+        let places = Places::new(below)?;
+        let groups = self.v1.iter().map(|dir| places.open(dir));
+        let groups = groups.collect::<Result<Vec<_>, _>>()?;
+        Ok(V1Groups::open(&groups)?)
+    }
+
+    /// Opens the version 2 group, or a group below it, for a process to be born into.
+    ///
+    /// # Errors
+    /// A group that is not there.
+    pub fn open_v2(&self, below: &[Below]) -> Result<Option<OwnedFd>, Error> {
+        let places = Places::new(below)?;
+        let group = self.v2.as_deref().map(|dir| places.open(dir));
+        Ok(group.transpose()?)
     }
 
     /// Kills every process in them and removes them, with the groups that the container made below

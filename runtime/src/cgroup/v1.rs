@@ -1,15 +1,15 @@
 //! The version 1 groups of a process, which it joins by itself.
 //!
 //! Moving another process, or a whole one, takes a lock that waits for a grace period of RCU: 5 to
-//! 6 ms (Linux 6.18). A thread that moves itself takes none, 35 µs a group: it writes 0 into `tasks`
-//! ("cgroup: Optimize single thread migration", Linux 5.5). A process that has just been cloned is
-//! one thread.
+//! 6 ms (Linux 6.18). A thread that moves itself takes none, 35 µs a group: it writes 0 into
+//! `tasks` ("cgroup: Optimize single thread migration", Linux 5.5). A process that has just been
+//! cloned is one thread.
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, openat};
 
 use crate::failure::{Called as _, Failure};
 
@@ -20,13 +20,13 @@ use crate::failure::{Called as _, Failure};
 pub struct V1Groups(Vec<OwnedFd>);
 
 impl V1Groups {
-    pub(super) fn open(dirs: &[PathBuf]) -> Result<Self, Failure> {
-        let open = |dir: &PathBuf| {
-            let path = dir.join("tasks");
-            rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-                .called(|| format!("open(\"{}\", O_WRONLY)", path.display()))
+    pub(super) fn open(groups: &[OwnedFd]) -> Result<Self, Failure> {
+        let open = |group: &OwnedFd| {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            openat(group, "tasks", flags, Mode::empty())
+                .called(|| format!("open(\"{}/tasks\", O_WRONLY)", name(group).display()))
         };
-        dirs.iter().map(open).collect::<Result<_, _>>().map(Self)
+        groups.iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
@@ -40,13 +40,15 @@ impl V1Groups {
     pub(crate) fn join(self) -> Result<(), Failure> {
         self.0.iter().try_for_each(|tasks| {
             let written = rustix::io::write(tasks, b"0").map(|_| ());
-            written.called(|| {
-                let path = fs::read_link(format!("/proc/self/fd/{}", tasks.as_raw_fd()));
-                let path = path.unwrap_or_else(|_| PathBuf::from("tasks"));
-                format!("write(\"{}\", \"0\")", path.display())
-            })
+            written.called(|| format!("write(\"{}\", \"0\")", name(tasks).display()))
         })
     }
+}
+
+/// For messages.
+fn name(file: &OwnedFd) -> PathBuf {
+    let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    path.unwrap_or_else(|_| PathBuf::from("a cgroup"))
 }
 
 impl From<Vec<OwnedFd>> for V1Groups {

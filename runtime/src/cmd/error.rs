@@ -111,6 +111,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error in a box, if it is one of these, or the box.
+    pub(super) fn of_box(error: Box<dyn std::error::Error>) -> Self {
+        error.downcast().map_or_else(Self::Command, |error| *error)
+    }
+
     /// What the user can do about it, if anything.
     pub fn help(&self) -> Option<String> {
         match self {

@@ -9,6 +9,7 @@ use rustix::thread::CapabilitySet;
 
 use super::Error;
 use super::make::write_pid;
+use crate::cgroup::Below;
 use crate::launch::{ConsoleSocket, Error as LaunchError, ExecRequest, Joined, seal};
 use crate::lsm::Lsms;
 use crate::plan::{ExecPlan, Options, Overrides};
@@ -67,9 +68,9 @@ pub struct Args {
     /// Unix socket that gets the terminal, for a process that is not stayed with
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Group below the container's in the cgroup tree
-    #[arg(long, value_name = "DIR")]
-    cgroup: Option<PathBuf>,
+    /// Group below the container's, in every hierarchy or in those of some controllers
+    #[arg(long, value_name = "[CONTROLLER:]DIR")]
+    cgroup: Vec<Below>,
     /// Let the process begin in a container that is paused; it goes on with it
     #[arg(long)]
     ignore_paused: bool,
@@ -102,9 +103,11 @@ fn exec(args: Args, root: &Path) -> Result<ExitCode, Error> {
     }
     let spec = state.spec(root)?;
     let (detach, pid_file) = (args.detach, args.pid_file.clone());
-    let (console_socket, cgroup) = (args.console_socket.clone(), args.cgroup.clone());
+    let (console_socket, below) = (args.console_socket.clone(), args.cgroup.clone());
     let options = Options {
         preserved_fds: args.preserve_fds,
+        holds_appending: (state.policy.as_ref())
+            .is_some_and(|policy| policy.compiled.adds_without_writing()),
         ..Options::default()
     };
     let spec = process(args, spec)?;
@@ -121,7 +124,7 @@ fn exec(args: Args, root: &Path) -> Result<ExitCode, Error> {
     let joined = Joined::new(ExecRequest {
         plan: ExecPlan::build(&spec, &options),
         state,
-        cgroup,
+        below,
     })?;
     if let Some(path) = &pid_file {
         write_pid(path, joined.pid())?;

@@ -66,7 +66,11 @@ impl MakeArgs {
     pub(super) fn plan(self, manner: Manner, global: &Global) -> Result<(Planned, Making), Error> {
         let (mut spec, config) = Spec::load(&self.bundle)?;
         let passed = passed_sockets();
+        let policy = self.policy.as_deref().map(read_policy).transpose()?;
+        let holds_appending =
+            (policy.as_ref()).is_some_and(|given| given.policy.adds_without_writing());
         let options = Options {
+            holds_appending,
             await_start: manner == Manner::Create,
             systemd_cgroup: global.systemd_cgroup(),
             rootless: global.rootless(),
@@ -87,7 +91,6 @@ impl MakeArgs {
             (Some(_), Manner::Attached) => return Err(Error::Attached),
             _ => {}
         }
-        let policy = self.policy.as_deref().map(read_policy).transpose()?;
         let host = Host {
             cgroups: Layout::detect(),
             policy: policy.as_ref().map(|given| given.policy.name().to_owned()),
@@ -156,7 +159,7 @@ fn require_open(preserved: u32) -> Result<(), Error> {
     }
 }
 
-fn read_policy(path: &Path) -> Result<GivenPolicy, Error> {
+pub(super) fn read_policy(path: &Path) -> Result<GivenPolicy, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::File {
         operation: "read",
         path: path.to_owned(),

@@ -52,7 +52,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::launch::seal;
 
 /// Newest version of the OCI runtime specification that is followed.
-pub const OCI_VERSION: &str = "1.2.0";
+pub const OCI_VERSION: &str = "1.3.0";
 
 /// Commit that this program was built from, where the build said so.
 const COMMIT: &str = match option_env!("REEVE_COMMIT") {
@@ -201,7 +201,7 @@ impl Cli {
             Command::Events(args) => events::run(&args, &root),
             Command::Doctor(args) => Ok(doctor::run(&args)?),
             Command::Audit(args) => Ok(audit::run(&args, &root)?),
-            Command::Policy(args) => Ok(policy::run(&args, &root)?),
+            Command::Policy(args) => policy::run(&args, &root).map_err(Error::of_box),
             Command::Help(args) => help::run(&args),
         }
     }

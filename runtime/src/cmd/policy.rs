@@ -1,7 +1,6 @@
-//! `reeve policy`: check a policy, ask it questions, print its schema. Nothing is loaded and
-//! nothing is changed.
+//! `reeve policy`: check a policy, ask it questions, print its schema, give a container another
+//! one. Only the last changes anything.
 
-use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,16 +9,20 @@ use std::process::ExitCode;
 use policy::explain::FORMS;
 use policy::{Compiled, Diagnostics, Facts, Policy, Question, Severity};
 
-use super::say;
+use super::make::read_policy;
+use super::{Error, say};
 use crate::failure::{Called, Failure};
+use crate::launch;
 use crate::resolve;
+use crate::spec::ContainerId;
 
-/// Check policies and explain what they allow
+/// Check policies, explain what they allow, and replace those of containers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   reeve policy check web.yaml
   reeve policy explain web.yaml --action 'write /etc/shadow'
+  reeve policy update web web.yaml      # in force at once, in one step
   reeve policy schema > reeve.schema.json")]
 pub struct Args {
     #[command(subcommand)]
@@ -49,6 +52,17 @@ enum Command {
     },
     /// Print the JSON schema of the language, for editors
     Schema,
+    /// Give a container that lives another policy, in one step
+    ///
+    /// Every decision is by the old policy or by the new one. Files that are open and mappings that
+    /// are made stay as they are.
+    Update {
+        /// Name of the container
+        #[arg(value_name = "ID")]
+        id: ContainerId,
+        /// The policy
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +87,7 @@ fn forms() -> String {
 /// # Errors
 /// A file that cannot be read, a path that cannot be looked up, an action that is none, or output
 /// that cannot be written.
-pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
+pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &args.command {
         Command::Check { file, output } => check(file, output, root),
         Command::Explain {
@@ -86,10 +100,19 @@ pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
             say(&schema)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Update { id, file } => {
+            let given = read_policy(file)?;
+            launch::replace(root, id, given).map_err(Error::from)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
-fn check(file: &Path, output: &Output, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
+fn check(
+    file: &Path,
+    output: &Output,
+    root: &Path,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let name = file.display().to_string();
     let compiled = match policy::parse(&name, &read(file)?) {
         Ok(policy) => {
@@ -124,7 +147,7 @@ fn explain(
     actions: &[String],
     output: &Output,
     root: &Path,
-) -> Result<ExitCode, Box<dyn Error>> {
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let questions = actions.iter().map(|action| action.parse::<Question>());
     let questions = questions.collect::<Result<Vec<_>, _>>()?;
     let name = file.display().to_string();

@@ -62,19 +62,11 @@ impl Enforcement {
         let enforcer = Loaded(enforcer);
         make_root(root)?;
         refuse_root_around(root, &plan.rootfs)?;
-        let mut facts = resolve::facts(&given.policy)?;
-        own_objects(&plan.rootfs, &mut facts)?;
-        for state in [&*root.to_string_lossy(), DEFAULT_ROOT] {
-            let known = resolve::core_object(state)?;
-            let more = known.filter(|object| !facts.core.contains(object));
-            facts.core.extend(more);
-        }
-        facts.private_pid = plan.private_pid;
-        facts.private_ipc = plan.private_ipc;
-        let compiled = policy::compile(&given.policy, &facts).map_err(Error::Policy)?;
-        if !compiled.warnings.is_empty() {
-            tracing::warn!("{}", compiled.warnings);
-        }
+        let private = Private {
+            pid: plan.private_pid,
+            ipc: plan.private_ipc,
+        };
+        let compiled = compile(root, &plan.rootfs, private, &given.policy)?;
         Ok(Self {
             installed: None,
             root: root.to_owned(),
@@ -120,6 +112,36 @@ impl Enforcement {
     }
 }
 
+/// Which namespaces are the container's own.
+#[derive(Clone, Copy)]
+pub(super) struct Private {
+    pub(super) pid: bool,
+    pub(super) ipc: bool,
+}
+
+/// Compiles a policy against the host as it is now, for a container with this root file system.
+pub(super) fn compile(
+    root: &Path,
+    rootfs: &Path,
+    private: Private,
+    policy: &Policy,
+) -> Result<Compiled, Error> {
+    let mut facts = resolve::facts(policy)?;
+    own_objects(rootfs, &mut facts)?;
+    for state in [&*root.to_string_lossy(), DEFAULT_ROOT] {
+        let known = resolve::core_object(state)?;
+        let more = known.filter(|object| !facts.core.contains(object));
+        facts.core.extend(more);
+    }
+    facts.private_pid = private.pid;
+    facts.private_ipc = private.ipc;
+    let compiled = policy::compile(policy, &facts).map_err(Error::Policy)?;
+    if !compiled.warnings.is_empty() {
+        tracing::warn!("{}", compiled.warnings);
+    }
+    Ok(compiled)
+}
+
 /// A root file system that holds Reeve's own state would make that state the container's own.
 fn refuse_root_around(state: &Path, rootfs: &Path) -> Result<(), Error> {
     let call = |path: &Path| format!("realpath(\"{}\")", path.display());
@@ -157,13 +179,29 @@ pub(crate) fn withdraw(root: &Path, enforcer: &Enforcer, id: PolicyId, tables: &
         tracing::error!(%error, policy = id.0, "the policy stays in force");
         return;
     }
-    if let Err(error) = audit::drain(root) {
+    if let Err(error) = audit::close(root, enforcer, id) {
         tracing::warn!(%error, "refusals were not written to the audit log");
     }
-    if let Err(error) = enforcer.remove(id, tables) {
+    if let Err(error) = erase_all(root, enforcer, id, tables) {
         tracing::warn!(%error, policy = id.0, "tables of the policy are left over");
     }
     if let Err(error) = audit::unregister(root, id) {
         tracing::warn!(%error, policy = id.0, "the policy is still in the audit's register");
     }
+}
+
+/// Removes the tables of every policy that the container has had and that may be left, the given
+/// ones also where the register does not know them yet.
+fn erase_all(
+    root: &Path,
+    enforcer: &Enforcer,
+    id: PolicyId,
+    tables: &Tables,
+) -> Result<(), ebpf_loader::Error> {
+    let _lock = enforcer.lock()?;
+    enforcer.erase(id, tables)?;
+    for (number, compiled) in audit::generations(root, id) {
+        enforcer.erase(number, &compiled.tables)?;
+    }
+    enforcer.remove(id, tables)
 }

@@ -41,6 +41,20 @@ pub enum Error {
     /// The plan names a policy and none is installed.
     #[error("the plan names a policy that is not installed")]
     PolicyMissing,
+    /// `reeve policy update` of a container that runs without a policy.
+    #[error("container `{0}` runs without a policy")]
+    NoPolicyToReplace(ContainerId),
+    /// `reeve policy update` of one that has no process.
+    #[error("cannot update the policy of container `{id}`: it is {word}", word = status.word())]
+    NotLiving {
+        /// Which.
+        id: ContainerId,
+        /// How far it has come.
+        status: Status,
+    },
+    /// What was the container's own when it was made is something else now.
+    #[error("the root file system {0:?} is not what it was when the container was made")]
+    RootMoved(PathBuf),
     /// The audit's register.
     #[error("refusals could not be recorded")]
     Audit(#[from] audit::Error),
@@ -97,6 +111,12 @@ impl Error {
                 "give the container a directory of its own, and mount the host's with `mounts`"
                     .to_owned(),
             ),
+            Self::NoPolicyToReplace(_) => {
+                Some("a policy is given when a container is made, with `--policy`".to_owned())
+            }
+            Self::RootMoved(_) => {
+                Some("mount it again where it was, in the mount namespace of this reeve".to_owned())
+            }
             Self::Spec(error) => error.help().map(str::to_owned),
             Self::Enforce(error) => error.help(),
             Self::State(error) => error.help(),

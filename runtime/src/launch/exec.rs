@@ -2,11 +2,9 @@
 //! process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 use ebpf_common::PolicyId;
 use ebpf_loader::Enforcer;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::process::DumpableBehavior;
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
@@ -18,7 +16,7 @@ use super::{
     ChildProcess, Confinement, ConsoleSocket, Error, Exit, NoPolicyAsked, birth, join, supervise,
     terminal,
 };
-use crate::cgroup::V1Groups;
+use crate::cgroup::{Below, V1Groups};
 use crate::channel::{self, ChildEnd, ParentEnd};
 use crate::child;
 use crate::failure::{Called, Failure};
@@ -35,8 +33,8 @@ pub struct ExecRequest {
     pub state: State,
     /// The process.
     pub plan: ExecPlan,
-    /// A group below the container's, in the version 2 tree.
-    pub cgroup: Option<PathBuf>,
+    /// Groups below the container's that it is put into.
+    pub below: Vec<Below>,
 }
 
 /// The process exists in the container and waits.
@@ -76,7 +74,7 @@ impl Joined {
             Some(_) => Some(Enforcer::open()?.ok_or(Error::PolicyMissing)?),
             None => None,
         };
-        let group = group(&request)?;
+        let group = request.state.cgroups.open_v2(&request.below)?;
         let kinds = join::others_of(first.pid)?;
         sys::block_all_signals().called(|| "sigprocmask(SIG_SETMASK, ~[])")?;
         let kinds = enter_user_namespace_first(pidfd.as_fd(), kinds)?;
@@ -101,7 +99,7 @@ impl Joined {
             let pid = intermediate.pid().as_raw_nonzero().get();
             write_proc(pid, "oom_score_adj", &score.to_string())?;
         }
-        let groups = request.state.cgroups.open_v1()?;
+        let groups = request.state.cgroups.open_v1(&request.below)?;
         let confine =
             |process: BorrowedFd<'_>| confine(&request, process, pidfd.as_fd(), enforcer.as_ref());
         channel.go(confine(intermediate.pidfd())?, &groups)?;
@@ -244,27 +242,6 @@ fn confine(
             Ok(Confinement::None(none.ok_or(Error::PolicyMissing)?))
         }
     }
-}
-
-/// The version 2 group that the process is born into: the container's, or one below it.
-fn group(request: &ExecRequest) -> Result<Option<OwnedFd>, Failure> {
-    let Some(dir) = &request.state.cgroups.v2 else {
-        return Ok(None);
-    };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let own = rustix::fs::open(dir, flags, Mode::empty())
-        .called(|| format!("open(\"{}\", O_PATH|O_DIRECTORY)", dir.display()))?;
-    let Some(below) = &request.cgroup else {
-        return Ok(Some(own));
-    };
-    let below = below.strip_prefix("/").unwrap_or(below);
-    if below.as_os_str().is_empty() {
-        return Ok(Some(own));
-    }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    openat2(&own, below, flags, Mode::empty(), resolve)
-        .called(|| format!("openat2(\"{}\", \"{}\")", dir.display(), below.display()))
-        .map(Some)
 }
 
 /// A user without privileges may enter the container's other namespaces only from within its user

@@ -19,6 +19,7 @@ mod join;
 mod mappings;
 mod own;
 mod process;
+mod replace;
 mod seal;
 mod start;
 mod supervise;
@@ -32,6 +33,7 @@ pub use error::Error;
 pub use exec::{ExecRequest, Joined};
 pub use exit::Exit;
 pub(crate) use process::ChildProcess;
+pub use replace::replace;
 pub use seal::seal;
 pub use start::start;
 
@@ -310,7 +312,7 @@ impl Confined {
             channel,
             mut process,
         } = self;
-        channel.go(confinement, &held.cgroups.dirs().open_v1()?)?;
+        channel.go(confinement, &held.cgroups.dirs().open_v1(&[])?)?;
         let hooks = || run_hooks(&plan, &process);
         let notify = |listener| {
             let pid = Some(process.pid().as_raw_nonzero().get());

@@ -176,6 +176,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// How many descriptors of the caller's after the standard streams the entry process gets.
     pub preserved_fds: u32,
+    /// The policy lets files be added to that may not be written.
+    pub holds_appending: bool,
 }
 
 impl Options {

@@ -2,6 +2,7 @@
 //! exec`.
 
 use super::{Options, Step};
+use crate::seccomp::Filter;
 use crate::spec::{Hook, Process, Spec};
 
 /// A procfs for the labels. It must be opened where the visible one is still that of the host: see
@@ -34,6 +35,9 @@ pub(super) fn become_it(spec: &Spec, options: &Options, hooks: &[Hook], steps: &
     // Nothing of the runtime's is needed any more, and a filter might keep it from being closed.
     steps.push(Step::CloseDescriptors(options.first_closed()));
     steps.push(Step::ResetSignals);
+    if options.holds_appending {
+        steps.push(Step::Seccomp(Filter::holding_appending()));
+    }
     if !process.no_new_privileges {
         steps.extend(filter(spec));
     }

@@ -8,6 +8,7 @@
 //! - `table`: numbers of system calls; `arch`: architectures
 //! - `outcome`: what happens on each number
 //! - `compile` and `assemble`: the program
+//! - `appending`: the filter that holds what a policy lets be added to
 //! - [`notify`]: the agent that answers for `SCMP_ACT_NOTIFY`
 //!
 //! Where the OCI specification is silent it goes as with runc over libseccomp; `outcome` says how.
@@ -15,6 +16,7 @@
 //! `ipc` is not let through there by conditions that cannot be looked at, and arguments of x32 are
 //! compared in full.
 
+mod appending;
 mod arch;
 mod assemble;
 mod compile;

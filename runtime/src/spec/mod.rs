@@ -339,7 +339,11 @@ impl Spec {
         }
         let raw: RawSpec =
             parse::parse(text, "/process").map_err(|source| Error::Parse { path, source })?;
-        Self::check(&raw, bundle)
+        let mut spec = Self::check(&raw, bundle)?;
+        if let Some(rdt) = &mut spec.rdt {
+            rdt.monitor |= parse::monitors(text);
+        }
+        Ok(spec)
     }
 
     /// The configuration with another process, read from the text of `path`: a process as

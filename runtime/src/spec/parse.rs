@@ -41,6 +41,18 @@ pub(crate) fn parse<T: DeserializeOwned>(
     }
 }
 
+/// Whether `linux.intelRdt` asks for monitoring by a key of before version 1.3, of which `oci-spec`
+/// 0.10 expects other letters.
+pub(crate) fn monitors(text: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(text) else {
+        return false;
+    };
+    ["enableCMT", "enableMBM"].iter().any(|key| {
+        let asked = value.pointer(&format!("/linux/intelRdt/{key}"));
+        asked.and_then(Value::as_bool) == Some(true)
+    })
+}
+
 /// Most lists and objects that may lie in each other. The parser stops at this depth where it
 /// builds something, and passes over unknown keys at any.
 pub(crate) const DEPTH_MAX: usize = 128;
@@ -79,6 +91,14 @@ mod tests {
         assert_eq!(too_deep(text.as_bytes()), Some(2));
         let text = format!(r#"["\\\"{}"]"#, "[".repeat(1000));
         assert_eq!(too_deep(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn older_keys_for_monitoring_are_read() {
+        for (key, wanted) in [("enableCMT", true), ("enableMBM", true), ("enableX", false)] {
+            let text = format!(r#"{{ "linux": {{ "intelRdt": {{ "{key}": true }} }} }}"#);
+            assert_eq!(monitors(text.as_bytes()), wanted, "{key}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod attributes;
 pub(crate) mod bpf;
+mod handle;
 mod mount;
 mod pidfd;
 mod process;
@@ -12,6 +13,7 @@ mod socket;
 pub(crate) use attributes::{
     SchedAttr, ioprio_set, personality, sched_setaffinity, sched_setattr, set_mempolicy,
 };
+pub(crate) use handle::file_handle;
 pub(crate) use mount::{MountAttr, mount_setattr};
 pub(crate) use pidfd::pidfd_send_signal;
 pub(crate) use process::{

@@ -4,7 +4,7 @@
 //! input may panic, take more than its share of time or memory, be refused without a word that says
 //! where, or lead to a plan whose order is unsafe. What is accepted is changed further.
 //!
-//! `REEVE_FUZZ_SEED` repeats a run, `REEVE_FUZZ_SECONDS` (10) and `REEVE_FUZZ_INPUTS` (without
+//! `REEVE_FUZZ_SEED` repeats a run, `REEVE_FUZZ_SECONDS` (5) and `REEVE_FUZZ_INPUTS` (without
 //! bound) limit it. An input that fails is left in a file whose name is printed.
 
 #![allow(
@@ -138,6 +138,7 @@ fn try_all(text: &[u8], process_of: &Spec, random: &mut Random) -> bool {
         no_pivot: coin(),
         no_new_keyring: coin(),
         preserved_fds: if coin() { 0 } else { u32::MAX },
+        holds_appending: false,
     };
     let host = Host {
         cgroups: Layout::parse(if coin() { HYBRID } else { PURE_V2 }),
@@ -314,7 +315,7 @@ fn mutated_configurations() {
     };
     let seed = number("REEVE_FUZZ_SEED").unwrap_or_else(|| now().unwrap());
     println!("REEVE_FUZZ_SEED={seed}");
-    let seconds = Duration::from_secs(number("REEVE_FUZZ_SECONDS").unwrap_or(10));
+    let seconds = Duration::from_secs(number("REEVE_FUZZ_SECONDS").unwrap_or(5));
     let inputs = number("REEVE_FUZZ_INPUTS").unwrap_or(u64::MAX);
     let mut random = Random(seed | 1);
     let first = corpus();

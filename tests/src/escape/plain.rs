@@ -45,8 +45,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("set_acl", "set an access control list",
         &["setacl {plot}/file"], "inode_set_acl", EPERM),
     attempt("set_times", "change the times of a file",
-        &["call utimensat -100 '{plot}/file 0 0"], "inode_setattr", EACCES)
-        .open("times are not governed"),
+        &["call utimensat -100 '{plot}/file 0 0"], "inode_setattr", EACCES),
     attempt("execute", "execute a program of the host",
         &["exec {plot}/program pid"], "file_open", EACCES),
     attempt("kill", "kill a process of the host", &["kill {pid} 9"], "task_kill", EPERM),

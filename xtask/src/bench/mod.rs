@@ -3,11 +3,14 @@
 //! Never a test: a number depends on the machine, and on what else it does. What is compared is
 //! measured side by side in one run, in turn, and told as medians and ratios.
 //!
-//! Modules: [`runtime`] (the benchmark); [`stats`] (samples to medians), [`table`] (shows them),
-//! [`progress`], [`machine`] (where it was measured), [`elf`].
+//! Modules: [`runtime`], [`enforce`] (the benchmarks); [`stats`] (samples to medians), [`table`]
+//! (shows them), [`page`] (in the documentation), [`progress`], [`machine`] (where it was
+//! measured), [`elf`].
 
 mod elf;
+mod enforce;
 mod machine;
+mod page;
 mod progress;
 mod runtime;
 mod stats;
@@ -30,6 +33,8 @@ pub(crate) struct Args {
 enum Name {
     /// Measure `reeve` beside crun, runc and the least that a container costs.
     Runtime(runtime::Args),
+    /// Measure what enforcement costs system calls, contained or not.
+    Enforce(enforce::Args),
     /// The half of `runtime` that measures; `runtime` starts it where nothing of it can stay.
     #[command(hide = true)]
     RuntimeEnclosed {
@@ -39,15 +44,22 @@ enum Name {
 }
 
 /// Name, and what is measured against what.
-const BENCHES: &[(&str, &str)] = &[(
-    "runtime",
-    "time, memory and system calls of reeve's commands, against crun, runc and a floor",
-)];
+const BENCHES: &[(&str, &str)] = &[
+    (
+        "runtime",
+        "time, memory and system calls of reeve's commands, against crun, runc and a floor",
+    ),
+    (
+        "enforce",
+        "system calls under policies and beside them, against a kernel without programs",
+    ),
+];
 
 /// Runs the task.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.name {
         Some(Name::Runtime(args)) => runtime::run(args)?,
+        Some(Name::Enforce(args)) => enforce::run(args)?,
         Some(Name::RuntimeEnclosed { settings }) => runtime::run_enclosed(settings)?,
         None => {
             for (name, measures) in BENCHES {

@@ -13,6 +13,7 @@ const SUITE: &str = "bookworm";
 
 /// What the tests call; `bash` and `coreutils` are in every Debian.
 const PACKAGES: &[&str] = &[
+    "apparmor",
     "busybox-static",
     "catatonit",
     "conmon",

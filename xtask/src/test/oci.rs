@@ -34,6 +34,7 @@ const MAY_SKIP: &[(&str, &str)] = &[
         "namespaces::the_cgroup_namespace_shows_one_tree",
         "control groups of version 2",
     ),
+    ("process::a_loaded_profile_of_apparmor", "AppArmor"),
     ("process::a_profile_of_apparmor", "AppArmor"),
     (
         "resources::a_file_that_does_not_exist_is_an_error",
@@ -115,7 +116,7 @@ pub(crate) fn run(steps: &mut Steps, runner: &[String]) {
 }
 
 /// Why no container can be made here, if so.
-fn unable() -> Option<String> {
+pub(super) fn unable() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("not root".to_owned());
     }

@@ -30,10 +30,15 @@ struct Suite {
     may_ignore: &'static [&'static str],
     /// The only kernel to run it on: one for which the tests do not differ from other kernels.
     only: Option<&'static str>,
+    /// A kernel on which it runs only if asked for by name: it lies between others, and machines
+    /// are slow.
+    passes_over: Option<&'static str>,
     /// The runtime of Debian that it runs with, rather than `reeve`.
     peer: Option<&'static str>,
     /// Tests at a time: more than one where they do not disturb each other.
     threads: u8,
+    /// Modules of tests that are enough after the suite has run here, natively; none are all.
+    after_native: &'static [&'static str],
 }
 
 /// What most suites are like.
@@ -43,21 +48,41 @@ const SUITE: Suite = Suite {
     limit_seconds: 1200,
     may_ignore: &[],
     only: None,
+    passes_over: None,
     peer: None,
     threads: 1,
+    after_native: &[],
 };
 
 /// The conformance suite: of interest here for the one thing that few hosts have, version 2 of
-/// control groups alone.
+/// control groups alone. Asked for by name it runs as a whole.
 const OCI: Suite = Suite {
     name: oci::NAME,
     only: Some("6.12"),
     threads: 2,
+    after_native: &[
+        "cgroups::",
+        "devices::",
+        "exec::",
+        "lifecycle::",
+        "namespaces::",
+        "operations::",
+        "process::",
+        "resources::",
+        "tuning::",
+    ],
     ..SUITE
 };
 
 /// In the order in which they are started: the longest first.
 const SUITES: &[Suite] = &[
+    // About command lines and formats, which are the same on every kernel.
+    Suite {
+        name: "engines",
+        only: Some("6.12"),
+        limit_seconds: 900,
+        ..SUITE
+    },
     Suite {
         name: "enforce",
         ..SUITE
@@ -68,6 +93,7 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "lifecycle",
+        passes_over: Some("6.12"),
         ..SUITE
     },
     OCI,
@@ -78,13 +104,6 @@ const SUITES: &[Suite] = &[
     Suite {
         peer: Some("runc"),
         ..OCI
-    },
-    // About command lines and formats, which are the same on every kernel.
-    Suite {
-        name: "engines",
-        only: Some("6.12"),
-        limit_seconds: 900,
-        ..SUITE
     },
     Suite {
         name: "no_lsm",
@@ -128,7 +147,7 @@ pub(crate) fn run(steps: &mut Steps, wanted: &Wanted<'_>) {
         return;
     };
     let perform = |run: &Run| {
-        let output = || run.perform(&payload, wanted.runner);
+        let output = || run.perform(&payload, &run.suite.arguments(wanted));
         Step::perform(&run.name(), || output().map(Done::Ran))
     };
     for step in side_by_side(&runs, perform) {
@@ -190,7 +209,11 @@ fn runs(wanted: &Wanted<'_>) -> Result<Vec<Run>> {
     let kernels = kernels::named(wanted.kernel)?;
     let mut runs = Vec::new();
     for suite in suites(wanted)? {
+        let passed_over = |kernel: &&Kernel| {
+            wanted.suite.is_none() && suite.passes_over == Some(kernel.version().as_str())
+        };
         let its = kernels.iter().rev().filter(|kernel| suite.is_for(kernel));
+        let its = its.filter(|kernel| !passed_over(kernel));
         runs.extend(its.cloned().map(|kernel| Run { suite, kernel }));
     }
     if runs.is_empty() {
@@ -269,6 +292,14 @@ impl Suite {
     /// Whether it runs on this kernel.
     fn is_for(&self, kernel: &Kernel) -> bool {
         self.only.is_none_or(|version| version == kernel.version())
+    }
+
+    /// Arguments for its runner.
+    fn arguments(&self, wanted: &Wanted<'_>) -> Vec<String> {
+        let some = wanted.suite.is_none() && wanted.runner.is_empty() && oci::unable().is_none();
+        let modules = if some { self.after_native } else { &[] };
+        let modules = modules.iter().map(|module| (*module).to_owned());
+        modules.chain(wanted.runner.iter().cloned()).collect()
     }
 
     /// What is wrong with a run, if anything.

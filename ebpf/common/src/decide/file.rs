@@ -1,12 +1,12 @@
-//! Files: whose object it is, which rule is nearest, and that no move gives an object more rights.
+//! Files: whose object it is, and which rule is nearest.
 
 use super::{Reason, Verdict, file_errno};
 use crate::abi::{
-    ANY_MINOR, DeviceKey, InodeKey, MAX_DEPTH, NO_RULE, PolicyId, RightsRule, SuperKey,
-    device_class, file_flags,
+    ANY_MINOR, DeviceKey, FileRule, InodeKey, NO_RULE, PolicyId, RightsRule, SuperKey,
+    device_class, file_flags, super_kind,
 };
-use crate::errno::{EACCES, EXDEV};
-use crate::lookup::{Chain, Lookup, Step};
+use crate::errno::{EACCES, EPERM};
+use crate::lookup::{Chain, Lookup, Step, Walked};
 use crate::magic;
 use crate::rights::Rights;
 
@@ -24,8 +24,9 @@ pub struct FileObject {
     /// procfs only: the entry lies below a process's directory (`/proc/PID`), not among the
     /// kernel's own entries.
     pub of_process: bool,
-    /// Opened with borrowed credentials, as overlayfs opens the file behind its own.
-    pub backing: bool,
+    /// Rules with one of these [`FileRule::flags`] do not hold for it: [`file_flags::BACKING`],
+    /// unless it is opened with borrowed credentials, as overlayfs opens the file behind its own.
+    pub passes_over: u32,
 }
 
 /// What a container may do to an object at its place, and by which rule.
@@ -37,6 +38,10 @@ pub struct Effective {
     pub rule: u32,
     /// What to say if a wanted right is not among them.
     pub reason: Reason,
+    /// [`FileRule::flags`] of the rule.
+    pub flags: u32,
+    /// How far above the object that lies which the rule is for; 0 for the object itself.
+    pub depth: u32,
 }
 
 impl Effective {
@@ -46,6 +51,8 @@ impl Effective {
             rights,
             rule: NO_RULE,
             reason: Reason::NoGrant,
+            flags: 0,
+            depth: u32::MAX,
         }
     }
 
@@ -55,6 +62,37 @@ impl Effective {
             rights: Rights::NONE,
             rule: NO_RULE,
             reason,
+            flags: 0,
+            depth: u32::MAX,
+        }
+    }
+
+    /// Whether the object is the container's own.
+    #[inline(always)]
+    pub const fn is_own(self) -> bool {
+        self.rights.0 == Rights::ALL.0 && self.rule == NO_RULE
+    }
+
+    /// Allows moving or removing the object itself, or refuses it: what holds the fixed core stays
+    /// where it is.
+    #[inline(always)]
+    pub fn decide_place(self, want: Rights) -> Verdict {
+        if self.depth == 0 && self.flags & file_flags::PINNED != 0 {
+            return Verdict::refuse(file_errno(want), Reason::Core, self.rule);
+        }
+        self.decide(want)
+    }
+
+    /// Setting times: to any value, or (`now`) to the present, as whoever writes does.
+    #[inline(always)]
+    pub fn decide_times(self, now: bool) -> Verdict {
+        if now && self.rights.contains(Rights::WRITE) {
+            return Verdict::allow(self.rule);
+        }
+        let verdict = self.decide(Rights::TIMES);
+        match verdict.allowed() {
+            false if now => Verdict::refuse(EACCES, verdict.reason, verdict.rule),
+            _ => verdict,
         }
     }
 
@@ -91,54 +129,106 @@ pub fn effective_rights<L: Lookup, C: Chain>(
     if object.magic == magic::NSFS {
         return Effective::own(Rights::READ);
     }
+    let mut otherwise = Effective::none(Reason::NoGrant);
     if let Some(found) = tables.super_block(SuperKey {
         policy,
         dev: object.dev,
     }) && found.is(object.super_block, object.magic)
     {
-        if !magic::shows_kernel(object.magic) {
-            return Effective::own(Rights::ALL);
+        if found.kind != super_kind::GRANTED {
+            return owned(object);
         }
-        if object.magic == magic::PROC && object.of_process {
-            return Effective::own(Rights::ALL);
-        }
-        return Effective::own(Rights::READ);
+        otherwise = Effective {
+            rights: found.rights,
+            rule: found.rule,
+            ..Effective::none(Reason::NotInGrant)
+        };
     }
-    nearest_rule(tables, policy, object, chain)
+    nearest_rule(tables, policy, object, chain, otherwise)
 }
 
+/// The rights over what the container itself mounted: all, but over views of the kernel.
+#[inline(always)]
+fn owned(object: &FileObject) -> Effective {
+    if !magic::shows_kernel(object.magic) || object.magic == magic::PROC && object.of_process {
+        Effective::own(Rights::ALL)
+    } else {
+        Effective::own(Rights::READ)
+    }
+}
+
+/// The nearest rule's rights, or `otherwise` where none is up to the root of the file system.
 #[inline(always)]
 fn nearest_rule<L: Lookup, C: Chain>(
     tables: &L,
     policy: PolicyId,
     object: &FileObject,
     chain: &mut C,
+    otherwise: Effective,
 ) -> Effective {
-    let mut depth = 0;
-    while depth < MAX_DEPTH {
-        let Step { ino, last } = chain.step();
-        if let Some(rule) = tables.file(InodeKey {
+    let (mut nearest, mut depth) = (FileRule::default(), 0);
+    let walked = chain.walk(&mut |step: Step| {
+        let Some(rule) = tables.file(InodeKey {
             policy,
             dev: object.dev,
-            ino,
-        }) && (rule.flags & file_flags::BACKING == 0 || object.backing)
-        {
-            let reason = match rule.flags & file_flags::CORE {
-                0 => Reason::NotInGrant,
-                _ => Reason::Core,
-            };
-            return Effective {
-                rights: rule.rights,
-                rule: rule.rule,
-                reason,
-            };
+            ino: step.ino,
+        }) else {
+            return false;
+        };
+        if rule.flags & object.passes_over | of_another_inode(&rule, step.generation) != 0 {
+            return false;
         }
-        if last {
-            return Effective::none(Reason::NoGrant);
-        }
-        depth += 1;
+        (nearest, depth) = (rule, step.depth);
+        true
+    });
+    match walked {
+        Walked::Stopped => by_rule(tables, object, &nearest, depth),
+        Walked::Top => otherwise,
+        Walked::TooDeep => Effective::none(Reason::TooDeep),
     }
-    Effective::none(Reason::TooDeep)
+}
+
+/// Not 0 if the rule was made for another inode than this: numbers of deleted inodes are given out
+/// again. A number, because the verifier goes each way of every branch of a walk.
+#[inline(always)]
+const fn of_another_inode(rule: &FileRule, generation: u32) -> u32 {
+    let known = ((rule.generation as u64).wrapping_neg() >> 32) as u32;
+    (rule.generation ^ generation) & known
+}
+
+/// What the nearest rule gives, `depth` steps above the object.
+#[inline(always)]
+fn by_rule<L: Lookup>(tables: &L, object: &FileObject, rule: &FileRule, depth: u32) -> Effective {
+    // The device number was given out again: all that rules say of it is about another file system.
+    if rule.flags & file_flags::COUNTED != 0 && tables.uses_of_device(object.dev) != rule.use_count
+    {
+        return Effective::none(Reason::NoGrant);
+    }
+    Effective {
+        rights: rule.rights,
+        rule: rule.rule,
+        reason: match rule.flags & file_flags::CORE {
+            0 => Reason::NotInGrant,
+            _ => Reason::Core,
+        },
+        flags: rule.flags,
+        depth,
+    }
+}
+
+/// Making a device node in a directory of the host: by its number, as opening it is.
+#[inline(always)]
+pub fn decide_node<L: Lookup>(
+    tables: &L,
+    policy: PolicyId,
+    class: u32,
+    number: (u32, u32),
+) -> Verdict {
+    let verdict = decide_device(tables, policy, class, number, false, Rights::MKNOD);
+    match verdict.allowed() {
+        true => verdict,
+        false => Verdict::refuse(EPERM, verdict.reason, verdict.rule),
+    }
 }
 
 /// Opening a device node: decided by class and number, wherever the node lies. `own_pts`: the node
@@ -170,25 +260,5 @@ pub fn decide_device<L: Lookup>(
         Some(RightsRule { rights, rule }) if rights.contains(want) => Verdict::allow(rule),
         Some(RightsRule { rule, .. }) => Verdict::refuse(EACCES, Reason::NotInGrant, rule),
         None => Verdict::no_grant(EACCES),
-    }
-}
-
-/// Moving or linking an object: `needed` (rename or link) at its old place, `create` in the new
-/// directory, and no more rights there than here. `new_directory` are the rights that govern the
-/// new place.
-#[inline(always)]
-pub fn decide_move(needed: Rights, old: Effective, new_directory: Effective) -> Verdict {
-    let verdict = old.decide(needed);
-    if !verdict.allowed() {
-        return verdict;
-    }
-    let verdict = new_directory.decide(Rights::CREATE);
-    if !verdict.allowed() {
-        return verdict;
-    }
-    if new_directory.rights.minus(old.rights).is_empty() {
-        Verdict::allow(old.rule)
-    } else {
-        Verdict::refuse(EXDEV, Reason::Widening, new_directory.rule)
     }
 }

@@ -6,9 +6,13 @@
 
 pub mod capability;
 pub mod file;
+pub mod ioctl;
+pub mod ipc;
 pub mod kernel;
 pub mod mount;
 pub mod process;
+pub mod rename;
+pub mod sysctl;
 
 pub use file::{FileObject, effective_rights};
 
@@ -131,7 +135,11 @@ impl Verdict {
 /// `EACCES` or `EPERM`, whichever an unprivileged caller gets for this kind of change.
 #[inline(always)]
 pub(crate) const fn file_errno(want: Rights) -> i32 {
-    let by_owner = Rights::CHMOD.union(Rights::CHOWN);
+    let by_owner = Rights::CHMOD
+        .union(Rights::CHOWN)
+        .union(Rights::TIMES)
+        .union(Rights::FLAGS)
+        .union(Rights::IOCTL);
     if want.0 & by_owner.0 != 0 {
         crate::errno::EPERM
     } else {
@@ -139,5 +147,7 @@ pub(crate) const fn file_errno(want: Rights) -> i32 {
     }
 }
 
+#[cfg(test)]
+mod grants_tests;
 #[cfg(test)]
 mod tests;

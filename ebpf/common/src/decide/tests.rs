@@ -3,13 +3,16 @@
 use super::capability::{counted_level, decide_capability, is_of_overlay};
 use super::file::*;
 use super::kernel::decide_bpf;
-use super::mount::{MountRequest, decide_mount, decide_umount, ms};
-use super::process::{Target, decide_ptrace, decide_signal, decide_signal_owner};
+use super::process::{Target, decide_ptrace, decide_signal, decide_signal_owner, wanted_of_trace};
 use super::*;
 use crate::abi::*;
-use crate::errno::{EACCES, EPERM, EXDEV};
+use crate::errno::{EACCES, EPERM};
 use crate::lookup::{CapabilityUse, Lookup};
 use crate::magic;
+
+mod objects;
+#[path = "tests/rename.rs"]
+mod rename;
 
 const P: PolicyId = PolicyId(7);
 const DEV: u32 = kernel_dev(8, 1);
@@ -20,14 +23,17 @@ struct Tables<'a> {
     files: &'a [(u64, FileRule)],
     supers: &'a [(u32, SuperRule)],
     devices: &'a [(DeviceKey, RightsRule)],
-    mounts: &'a [(u64, MountRule)],
+    mounts: &'a [(MountKey, MountRule)],
+    header: PolicyHeader,
     capability: Option<CapabilityRule>,
     process: Option<ProcessRule>,
+    ioctls: &'a [IoctlKey],
+    uses: u32,
 }
 
 impl Lookup for Tables<'_> {
     fn policy(&self, _: PolicyId) -> Option<PolicyHeader> {
-        Some(PolicyHeader::default())
+        Some(self.header)
     }
     fn file(&self, key: InodeKey) -> Option<FileRule> {
         (key.policy == P && key.dev == DEV)
@@ -54,7 +60,7 @@ impl Lookup for Tables<'_> {
     fn mount(&self, key: MountKey) -> Option<MountRule> {
         self.mounts
             .iter()
-            .find(|(hash, _)| *hash == key.fs_type)
+            .find(|(known, _)| *known == key)
             .map(|(_, rule)| *rule)
     }
     fn capability(&self, _: CapabilityKey, syscall: Option<u32>) -> Option<CapabilityUse> {
@@ -66,6 +72,15 @@ impl Lookup for Tables<'_> {
     fn module(&self, _: InodeKey) -> Option<RightsRule> {
         None
     }
+    fn grant(&self, _: GrantKey) -> Option<RightsRule> {
+        None
+    }
+    fn ioctl(&self, key: IoctlKey) -> bool {
+        self.ioctls.contains(&key)
+    }
+    fn uses_of_device(&self, _: u32) -> u32 {
+        self.uses
+    }
 }
 
 fn rule(rights: Rights, rule: u32) -> FileRule {
@@ -73,6 +88,8 @@ fn rule(rights: Rights, rule: u32) -> FileRule {
         rights,
         flags: 0,
         rule,
+        generation: 0,
+        use_count: 0,
         reserved: 0,
     }
 }
@@ -84,7 +101,7 @@ fn stored() -> FileObject {
         magic: 0xef53,
         super_flags: 0,
         of_process: false,
-        backing: false,
+        passes_over: file_flags::BACKING,
     }
 }
 
@@ -150,6 +167,8 @@ fn bpffs_is_core_whatever_is_granted() {
             kind: super_kind::RUNTIME,
             magic: magic::BPF_FS,
             address: 0,
+            rights: Rights::NONE,
+            rule: NO_RULE,
         },
     )];
     let tables = Tables {
@@ -181,6 +200,8 @@ fn an_own_procfs_gives_processes_but_not_the_kernel() {
             kind: super_kind::RUNTIME,
             magic: magic::PROC,
             address: 0,
+            rights: Rights::NONE,
+            rule: NO_RULE,
         },
     )];
     let tables = Tables {
@@ -206,6 +227,8 @@ fn a_reused_device_number_is_not_own() {
         kind: super_kind::CONTAINER,
         magic: magic::TMPFS,
         address: 9,
+        rights: Rights::NONE,
+        rule: NO_RULE,
     };
     let supers = [(DEV, rule)];
     let tables = Tables {
@@ -249,36 +272,10 @@ fn a_backing_rule_holds_only_behind_an_overlay() {
     };
     assert!(!decide(&tables, &stored(), &[2], Rights::READ).allowed());
     let object = FileObject {
-        backing: true,
+        passes_over: 0,
         ..stored()
     };
     assert!(decide(&tables, &object, &[2], Rights::READ).allowed());
-}
-
-#[test]
-fn a_move_never_widens() {
-    let reads = Effective {
-        rights: Rights::READ | Rights::RENAME,
-        rule: 0,
-        reason: Reason::NoGrant,
-    };
-    let all = Effective {
-        rights: Rights::ALL,
-        rule: 1,
-        reason: Reason::NoGrant,
-    };
-    assert_eq!(
-        decide_move(Rights::RENAME, reads, all),
-        Verdict::refuse(EXDEV, Reason::Widening, 1)
-    );
-    let drop = Effective {
-        rights: Rights::CREATE,
-        rule: 2,
-        reason: Reason::NotInGrant,
-    };
-    assert!(decide_move(Rights::RENAME, all, drop).allowed());
-    assert_eq!(decide_move(Rights::RENAME, all, reads).errno, EACCES);
-    assert_eq!(decide_move(Rights::LINK, reads, all).errno, EACCES);
 }
 
 #[test]
@@ -346,57 +343,19 @@ fn a_capability_goes_with_its_system_call() {
     assert!(decide_capability(&tables, P, 21, None, 0).allowed());
 }
 
-#[test]
-fn mounts_need_the_type_the_flags_and_an_own_target() {
-    let tmpfs = type_hash_of("tmpfs");
-    let mounts = [(
-        tmpfs,
-        MountRule {
-            required_flags: 2,
-            rule: 1,
-            reserved: 0,
-        },
-    )];
-    let tables = Tables {
-        mounts: &mounts,
-        ..Tables::default()
-    };
-    let good = MountRequest {
-        fs_type: tmpfs,
-        flags: 2 | 4,
-        flags_known: true,
-        own_target: true,
-    };
-    assert!(decide_mount(&tables, P, &good).allowed());
-    let bad = [
-        MountRequest { flags: 4, ..good },
-        MountRequest {
-            own_target: false,
-            ..good
-        },
-        MountRequest {
-            fs_type: type_hash_of("ext4"),
-            ..good
-        },
-        MountRequest {
-            flags: 2 | ms::REMOUNT,
-            ..good
-        },
-        MountRequest {
-            flags: 2 | 1 << 20,
-            ..good
-        },
-    ];
-    for request in bad {
-        assert_eq!(
-            decide_mount(&tables, P, &request).errno,
-            EPERM,
-            "{request:?}"
-        );
-    }
-    assert!(decide_umount(true, magic::TMPFS).allowed());
-    assert!(!decide_umount(false, magic::TMPFS).allowed());
-    assert_eq!(decide_umount(true, magic::BPF_FS).reason, Reason::Core);
+const NO_PROCESS: ProcessRule = ProcessRule {
+    signals: 0,
+    ptrace: 0,
+    rule: NO_RULE,
+    limits: 0,
+    namespaces: 0,
+    exec: 0,
+    reserved: 0,
+};
+
+/// Tracing in a system call that is not told apart.
+fn trace(tables: &Tables<'_>, target: &Target, mode: u32) -> Verdict {
+    decide_ptrace(tables, P, target, wanted_of_trace(mode, None), None)
 }
 
 #[test]
@@ -405,6 +364,7 @@ fn processes_are_own_or_named_by_executable() {
         signals: 1 << 15,
         ptrace: ptrace::READ,
         rule: 2,
+        ..NO_PROCESS
     };
     let tables = Tables {
         process: Some(named),
@@ -417,19 +377,19 @@ fn processes_are_own_or_named_by_executable() {
     };
     assert!(decide_signal(&tables, P, &host, 15).allowed());
     assert_eq!(decide_signal(&tables, P, &host, 9).errno, EPERM);
-    assert!(decide_ptrace(&tables, P, &host, 0x9).allowed());
-    assert!(!decide_ptrace(&tables, P, &host, 0x12).allowed());
+    assert!(trace(&tables, &host, 0x9).allowed());
+    assert!(!trace(&tables, &host, 0x12).allowed());
     let in_container = |policy, state| Target {
         subject: Some(Subject { policy, state }),
         ..host
     };
     assert!(decide_signal(&tables, P, &in_container(P, state::ENFORCED), 9).allowed());
-    assert!(decide_ptrace(&tables, P, &in_container(P, state::ENFORCED), 0x12).allowed());
-    let pending = decide_ptrace(&tables, P, &in_container(P, state::PENDING), 0x9);
+    assert!(trace(&tables, &in_container(P, state::ENFORCED), 0x12).allowed());
+    let pending = trace(&tables, &in_container(P, state::PENDING), 0x9);
     assert_eq!(pending.reason, Reason::Core);
-    let other = in_container(PolicyId(8), state::ENFORCED);
+    let other = in_container(PolicyId(23), state::ENFORCED);
     assert_eq!(decide_signal(&tables, P, &other, 15).reason, Reason::Core);
-    assert_eq!(decide_ptrace(&tables, P, &other, 0x9).reason, Reason::Core);
+    assert_eq!(trace(&tables, &other, 0x9).reason, Reason::Core);
 }
 
 #[test]
@@ -532,3 +492,6 @@ fn entering_a_namespace_of_others_is_a_use_over_the_host() {
         "from within one of its own"
     );
 }
+
+mod mounts;
+mod processes;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::failure::Failure;
-use crate::{compare, enclose, floor, timed};
+use crate::{calls, compare, enclose, floor, timed};
 
 /// Carries out what the arguments say.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
@@ -29,6 +29,11 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
         }
         (Some("floor"), [root, command @ ..]) => floor::run(root.as_ref(), command),
         (Some("enclose"), rest) => enclosed(rest),
+        (Some("prepare-calls"), [dir]) => print(&calls::prepare(dir.as_ref())?),
+        (Some("calls"), [label, batches, dir, program]) => {
+            let batches = number(batches)?;
+            print(&calls::run(label, batches, dir.as_ref(), program.as_ref())?)
+        }
         _ => Err(Failure::Usage),
     }
 }

@@ -10,7 +10,9 @@ pub(crate) enum Failure {
         "usage: measure time SECONDS -- COMMAND…\n       \
          measure compare ROUNDS -- COMMAND… -- COMMAND…\n       \
          measure floor ROOT COMMAND…\n       \
-         measure enclose [--hide DIR]… -- COMMAND…"
+         measure enclose [--hide DIR]… -- COMMAND…\n       \
+         measure prepare-calls DIR\n       \
+         measure calls LABEL BATCHES DIR PROGRAM"
     )]
     Usage,
     #[error("{call}")]

@@ -10,12 +10,15 @@
 //!   a container, with nothing around them.
 //! - `measure enclose [--hide DIR]… -- COMMAND…` runs a command in a mount and a pid namespace of
 //!   its own; whatever it leaves running ends with it.
+//! - `measure calls LABEL BATCHES DIR PROGRAM` prints what single system calls cost this process,
+//!   as JSON; `measure prepare-calls DIR` makes the files for it.
 //!
 //! Linked statically and started for each measurement, so that what it measures is not charged for
 //! the size of the caller: a new process counts its parent's memory as its own until it executes.
 //!
-//! Reading order: [`command`], [`timed`], [`compare`], [`floor`], [`enclose`]; [`sys`].
+//! Reading order: [`command`], [`timed`], [`compare`], [`calls`], [`floor`], [`enclose`]; [`sys`].
 
+mod calls;
 mod command;
 mod compare;
 mod enclose;

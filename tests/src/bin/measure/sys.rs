@@ -1,11 +1,14 @@
-//! `clone3` and `wait4`, which have no safe wrapper: the program's only `unsafe`.
+//! Calls that have no safe wrapper: the program's only `unsafe`.
 
 #![allow(unsafe_code, reason = "raw system calls")]
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::ptr;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -41,6 +44,28 @@ pub(crate) fn clone3(namespaces: libc::c_int) -> io::Result<Option<Pid>> {
         Ok(-1) => Err(io::Error::last_os_error()),
         Ok(pid) => Ok(Pid::from_raw(pid)),
         Err(_) => Err(io::Error::other("a process id larger than any can be")),
+    }
+}
+
+/// Ends this process as it is.
+pub(crate) fn exit_now() -> ! {
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(0) }
+}
+
+/// Maps the first page of a file, to read it, and unmaps it.
+pub(crate) fn map_and_unmap(file: &File) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    let (read, private, fd) = (libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd());
+    // SAFETY: a new mapping, at no address of ours.
+    let at = unsafe { libc::mmap(ptr::null_mut(), PAGE, read, private, fd, 0) };
+    if at == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping of above, which nothing refers to.
+    match unsafe { libc::munmap(at, PAGE) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

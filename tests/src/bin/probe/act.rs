@@ -7,8 +7,8 @@ use reeve_tests::outcome::Outcome;
 
 use crate::detours::{calls, handing, places, uring};
 use crate::{
-    attributes, bpf, capabilities, compat, entry, files, kernel, limits, mapping, mounts, names,
-    owner, processes, see, wrap,
+    attributes, bpf, capabilities, compat, descriptors, entry, files, ipc, kernel, limits, mapping,
+    mounts, names, owner, processes, see, wrap,
 };
 
 /// Why an action did not succeed.
@@ -75,8 +75,10 @@ const TABLES: &[&[Action]] = &[
     compat::ACTIONS,
     capabilities::ACTIONS,
     kernel::ACTIONS,
+    ipc::ACTIONS,
     bpf::ACTIONS,
     uring::ACTIONS,
+    descriptors::ACTIONS,
     entry::ACTIONS,
     see::ACTIONS,
     wrap::ACTIONS,

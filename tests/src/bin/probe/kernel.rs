@@ -14,6 +14,9 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("settime", "", settime),
     action("settimeofday", "", settimeofday),
     action("adjtimex", "", adjtimex),
+    action("kexec-unload", "", kexec_unload),
+    action("perf-open", "", perf_open),
+    action("quota-sync", "", quota_sync),
 ];
 
 /// Has the kernel read a module's file; a compressed one it unpacks itself.
@@ -125,5 +128,48 @@ fn adjtimex(words: &[&str]) -> Done {
     timex[..4].copy_from_slice(&ADJ_TICK.to_ne_bytes());
     timex[TICK_OFFSET..TICK_OFFSET + 8].copy_from_slice(&10_000i64.to_ne_bytes());
     call("adjtimex", libc::SYS_adjtimex, [Arg::Out(&mut timex)])?;
+    done()
+}
+
+/// Loads a kernel of no parts, which is to unload what is loaded.
+fn kexec_unload(words: &[&str]) -> Done {
+    let [] = words else {
+        return Err(Failure::Usage);
+    };
+    call("kexec_load", libc::SYS_kexec_load, [0; 4].map(Arg::Int))?;
+    done()
+}
+
+/// Counts the processor time of this very process.
+fn perf_open(words: &[&str]) -> Done {
+    const PERF_TYPE_SOFTWARE: u32 = 1;
+    const EXCLUDE_KERNEL: u64 = 1 << 5;
+    let [] = words else {
+        return Err(Failure::Usage);
+    };
+    // `struct perf_event_attr` in its first size: type, size, and from 40 on the flags.
+    let mut attributes = [0u8; 64];
+    attributes[..4].copy_from_slice(&PERF_TYPE_SOFTWARE.to_ne_bytes());
+    attributes[4..8].copy_from_slice(&64u32.to_ne_bytes());
+    attributes[40..48].copy_from_slice(&EXCLUDE_KERNEL.to_ne_bytes());
+    let arguments = [
+        Arg::In(&attributes),
+        Arg::Int(0),
+        Arg::Int(-1),
+        Arg::Int(-1),
+        Arg::Int(0),
+    ];
+    crate::sys::descriptor("perf_event_open", libc::SYS_perf_event_open, arguments)?;
+    done()
+}
+
+/// Has all quotas written out.
+fn quota_sync(words: &[&str]) -> Done {
+    const Q_SYNC: i64 = 0x80_0001;
+    let [] = words else {
+        return Err(Failure::Usage);
+    };
+    let arguments = [Q_SYNC << 8, 0, 0, 0].map(Arg::Int);
+    call("quotactl", libc::SYS_quotactl, arguments)?;
     done()
 }

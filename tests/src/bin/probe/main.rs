@@ -1,20 +1,20 @@
 //! `probe ACTION ARGS…`: tries one thing that a process may do to its host and prints what came of
 //! it, as `ACTION ok` or `ACTION errno=13 EACCES openat`; the exit code is the errno.
-//!
 //! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION
 //! …` takes them from its arguments. Linked statically: it can be all that a root holds.
 //!
-//! Reading order: [`act`] the table of actions, then one module a topic; [`wrap`] actions that try
-//! another action from somewhere else (a child, another namespace); [`sys`] the calls themselves.
+//! Reading order: [`act`], then one module a topic; [`wrap`] tries from elsewhere, [`sys`] calls.
 
 mod act;
 mod attributes;
 mod bpf;
 mod capabilities;
 mod compat;
+mod descriptors;
 mod detours;
 mod entry;
 mod files;
+mod ipc;
 mod kernel;
 mod limits;
 mod mapping;

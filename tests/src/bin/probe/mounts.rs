@@ -13,8 +13,13 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("mount-bind", "SOURCE TARGET", mount_bind),
     action("remount", "TARGET FLAG,…", remount),
     action("umount", "TARGET [detach|force]", umount),
-    action("fsopen-tmpfs", "TARGET", fsopen_tmpfs),
+    action("fsopen-tmpfs", "TARGET", |words| match words {
+        [target] => fsopen("tmpfs", None, target, 0),
+        _ => Err(Failure::Usage),
+    }),
+    action("fsopen", "TYPE SOURCE TARGET|-|! [ATTRIBUTE,…]", fsopen_of),
     action("move-mount", "SOURCE TARGET", move_mount),
+    action("move-attached", "SOURCE TARGET", move_attached),
     action("mount-setattr", "TARGET ro|rw", mount_setattr),
     action("pivot-root", "NEW OLD", pivot_root),
     action("chroot", "DIRECTORY", chroot),
@@ -108,37 +113,95 @@ fn umount(words: &[&str]) -> Done {
 
 /// `FSCONFIG_CMD_CREATE` (`include/uapi/linux/mount.h`).
 const FSCONFIG_CMD_CREATE: i64 = 6;
+/// `FSCONFIG_CMD_RECONFIGURE`.
+const FSCONFIG_CMD_RECONFIGURE: i64 = 7;
 /// `MOVE_MOUNT_F_EMPTY_PATH`.
 const MOVE_MOUNT_F_EMPTY_PATH: i64 = 4;
 
-/// The new interface, step by step: a failure names the step.
-fn fsopen_tmpfs(words: &[&str]) -> Done {
-    let [target] = words else {
-        return Err(Failure::Usage);
-    };
+/// `FSCONFIG_SET_STRING`.
+const FSCONFIG_SET_STRING: i64 = 1;
+
+/// The new interface, step by step: a failure names the step. With `-` as target the mount stays
+/// detached, with `!` its super block is reconfigured.
+fn fsopen(kind: &str, source: Option<&str>, target: &str, attributes: i64) -> Done {
     let context = descriptor(
         "fsopen",
         libc::SYS_fsopen,
-        [Arg::Text(c"tmpfs"), Arg::Int(0)],
+        [Arg::Text(&path(kind)?), Arg::Int(0)],
     )?;
     let nothing = || Arg::Int(0);
-    call(
-        "fsconfig",
-        libc::SYS_fsconfig,
-        [
-            fd(context.as_fd()),
-            Arg::Int(FSCONFIG_CMD_CREATE),
-            nothing(),
-            nothing(),
-            nothing(),
-        ],
-    )?;
+    if let Some(source) = source {
+        call(
+            "fsconfig",
+            libc::SYS_fsconfig,
+            [
+                fd(context.as_fd()),
+                Arg::Int(FSCONFIG_SET_STRING),
+                Arg::Text(c"source"),
+                Arg::Text(&path(source)?),
+                nothing(),
+            ],
+        )?;
+    }
+    let command = |number| {
+        let (key, value, aux) = (nothing(), nothing(), nothing());
+        let command = Arg::Int(number);
+        call(
+            "fsconfig",
+            libc::SYS_fsconfig,
+            [fd(context.as_fd()), command, key, value, aux],
+        )
+    };
+    command(FSCONFIG_CMD_CREATE)?;
     let mounted = descriptor(
         "fsmount",
         libc::SYS_fsmount,
-        [fd(context.as_fd()), nothing(), nothing()],
+        [fd(context.as_fd()), nothing(), Arg::Int(attributes)],
     )?;
-    attach(fd(mounted.as_fd()), target)
+    match target {
+        "-" => done(),
+        "!" => command(FSCONFIG_CMD_RECONFIGURE).and_then(|_| done()),
+        target => attach(fd(mounted.as_fd()), target),
+    }
+}
+
+fn fsopen_of(words: &[&str]) -> Done {
+    let (kind, source, target, attributes) = match words {
+        [kind, source, target] => (kind, source, target, ""),
+        [kind, source, target, attributes] => (kind, source, target, *attributes),
+        _ => return Err(Failure::Usage),
+    };
+    let mut bits = 0;
+    for name in attributes.split(',').filter(|name| !name.is_empty()) {
+        // `MOUNT_ATTR_*` (`include/uapi/linux/mount.h`).
+        bits |= match name {
+            "ro" => 1,
+            "nosuid" => 2,
+            "nodev" => 4,
+            "noexec" => 8,
+            _ => return Err(Failure::Usage),
+        };
+    }
+    fsopen(kind, Some(source), target, bits)
+}
+
+/// Moves the mount at SOURCE, which stays attached until then.
+fn move_attached(words: &[&str]) -> Done {
+    let [source, target] = words else {
+        return Err(Failure::Usage);
+    };
+    call(
+        "move_mount",
+        libc::SYS_move_mount,
+        [
+            Arg::Int(libc::AT_FDCWD.into()),
+            Arg::Text(&path(source)?),
+            Arg::Int(libc::AT_FDCWD.into()),
+            Arg::Text(&path(target)?),
+            Arg::Int(0),
+        ],
+    )?;
+    done()
 }
 
 fn attach(mount: Arg<'_>, target: &str) -> Done {

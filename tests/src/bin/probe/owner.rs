@@ -13,6 +13,13 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("ioctl-setown", "PID", |words| by_ioctl(words, FIOSETOWN)),
     action("ioctl-setpgrp", "PID", |words| by_ioctl(words, SIOCSPGRP)),
     action("async-signal", "PID SIGNAL", async_signal),
+    action("set-async", "FD", |words| {
+        on_descriptor(words, libc::F_SETFL, libc::O_ASYNC)
+    }),
+    action("set-signal", "FD", |words| {
+        on_descriptor(words, F_SETSIG as i32, 9)
+    }),
+    action("ioctl-async", "FD", ioctl_async),
 ];
 
 // `include/uapi/asm-generic/{fcntl,sockios}.h`.
@@ -58,6 +65,39 @@ fn setown_ex(words: &[&str]) -> Done {
         .flat_map(i32::to_ne_bytes)
         .collect();
     fcntl(&socket()?, F_SETOWN_EX, Arg::In(&owner))
+}
+
+fn on_descriptor(words: &[&str], command: i32, argument: i32) -> Done {
+    let [descriptor] = words else {
+        return Err(Failure::Usage);
+    };
+    call(
+        "fcntl",
+        libc::SYS_fcntl,
+        [
+            Arg::Int(number(descriptor)?),
+            Arg::Int(command.into()),
+            Arg::Int(argument.into()),
+        ],
+    )?;
+    done()
+}
+
+fn ioctl_async(words: &[&str]) -> Done {
+    let [descriptor] = words else {
+        return Err(Failure::Usage);
+    };
+    let on = 1i32.to_ne_bytes();
+    call(
+        "ioctl",
+        libc::SYS_ioctl,
+        [
+            Arg::Int(number(descriptor)?),
+            Arg::Int(libc::FIOASYNC as i64),
+            Arg::In(&on),
+        ],
+    )?;
+    done()
 }
 
 fn by_ioctl(words: &[&str], command: u32) -> Done {

@@ -12,7 +12,13 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("pidfd-kill", "PID SIGNAL", pidfd_kill),
     action("ptrace-attach", "PID", ptrace_attach),
     action("ptrace-seize", "PID", ptrace_seize),
-    action("process-vm-read", "PID ADDRESS", process_vm_read),
+    action("process-vm-read", "PID ADDRESS", |words| {
+        process_vm("process_vm_readv", libc::SYS_process_vm_readv, words)
+    }),
+    action("process-vm-write", "PID ADDRESS", |words| {
+        process_vm("process_vm_writev", libc::SYS_process_vm_writev, words)
+    }),
+    action("kcmp", "PID", kcmp),
     action("pidfd-getfd", "PID FD", pidfd_getfd),
     action("pid", "", |_| Ok(std::process::id().to_string())),
     action("sleep", "MILLISECONDS", sleep),
@@ -89,8 +95,8 @@ fn ptrace_seize(words: &[&str]) -> Done {
     done()
 }
 
-/// Reads eight bytes at ADDRESS of another process.
-fn process_vm_read(words: &[&str]) -> Done {
+/// Reads or writes eight bytes at ADDRESS of another process.
+fn process_vm(name: &'static str, number_of: i64, words: &[&str]) -> Done {
     let [pid, address] = words else {
         return Err(Failure::Usage);
     };
@@ -100,8 +106,8 @@ fn process_vm_read(words: &[&str]) -> Done {
         |base: usize| -> Vec<u8> { [base, 8].into_iter().flat_map(usize::to_ne_bytes).collect() };
     let remote = vector(number(address)? as usize);
     call(
-        "process_vm_readv",
-        libc::SYS_process_vm_readv,
+        name,
+        number_of,
         [
             Arg::Int(number(pid)?),
             Arg::In(&vector(local)),
@@ -111,6 +117,19 @@ fn process_vm_read(words: &[&str]) -> Done {
             Arg::Int(0),
         ],
     )?;
+    done()
+}
+
+/// Asks whether a process shares its address space with the probe.
+fn kcmp(words: &[&str]) -> Done {
+    const KCMP_VM: i64 = 1;
+    let [pid] = words else {
+        return Err(Failure::Usage);
+    };
+    let own = Arg::Int(std::process::id().into());
+    let (kind, none) = (Arg::Int(KCMP_VM), || Arg::Int(0));
+    let other = Arg::Int(number(pid)?);
+    call("kcmp", libc::SYS_kcmp, [own, other, kind, none(), none()])?;
     done()
 }
 

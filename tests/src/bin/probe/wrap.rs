@@ -11,7 +11,7 @@ use reeve_tests::outcome::{Outcome, Report};
 use crate::act::{self, Action, Done, Failure, action, done, number};
 use crate::files::{fd, open_flags};
 use crate::processes::namespace;
-use crate::sys::{Arg, call, exit_now, fork};
+use crate::sys::{Arg, call, descriptor, exit_now, fork};
 
 pub(crate) const ACTIONS: &[Action] = &[
     action("fork", "ACTION…", |words| in_child(done, words)),
@@ -21,6 +21,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("self-exec", "ACTION…", self_exec),
     action("unshare", "NAMESPACE,… ACTION…", unshare),
     action("setns", "PATH ACTION…", setns),
+    action("setns-of", "PID NAMESPACE,… ACTION…", setns_of),
     action("in-cgroup", "DIRECTORY ACTION…", in_cgroup),
     action("in-chroot", "DIRECTORY ACTION…", in_chroot),
     action("as", "UID ACTION…", as_user),
@@ -234,6 +235,28 @@ fn setns(words: &[&str]) -> Done {
             libc::SYS_setns,
             [fd(namespace.as_fd()), Arg::Int(0)],
         )?;
+        done()
+    };
+    in_child(prepare, rest)
+}
+
+/// Enters namespaces of a process by its pidfd; `-` names none.
+fn setns_of(words: &[&str]) -> Done {
+    let [pid, names, rest @ ..] = words else {
+        return Err(Failure::Usage);
+    };
+    let mut flags = 0;
+    for name in names.split(',').filter(|name| *name != "-") {
+        flags |= namespace_flag(name)?;
+    }
+    let prepare = || {
+        let process = descriptor(
+            "pidfd_open",
+            libc::SYS_pidfd_open,
+            [Arg::Int(number(pid)?), Arg::Int(0)],
+        )?;
+        let types = Arg::Int(flags.into());
+        call("setns", libc::SYS_setns, [fd(process.as_fd()), types])?;
         done()
     };
     in_child(prepare, rest)

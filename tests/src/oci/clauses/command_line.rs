@@ -41,6 +41,7 @@ pub(super) const COMMANDS: Table = Table {
         row("exec: 255 if it cannot start"),
         row("exec: a container that does not run is an error"),
         row("exec: in the namespaces and the cgroup"),
+        row("exec: --cgroup"),
         row("exec: the seccomp profile"),
         row("exec: a paused container is an error"),
         row("exec --ignore-paused"),

@@ -9,16 +9,15 @@
 //! Modules: [`programs`] (who takes part), [`cgroups`], [`settings`] (from one half to the other);
 //! [`enclosed`], [`stand`] (runs commands under the stopwatch, a program of its own: `measure` in
 //! `reeve-tests`), [`bundle`]; the parts [`latency`], [`syscalls`], [`memory`], [`parallel`],
-//! [`hangs`], [`policy`]; [`results`], [`goals`], [`report`], [`page`].
+//! [`hangs`], [`policy`]; [`results`], [`goals`], [`report`].
 
-mod bundle;
+pub(crate) mod bundle;
 mod cgroups;
 mod enclosed;
 mod goals;
 mod hangs;
 mod latency;
 mod memory;
-mod page;
 mod parallel;
 mod policy;
 mod programs;
@@ -35,6 +34,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::bench::machine::Machine;
+use crate::bench::page;
 use crate::scratch;
 use cgroups::Layout;
 use programs::{Programs, REEVE};
@@ -43,6 +43,7 @@ use results::Measured;
 use settings::{Part, Settings};
 
 pub(crate) use enclosed::run as run_enclosed;
+pub(crate) use programs::busybox;
 
 /// Measure `reeve` beside crun, runc and the least that a container costs.
 ///
@@ -209,7 +210,7 @@ fn publish(args: &Args, report: &Report) -> Result<()> {
         fs::write(path, text).with_context(|| format!("write `{}`", path.display()))?;
     }
     if args.write {
-        page::write(report)?;
+        page::write("runtime", &report.place(), &report.tables())?;
     }
     Ok(())
 }

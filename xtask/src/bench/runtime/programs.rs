@@ -137,7 +137,7 @@ fn understands(runtime: &Path, command: &str) -> Result<bool> {
 }
 
 /// This machine's, if it is static; else Debian's, unpacked into the cache.
-fn busybox() -> Result<PathBuf> {
+pub(crate) fn busybox() -> Result<PathBuf> {
     let name = "busybox";
     let unpacked = paths::cache()?.join("tools/busybox");
     let mut places: Vec<PathBuf> = std::env::split_paths(&cmd::full_path()).collect();

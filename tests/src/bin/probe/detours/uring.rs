@@ -20,10 +20,12 @@ pub(crate) const ACTIONS: &[Action] = &[
         run_entry(words, IORING_SETUP_SQPOLL, false)
     }),
     action("uring-borrowed", "ENTRY", |words| run_entry(words, 0, true)),
+    action("uring-command", "", uring_command),
 ];
 
 // `include/uapi/linux/io_uring.h`.
 const IORING_OP_OPENAT: u8 = 18;
+const IORING_OP_URING_CMD: u8 = 46;
 const IOSQE_ASYNC: u8 = 1 << 4;
 const IORING_OFF_SQ_RING: i64 = 0;
 const IORING_OFF_CQ_RING: i64 = 0x800_0000;
@@ -163,5 +165,22 @@ fn run_entry(words: &[&str], flags: u32, borrowed: bool) -> Done {
     match ring.run(&entry)? {
         result if result < 0 => Err(Failure::Call("io_uring", -result)),
         result => Ok(result.to_string()),
+    }
+}
+
+/// Command 0 to `/dev/null`, which takes any.
+fn uring_command(words: &[&str]) -> Done {
+    use std::os::fd::AsRawFd as _;
+    let [] = words else {
+        return Err(Failure::Usage);
+    };
+    let null = crate::files::open_flags("/dev/null", libc::O_RDWR)?;
+    let ring = Ring::new(0)?;
+    let mut entry = [0u8; 64];
+    entry[0] = IORING_OP_URING_CMD;
+    entry[4..8].copy_from_slice(&null.as_raw_fd().to_ne_bytes());
+    match ring.run(&entry)? {
+        result if result < 0 => Err(Failure::Call("io_uring command", -result)),
+        _ => done(),
     }
 }
