@@ -114,7 +114,12 @@ impl Services {
 
 /// Where the first mapping of a process begins.
 fn first_address(pid: u32) -> String {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("its mappings");
+    // It is said to execute before its program is mapped.
+    let maps = host::wait_until("its program", Duration::from_secs(10), || {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+        maps.contains("[heap]").then_some(maps)
+    });
+    let maps = maps.expect("its mappings");
     let (first, _) = maps.split_once('-').expect("a mapping");
     format!("0x{first}")
 }

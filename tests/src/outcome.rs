@@ -164,6 +164,7 @@ pub fn errno_name(errno: i32) -> &'static str {
         (libc::ELOOP, "ELOOP"),
         (libc::ENODATA, "ENODATA"),
         (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+        (libc::ENOKEY, "ENOKEY"),
         (libc::ESTALE, "ESTALE"),
     ];
     NAMES

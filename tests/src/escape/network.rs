@@ -1,6 +1,6 @@
 //! Sockets, System V and POSIX objects, keys.
 
-use libc::{EACCES, EPERM};
+use libc::{EACCES, ENOKEY, EPERM};
 
 use super::{Attempt, Class, attempt};
 
@@ -11,6 +11,7 @@ pub(super) const CLASS: Class = Class {
 };
 
 const SOCKETS: &str = "sockets are not governed";
+const KEYRING: &str = "an ordinary user has a keyring of its own to begin with";
 
 #[rustfmt::skip]
 const ATTEMPTS: &[Attempt] = &[
@@ -65,18 +66,28 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("claim_pid", "tell a service that it is another process",
         &["claim-pid {pid}"], "capable", EPERM),
     attempt("shared_memory", "attach shared memory of the host",
-        &["call shmat {shm} 0 0"], "ipc_permission", EACCES),
+        &["call shmat {shm} 0 0"], "shm_shmat", EACCES),
     attempt("remove_shared_memory", "remove shared memory of the host",
-        &["call shmctl {shm} 0 0"], "capable", EPERM),
+        &["call shmctl {shm} 0 0"], "shm_shmctl", EPERM),
     attempt("semaphore", "change a semaphore of the host",
-        &["call semctl {sem} 0 16 1"], "ipc_permission", EACCES),
+        &["call semctl {sem} 0 16 1"], "sem_semctl", EACCES),
+    attempt("add_to_semaphore", "add to a semaphore of the host",
+        &["call semop {sem} [2:0,2:1,2:0] 1"], "sem_semop", EACCES),
+    attempt("read_semaphore", "read a semaphore of the host",
+        &["call semctl {sem} 0 12 0"], "sem_semctl", EACCES),
+    attempt("remove_semaphores", "remove semaphores of the host",
+        &["call semctl {sem} 0 0 0"], "sem_semctl", EPERM),
+    attempt("look_at_shared_memory", "look at shared memory of the host",
+        &["call shmctl {shm} 2 z:256"], "shm_shmctl", EACCES),
+    attempt("send_message", "send to a message queue of the host",
+        &["call msgsnd {msg} [8:1,8:0] 8 0"], "msg_queue_msgsnd", EACCES),
     attempt("remove_queue", "remove a message queue of the host",
         &["call msgctl {msg} 0 0"], "msg_queue_msgctl", EPERM),
     attempt("posix_queue", "open a message queue of the host by a file system of its own",
         &["mount none /mnt mqueue", "list /mnt"], "sb_mount", EPERM)
         .after(&["umount /mnt detach"]),
     attempt("posix_queue_by_call", "make a message queue of the host's",
-        &["call mq_open 'reeve-escape 0102 0600 0"], "file_open", EACCES)
+        &["call mq_open 'reeve-escape 0102 0600 0"], "inode_create", EACCES)
         .after(&["call mq_unlink 'reeve-escape"])
         .differs(0, "an ordinary user may make one"),
     attempt("remove_posix_queue", "remove a message queue of the host by a system call",
@@ -86,8 +97,14 @@ const ATTEMPTS: &[Attempt] = &[
         .after(&["unlink /host/dev/shm/reeve-escape"])
         .differs(0, "the directory's mode is open to everyone"),
     attempt("read_key", "read a key of the host's root",
-        &["call keyctl 8 -4 -2", "call keyctl 11 {key} z:16 16"], "key_permission", EACCES),
+        &["call keyctl 8 -4 -2", "call keyctl 11 {key} z:16 16"], "key_permission", ENOKEY)
+        .differs(EACCES, KEYRING),
+    attempt("view_key", "read what a key of the host's root is called",
+        &["call keyctl 6 {key} 0 0"], "key_permission", EACCES),
+    attempt("revoke_key", "revoke a key of the host's root",
+        &["call keyctl 8 -4 -2", "call keyctl 3 {key}"], "key_permission", ENOKEY)
+        .differs(EACCES, KEYRING),
     attempt("add_key", "add a key to those of the host's root",
-        &["call add_key 'user 'reeve-escape 'x 1 -4"], "key_alloc", EACCES)
+        &["call add_key 'user 'reeve-escape 'x 1 -4"], "key_permission", ENOKEY)
         .differs(0, "an ordinary user has keys of its own"),
 ];

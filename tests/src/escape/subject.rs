@@ -114,7 +114,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("core_file", "have the kernel write memory to a file of the host",
         &["dump-core {plot}"], "path_mknod", EACCES),
     attempt("hand_on_to_helper", "have a process of the host open a file and hand it over",
-        &["receive {hand} write-fd 98 x"], "socket_connect", EACCES)
+        &["receive-and {hand} write-fd 98 x"], "socket_connect", EACCES)
         .open("connecting to unix sockets is not governed"),
     attempt("namespace_of_pidfd", "get a namespace of a host process from its pidfd",
         &["call pidfd_open {pid} 0", "call ioctl $1 0xff03 0"], "ptrace_access_check", EACCES)

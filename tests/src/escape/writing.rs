@@ -99,7 +99,7 @@ const ATTEMPTS: &[Attempt] = &[
         "inode_file_setattr", EPERM)
         .since((6, 17), "has no `file_setattr`"),
     attempt("lease", "have the host wait when it opens what the container may read",
-        &["call openat -100 '{ro}/file 0", "call fcntl $1 1024 0"], "file_lock", EACCES),
+        &["call openat -100 '{ro}/file 0", "call fcntl $1 1024 0"], "file_fcntl", EACCES),
     attempt("lock", "have the host wait for a lock on what the container may read",
         &["call openat -100 '{ro}/file 0", "call flock $1 2"], "file_lock", EACCES)
         .differs(0, "an ordinary user may lock what it may read")
@@ -107,7 +107,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("write_memory_file", "write a process of the host's memory by its file",
         &["open rw /host/proc/{pid}/mem"], "file_open", EACCES),
     attempt("received_descriptor", "write to a descriptor that a host process handed out",
-        &["receive {hand} call fallocate 98 0 0 4096"], "file_receive", EACCES),
+        &["receive-and {hand} call fallocate 98 0 0 4096"], "file_receive", EACCES),
     attempt("fill_inherited", "fill the disk through what the host opened",
         &["fallocate-fd 2 8192"], "file_permission", EACCES)
         .differs(0, "an ordinary user may use an open descriptor")

@@ -12,13 +12,13 @@ use crate::wrap::as_own;
 
 pub(crate) const ACTIONS: &[Action] = &[
     action("hand-out", "SOCKET FILE", hand_out),
-    action("receive", "SOCKET ACTION…", receive),
+    action("receive-and", "SOCKET ACTION…", receive_and),
     action("claim-pid", "PID", claim_pid),
     action("splice-into", "PATH", splice_into),
     action("dump-core", "DIRECTORY", dump_core),
 ];
 
-/// Where [`receive`] puts what it was handed.
+/// Where [`receive_and`] puts what it was handed.
 const RECEIVED: i64 = 98;
 
 /// `struct msghdr` around one byte and this control message; its address.
@@ -54,7 +54,7 @@ fn hand_out(words: &[&str]) -> Done {
 }
 
 /// Takes a descriptor from SOCKET and tries an action with it as 98.
-fn receive(words: &[&str]) -> Done {
+fn receive_and(words: &[&str]) -> Done {
     let [socket, rest @ ..] = words else {
         return Err(Failure::Usage);
     };
