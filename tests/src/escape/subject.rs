@@ -55,10 +55,12 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("ring_inline", "from io_uring, without a worker",
         &["uring-open-inline w {plot}/file"], "file_open", EACCES),
     attempt("ring_thread", "from the thread that polls a ring",
-        &["uring-polled [1:18,1:0,2:0,4:-100,8:0,8:'{plot}/file,4:0,4:2]"], "file_open", EACCES),
+        &["uring-polled [1:18,1:0,2:0,4:-100,8:0,8:'{plot}/file,4:0,4:2]"], "uring_sqpoll", EPERM)
+        .differs(EACCES, "an ordinary user may have the thread, and it may not open the file"),
     attempt("ring_credentials", "through io_uring, under credentials registered before",
         &["uring-borrowed [1:18,1:16,2:0,4:-100,8:0,8:'{plot}/file,4:0,4:2]"],
-        "file_open", EACCES),
+        "uring_override_creds", EPERM)
+        .differs(EACCES, "an ordinary user may register them, and they may not open the file"),
     attempt("born_in_cgroup", "from a child that is born in another cgroup",
         OPEN, "task_alloc", EACCES).within("in-cgroup {cgroup}"),
     attempt("move_to_cgroup", "after moving to another cgroup",
@@ -114,8 +116,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("core_file", "have the kernel write memory to a file of the host",
         &["dump-core {plot}"], "path_mknod", EACCES),
     attempt("hand_on_to_helper", "have a process of the host open a file and hand it over",
-        &["receive-and {hand} write-fd 98 x"], "socket_connect", EACCES)
-        .open("connecting to unix sockets is not governed"),
+        &["receive-and {hand} write-fd 98 x"], "file_receive", EACCES),
     attempt("namespace_of_pidfd", "get a namespace of a host process from its pidfd",
         &["call pidfd_open {pid} 0", "call ioctl $1 0xff03 0"], "ptrace_access_check", EACCES)
         .since((6, 11), "has no such `ioctl`"),
