@@ -10,7 +10,6 @@ mod budget;
 mod capabilities;
 mod core;
 mod descriptors;
-mod errnos;
 mod executing;
 mod files;
 mod foreign;

@@ -97,6 +97,7 @@ impl What {
             Some(Action::UnixPath) => sockets::unix_path(event, shown, path),
             Some(Action::UnixName) => sockets::unix_name(event),
             Some(Action::Route) => sockets::route(event),
+            Some(Action::Birth) => ("clone".into(), "into another cgroup".into(), None),
             None => ("?".into(), identity(event), None),
         };
         Self {

@@ -5,9 +5,10 @@ use std::io;
 
 use reeve_tests::outcome::Outcome;
 
+use crate::detours::{calls, handing, places, uring};
 use crate::{
     attributes, bpf, capabilities, compat, descriptors, entry, files, ipc, kernel, limits, mapping,
-    mounts, names, owner, processes, see, sockets, uring, wrap,
+    mounts, names, owner, processes, see, sockets, wrap,
 };
 
 /// Why an action did not succeed.
@@ -82,6 +83,9 @@ const TABLES: &[&[Action]] = &[
     entry::ACTIONS,
     see::ACTIONS,
     wrap::ACTIONS,
+    calls::ACTIONS,
+    places::ACTIONS,
+    handing::ACTIONS,
 ];
 
 /// Runs `words`, the first of which names the action.
