@@ -196,6 +196,8 @@ pub struct Facts {
     pub private_pid: bool,
     /// The container has an IPC namespace of its own.
     pub private_ipc: bool,
+    /// The container has a network namespace that is not the host's.
+    pub private_net: bool,
 }
 
 impl Facts {

@@ -10,7 +10,7 @@
 //! Reading order:
 //! - `source`, [`diagnostic`]: text, places, findings
 //! - [`yaml`], `reader`: text to nodes to typed values
-//! - [`names`]: system calls, capabilities, signals, `bpf(2)` commands, mount flags
+//! - [`names`]: system calls, capabilities, signals, `bpf(2)` commands, mount flags, sockets
 //! - [`compose`]: variables, includes and presets, on nodes
 //! - [`model`]: the checked policy, one module per section
 //! - [`facts`], [`mod@compile`], [`tables`]: what the host is like, and the rules that follow

@@ -3,6 +3,7 @@
 //! `ebpf_common::decide` together.
 
 mod agree;
+mod sockets;
 mod tree;
 
 use ebpf_common::rights::ipc;
@@ -111,6 +112,7 @@ fn causes(policy: &Policy, cause: Cause) -> bool {
             .or(policy.ipc.sem)
             .or(policy.ipc.msg)
             .is_some(),
+        Cause::RawSockets => policy.sockets.iter().any(|line| line.subject.needs_raw()),
     }
 }
 

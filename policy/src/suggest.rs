@@ -4,6 +4,7 @@ use ebpf_common::Rights;
 use ebpf_common::abi::{ANY_MINOR, device_class, ptrace, split_dev, switch};
 use ebpf_common::decide::mount::MountAction;
 use ebpf_common::ioctl::sets_flags;
+use ebpf_common::socket::Address;
 
 use crate::compile::Compiled;
 use crate::compile::rules::{CallSet, Cause, DERIVED};
@@ -17,6 +18,8 @@ use crate::names::process;
 use crate::names::signal::Signal;
 use crate::names::syscall::Syscall;
 use crate::tables::Device;
+
+mod sockets;
 
 /// A refused action, as far as an audit event tells.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,6 +134,31 @@ pub enum Denied {
     },
     /// Setting the clock.
     Clock,
+    /// A socket.
+    Socket {
+        /// One of [`ebpf_common::socket::kind`].
+        kind: u32,
+        /// One bit of [`ebpf_common::socket::right`].
+        right: u32,
+        /// Netlink protocol or address family, for the kinds that have one.
+        detail: u32,
+        /// With which address.
+        address: Address,
+    },
+    /// A unix socket of a file system.
+    UnixPath {
+        /// Its path on the host.
+        path: String,
+        /// One bit of [`ebpf_common::socket::right`].
+        right: u32,
+    },
+    /// An abstract unix socket.
+    UnixName {
+        /// Its name.
+        name: String,
+        /// One bit of [`ebpf_common::socket::right`].
+        right: u32,
+    },
     /// An object of IPC, or a key.
     Ipc {
         /// One of [`ebpf_common::abi::ipc_class`].
@@ -232,34 +260,15 @@ pub fn suggest(denied: &Denied) -> Option<String> {
         } => suggest_device(*class, (*major, *minor), *rights | *held, &[]),
         Denied::Mount { fs_type, device } => suggest_mount(fs_type, *device),
         Denied::MountAction { action, target } => suggest_action(*action, target.as_deref()),
-        Denied::Setns { exe, types } => {
-            let names = process::names(&process::NAMESPACES, *types);
-            reaching("setns", exe, "types", &names)
-        }
-        Denied::Limits { exe, what } => {
-            let names = process::names(&process::LIMITS, *what);
-            reaching("limits", exe, "allow", &names)
-        }
-        Denied::Exec { path } => {
-            let path = quoted(HostPath::parse(path).ok()?.as_str());
-            Some(format!("processes: {{ exec: [{path}] }}"))
-        }
         Denied::Capability {
             capability,
             syscall,
         } => suggest_capability(*capability, *syscall),
-        Denied::Signal { exe, signal } => {
-            let signal = Signal::from_number(*signal)?.name();
-            reaching("signal", exe, "signals", &[&signal])
-        }
-        Denied::Ptrace { exe, want } => {
-            let want = match *want {
-                // A line gives looking into a process and comparing with it together.
-                ptrace::READ => ptrace::READ | ptrace::COMPARE,
-                other => other,
-            };
-            reaching("ptrace", exe, "allow", &process::trace_names(want))
-        }
+        Denied::Signal { .. }
+        | Denied::Ptrace { .. }
+        | Denied::Setns { .. }
+        | Denied::Limits { .. }
+        | Denied::Exec { .. } => suggest_process(denied),
         Denied::Bpf { command } => {
             let name = BpfCommand::from_number(*command)?.name();
             Some(format!("kernel: {{ bpf: [{name}] }}"))
@@ -269,6 +278,9 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             Some(format!("kernel: {{ modules: [{}] }}", name.as_str()))
         }
         Denied::Clock => Some("kernel: { clock: true }".to_owned()),
+        Denied::Socket { .. } | Denied::UnixPath { .. } | Denied::UnixName { .. } => {
+            sockets::suggest(denied)
+        }
         Denied::Ipc { .. }
         | Denied::Sysctl { .. }
         | Denied::Switch { .. }
@@ -286,6 +298,37 @@ fn suggest_capability(capability: u32, syscall: Option<u32>) -> Option<String> {
         Some(number) => format!("[{}]", Syscall::from_number(number)?.name()),
     };
     Some(format!("capabilities: {{ {name}: {calls} }}"))
+}
+
+/// The line for what is done to processes, or executed.
+fn suggest_process(denied: &Denied) -> Option<String> {
+    match denied {
+        Denied::Signal { exe, signal } => {
+            let signal = Signal::from_number(*signal)?.name();
+            reaching("signal", exe, "signals", &[&signal])
+        }
+        Denied::Ptrace { exe, want } => {
+            let want = match *want {
+                // A line gives looking into a process and comparing with it together.
+                ptrace::READ => ptrace::READ | ptrace::COMPARE,
+                other => other,
+            };
+            reaching("ptrace", exe, "allow", &process::trace_names(want))
+        }
+        Denied::Setns { exe, types } => {
+            let names = process::names(&process::NAMESPACES, *types);
+            reaching("setns", exe, "types", &names)
+        }
+        Denied::Limits { exe, what } => {
+            let names = process::names(&process::LIMITS, *what);
+            reaching("limits", exe, "allow", &names)
+        }
+        Denied::Exec { path } => {
+            let path = quoted(HostPath::parse(path).ok()?.as_str());
+            Some(format!("processes: {{ exec: [{path}] }}"))
+        }
+        _ => None,
+    }
 }
 
 /// A line of `processes` on an executable.

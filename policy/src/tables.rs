@@ -8,10 +8,14 @@ use ebpf_common::abi::{
     MountRule, PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey, SuperRule,
 };
 use ebpf_common::lookup::{CapabilityUse, Lookup};
+use ebpf_common::socket::{Asked, NameKey, PlaceKey, SocketAnswer, UnixRule};
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Numbered;
 use crate::facts::Inode;
+
+pub use crate::compile::SocketTables;
+use crate::compile::holds;
 
 mod stored;
 
@@ -46,6 +50,8 @@ pub struct Tables {
     pub processes: BTreeMap<Inode, ProcessRule>,
     /// `MODULES`, by module file.
     pub modules: BTreeMap<Inode, RightsRule>,
+    /// `SOCKETS`, `UNIX_PATHS`, `UNIX_NAMES`.
+    pub sockets: Box<SocketTables>,
     /// `GRANTS`, by kind and number.
     pub grants: Numbered,
     /// `IOCTLS`: index of the line, command.
@@ -97,6 +103,26 @@ impl Lookup for Tables {
     }
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         self.modules.get(&inode(key)).copied()
+    }
+    fn socket(&self, _: PolicyId, asked: &Asked) -> Option<SocketAnswer> {
+        if !asked.by_address() {
+            return Some(self.sockets.kinds.answer(asked));
+        }
+        let wanted = PlaceKey::of(PolicyId(0), asked.kind, &asked.address);
+        let around = self.sockets.places.iter();
+        let around = around.filter(|(key, _)| holds(key, &wanted));
+        let (_, rules) = around.max_by_key(|(key, _)| key.prefix)?;
+        Some(rules.answer(asked))
+    }
+    fn unix_path(&self, key: InodeKey) -> Option<UnixRule> {
+        self.sockets.paths.get(&inode(key)).copied()
+    }
+    fn unix_name(&self, key: NameKey) -> Option<UnixRule> {
+        self.sockets.names.get(&key.hash).copied()
+    }
+    /// Known when the container runs only.
+    fn network(&self, _: PolicyId) -> Option<u32> {
+        None
     }
     fn grant(&self, key: GrantKey) -> Option<RightsRule> {
         self.grants.get(&(key.kind, key.number)).copied()

@@ -1,6 +1,8 @@
 //! The questions that can tell two policies apart: what either of them names, and everything that
 //! could be done with it.
 
+mod sockets;
+
 use ebpf_common::Rights;
 use ebpf_common::abi::ANY_MINOR;
 use ebpf_common::decide::mount::MountAction;
@@ -30,6 +32,7 @@ pub fn universe(policies: &[&Policy]) -> Vec<Question> {
         processes(policy, &mut all);
         on_mounts(policy, &mut all);
         settings(policy, &mut all);
+        sockets::ask(policy, &mut all);
         let modules = policy.kernel.modules.iter();
         all.extend(modules.map(|module| Question::LoadModule(module.value.clone())));
     }

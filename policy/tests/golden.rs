@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use ebpf_common::abi::{ANY_MINOR, NO_RULE, mount_scope, type_hash_of};
 use ebpf_common::decide::mount::MountAction;
+use ebpf_common::socket::PREFIX_BITS;
 use policy::names::capability::Capability;
 use policy::names::mount;
 use policy::names::signal::Signal;
+use policy::names::socket::right_names;
 use policy::names::syscall::Syscall;
 use policy::{Compiled, Facts, Files, Found, Question, Tables, Variables};
 
@@ -222,8 +224,48 @@ fn render(compiled: &Compiled, facts: &Facts) -> String {
     for (inode, rule) in &tables.modules {
         writeln!(out, "module {} {}", path(*inode), by(rule.rule)).expect("a string");
     }
+    for (inode, rule) in &tables.sockets.paths {
+        let (path, rights) = (path(*inode), right_names(rule.rights));
+        writeln!(out, "unix {path} {rights:?} {}", by(rule.rule)).expect("a string");
+    }
+    render_sockets(compiled, &mut out);
     out += &numbered(tables);
     out
+}
+
+fn render_sockets(compiled: &Compiled, out: &mut String) {
+    let sockets = &compiled.tables.sockets;
+    for (name, rule) in &sockets.names {
+        let (rights, by) = (right_names(rule.rights), by(rule.rule));
+        writeln!(out, "abstract {name:x} {rights:?} {by}").expect("a string");
+    }
+    let kinds = &sockets.kinds;
+    if kinds.kinds != 0 {
+        let (made, netlink, families) = (kinds.kinds, kinds.netlink, kinds.families);
+        writeln!(
+            out,
+            "kinds {made:#x} netlink {netlink:#x} families {families:#x}"
+        )
+        .expect("a string");
+    }
+    for (key, rules) in &sockets.places {
+        let (kind, version) = (key.selector >> 8, key.selector & 0xff);
+        let prefix = key.prefix - PREFIX_BITS;
+        let address: String = key
+            .address
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        writeln!(
+            out,
+            "place kind {kind} version {version} {address}/{prefix}"
+        )
+        .expect("a string");
+        for rule in rules.ports.iter().take(rules.count as usize) {
+            let (first, last, rights) = (rule.first, rule.last, right_names(rule.rights));
+            writeln!(out, "  ports {first}-{last} {rights:?} {}", by(rule.rule)).expect("a string");
+        }
+    }
 }
 
 fn render_mounts(compiled: &Compiled, out: &mut String) {

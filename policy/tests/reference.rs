@@ -8,6 +8,7 @@ use std::path::Path;
 use ebpf_common::Rights;
 use ebpf_common::ioctl;
 use policy::compile::rules::{BUILT_IN, CallSet, DERIVED, DEVICES};
+use policy::names::socket::{FAMILIES, NETLINK};
 use policy::names::{bpf, mount};
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/policy.md");
@@ -70,6 +71,18 @@ fn table(name: &str) -> String {
         "bpf" => {
             writeln!(out, "Commands: `{}`.", bpf::NAMES.join("`, `")).expect("a string");
         }
+        "sockets" => {
+            let list = |names: &[(&str, u32)]| {
+                let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+                names.join("`, `")
+            };
+            let (netlink, families) = (list(&NETLINK), list(&FAMILIES));
+            writeln!(
+                out,
+                "Netlink protocols: `{netlink}`. Families: `{families}`."
+            )
+            .expect("a string");
+        }
         other => panic!("the reference has a table `{other}` that nothing makes"),
     }
     out
@@ -119,7 +132,7 @@ fn the_examples_are_policies() {
         examples += 1;
     }
     assert_eq!(
-        examples, 9,
+        examples, 10,
         "one for the whole, one of several files, one for each section"
     );
 }

@@ -203,7 +203,7 @@ fn received(rights: &str, mode: &str, file: &str, allowed: bool) {
     let _sender = Sender::start(&socket, mode, &file);
     let policy = PolicyText::new("receive")
         .file(&named, rights)
-        .file(&meeting, "read, write");
+        .socket(&format!("unix: {}, allow: [connect]", meeting.display()));
     let mut contained = Contained::start(policy);
     let action = format!("receive {}", in_container(&socket));
     if allowed {

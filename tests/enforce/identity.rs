@@ -77,13 +77,13 @@ fn submount_granted() {
 fn reused_submount() {
     let grounds = Grounds::new();
     let (plot, other) = (grounds.plot("plot"), grounds.plot("other"));
+    let meeting = grounds.plot("meeting");
     let (point, elsewhere) = (plot.join("directory"), other.join("directory"));
     mount(&point);
     let had = fs::metadata(&point).expect("stat").dev();
     let policy = PolicyText::new("submount")
         .file(&plot, "read")
-        .file(grounds.fixture().at("meeting"), "read, write");
-    let meeting = grounds.plot("meeting");
+        .socket(&format!("unix: {}, allow: [connect]", meeting.display()));
     // Without the host's mounts, so that none is kept by the container.
     let config = Config {
         host_recursive: false,

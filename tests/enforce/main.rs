@@ -6,10 +6,10 @@
 
 mod aliases;
 mod audit;
+mod budget;
 mod capabilities;
 mod core;
 mod descriptors;
-mod errnos;
 mod executing;
 mod files;
 mod foreign;
@@ -29,6 +29,9 @@ mod overlay;
 mod processes;
 mod reaching;
 mod signal_owner;
+mod sockets;
+mod sockets_sctp;
+mod sockets_unix;
 mod start;
 mod subject;
 mod support;

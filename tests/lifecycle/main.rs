@@ -11,6 +11,7 @@ mod flood;
 mod killed;
 mod process;
 mod replace;
+mod soak;
 mod starved;
 mod status;
 mod support;

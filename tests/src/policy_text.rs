@@ -62,6 +62,11 @@ impl PolicyText {
         self.list("mounts", format!("{{ type: {kind}{flags} }}"))
     }
 
+    /// A line of the `sockets` section, as it stands, without its braces.
+    pub fn socket(self, line: &str) -> Self {
+        self.list("sockets", format!("{{ {line} }}"))
+    }
+
     /// A line of `mounts`, as it stands.
     pub fn mounts(self, line: impl Into<String>) -> Self {
         self.list("mounts", line.into())

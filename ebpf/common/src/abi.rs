@@ -7,7 +7,7 @@
 use crate::rights::Rights;
 
 /// Version of this ABI; the programs are pinned below `/sys/fs/bpf/reeve/v<ABI_VERSION>`.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Longest chain of ancestors that is walked; a file that lies deeper is refused.
 pub const MAX_DEPTH: u32 = 64;
@@ -15,6 +15,7 @@ pub const MAX_DEPTH: u32 = 64;
 /// Rule index that stands for "no line of the policy": the default, or the fixed core.
 pub const NO_RULE: u32 = u32::MAX;
 
+pub use crate::counters::{ADOPTED_LISTED, Counters};
 pub use crate::policy_id::PolicyId;
 
 /// Where the entry process of a container stands; see [`Subject::state`].
@@ -62,6 +63,8 @@ pub enum Section {
     Processes = 4,
     /// Modules, `bpf(2)`, clock, sysctls and what else is the kernel's own.
     Kernel = 5,
+    /// Sockets.
+    Sockets = 6,
     /// System V and POSIX IPC, keys.
     Ipc = 7,
 }
@@ -108,6 +111,8 @@ pub mod kernel {
     pub const OVERLAY_ROOT: u32 = 1 << 3;
     /// Only what a `processes.exec` line names is executed.
     pub const EXEC_LISTED: u32 = 1 << 4;
+    /// The network namespace that the container starts in is its own.
+    pub const PRIVATE_NET: u32 = 1 << 8;
 }
 
 /// Key of `FILES`: a file or directory by identity.
@@ -464,30 +469,6 @@ pub struct GlobalState {
     pub last_policy: u32,
 }
 
-/// Value of `COUNTERS`, by the container's [`PolicyId`]: what the kernel side counts of it. Nothing
-/// that is decided depends on it.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Tasks that have its label and are in force. Never less than there are; more after a clone
-    /// that failed late, and after `reeve exec`, whose process is counted at its birth and at its
-    /// exec.
-    pub tasks: u64,
-    /// Events that were handed to the ring buffer.
-    pub recorded: u64,
-    /// Events that were left out for coming too fast; see [`crate::rate`].
-    pub suppressed: u64,
-    /// Events that found the ring buffer full.
-    pub lost: u64,
-    /// When the next event is due; see [`crate::rate::admit`].
-    pub due_ns: u64,
-    /// Inode number of the container's cgroup, which is its key in `CGROUPS`. Written by user
-    /// space, before there is a task to count.
-    pub cgroup: u64,
-    /// Not 0 once it made an IPC object or key: `OWNERS` may have entries of it.
-    pub owns: u64,
-}
-
 /// Device number in the kernel's internal encoding, `MKDEV(major, minor)`.
 #[inline(always)]
 pub const fn kernel_dev(major: u32, minor: u32) -> u32 {
@@ -586,7 +567,6 @@ const _: () = {
     assert!(size_of::<ProcessRule>() == 32);
     assert!(size_of::<GlobalState>() == 8);
     assert!(size_of::<GrantKey>() == 16);
-    assert!(size_of::<Counters>() == 56);
     assert!(core::mem::offset_of!(InodeKey, ino) == 8);
     assert!(core::mem::offset_of!(PolicyHeader, bpf_commands) == 8);
     assert!(core::mem::offset_of!(MountKey, policy) == 16);

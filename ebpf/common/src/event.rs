@@ -67,6 +67,19 @@ pub enum Action {
     Namespace = 24,
     /// Execution of a file that no `exec` line names.
     Exec = 25,
+    /// A socket: `rights` are bits of [`crate::socket::right`], `detail` is `kind << 32 | port`
+    /// (for netlink and other families: protocol or family), `target_pid` the address's version,
+    /// `ino` its upper and `dev << 32 | magic` its lower half.
+    Socket = 26,
+    /// A unix socket of a file system, as [`Action::File`] names its object.
+    UnixPath = 27,
+    /// An abstract unix socket: its name is the first component.
+    UnixName = 28,
+    /// A socket option or control message that leads packets another way: `detail` is
+    /// `level << 32 | option`.
+    Route = 29,
+    /// Birth of a process into another cgroup.
+    Birth = 30,
 }
 
 impl Action {
@@ -98,6 +111,11 @@ impl Action {
         Self::MountParameter,
         Self::Namespace,
         Self::Exec,
+        Self::Socket,
+        Self::UnixPath,
+        Self::UnixName,
+        Self::Route,
+        Self::Birth,
     ];
 
     /// The action of this number.
@@ -109,7 +127,7 @@ impl Action {
 
 /// One event.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Event {
     /// `bpf_ktime_get_boot_ns`: nanoseconds since boot, suspended time included.
     pub time_ns: u64,

@@ -143,6 +143,48 @@ fields! {
     RegsSecond = "pt_regs", "si";
     /// Third argument of a system call (x86-64).
     RegsThird = "pt_regs", "dx";
+    /// Protocol part of a socket.
+    SocketSock = "socket", "sk";
+    /// Its open file; NULL for the kernel's own sockets.
+    SocketFile = "socket", "file";
+    /// Address family.
+    SockFamily = "sock", "__sk_common.skc_family";
+    /// `SOCK_STREAM` and its like.
+    SockType = "sock", "sk_type";
+    /// Protocol of the family.
+    SockProtocol = "sock", "sk_protocol";
+    /// Network namespace of a socket.
+    SockNet = "sock", "__sk_common.skc_net.net";
+    /// Port of this side, in host byte order.
+    SockPort = "sock", "__sk_common.skc_num";
+    /// IPv4 address of this side.
+    SockV4 = "sock", "__sk_common.skc_rcv_saddr";
+    /// IPv6 address of this side.
+    SockV6 = "sock", "__sk_common.skc_v6_rcv_saddr";
+    /// Entry of a unix socket in a file system.
+    UnixDentry = "unix_sock", "path.dentry";
+    /// Name of a unix socket.
+    UnixAddress = "unix_sock", "addr";
+    /// Length of a unix socket's name, family included.
+    UnixLength = "unix_address", "len";
+    /// The name.
+    UnixName = "unix_address", "name";
+    /// Address that a message is for.
+    MessageName = "msghdr", "msg_name";
+    /// Its length.
+    MessageNameLength = "msghdr", "msg_namelen";
+    /// `MSG_*`.
+    MessageFlags = "msghdr", "msg_flags";
+    /// Control messages.
+    MessageControl = "msghdr", "msg_control";
+    /// Their length.
+    MessageControlLength = "msghdr", "msg_controllen";
+    /// Network namespace among them.
+    NamespacesNet = "nsproxy", "net_ns";
+    /// Number of a network namespace.
+    NetNumber = "net", "ns.inum";
+    /// User namespace that a network namespace belongs to.
+    NetUserNs = "net", "user_ns";
 }
 
 /// Fields there are.

@@ -51,6 +51,7 @@ const MOUNTS: Option<Section> = Some(Section::Mounts);
 const PROCESSES: Option<Section> = Some(Section::Processes);
 const CAPABILITIES: Option<Section> = Some(Section::Capabilities);
 const KERNEL: Option<Section> = Some(Section::Kernel);
+const SOCKETS: Option<Section> = Some(Section::Sockets);
 const IPC: Option<Section> = Some(Section::Ipc);
 
 hooks! {
@@ -269,6 +270,36 @@ hooks! {
     SbRemount = "sb_remount", (6, 1), MOUNTS,
         "reconfigure a super block by another way than `mount(2)`",
         "reconfigure_granted", "reconfigure_refused";
+    SocketCreate = "socket_create", (6, 1), SOCKETS,
+        "make a socket, by family, type and protocol",
+        "socket_granted", "socket_refused";
+    SocketPostCreate = "socket_post_create", (6, 1), None,
+        "a unix socket belongs to the container that made it",
+        "unix_own", "unix_refused";
+    SocketBind = "socket_bind", (6, 1), SOCKETS,
+        "bind to an address and port, or to an abstract name",
+        "bind_granted", "bind_refused";
+    SocketConnect = "socket_connect", (6, 1), SOCKETS,
+        "connect to an address and port",
+        "connect_granted", "connect_refused";
+    SocketListen = "socket_listen", (6, 1), SOCKETS,
+        "take connections",
+        "listen_granted", "listen_refused";
+    SocketSendmsg = "socket_sendmsg", (6, 1), SOCKETS,
+        "send to an address without a connection, also by `MSG_FASTOPEN`",
+        "send_granted", "send_refused";
+    SocketSetsockopt = "socket_setsockopt", (6, 1), SOCKETS,
+        "lead packets another way (IP options, routing headers)",
+        "route_own", "route_refused";
+    SctpBindConnect = "sctp_bind_connect", (6, 1), SOCKETS,
+        "further addresses of an SCTP socket",
+        "sctp_granted", "sctp_refused";
+    UnixStreamConnect = "unix_stream_connect", (6, 1), SOCKETS,
+        "connect to a unix socket, by its inode or abstract name",
+        "unix_granted", "unix_refused";
+    UnixMaySend = "unix_may_send", (6, 1), SOCKETS,
+        "send datagrams to a unix socket",
+        "unix_datagram_granted", "unix_datagram_refused";
 }
 
 /// Hooks that a kernel has only together with the facility that they guard (`CONFIG_KEYS`,

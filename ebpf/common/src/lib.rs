@@ -8,16 +8,19 @@
 //! Reading order:
 //! - [`abi`]: keys and values of every map, versioned and layout-asserted
 //! - [`rights`]: what may be done to a file, as bits with names
+//! - [`socket`]: kinds of sockets, addresses, and the rules for them
 //! - [`lookup`]: the tables as the decision sees them
 //! - [`decide`]: the decision, one module per section of a policy
 //! - [`event`]: what the ring buffer carries to `reeve audit`
 //! - [`fields`]: kernel struct fields whose offsets the loader resolves from BTF
 //! - [`hooks`]: every LSM hook that is attached, and what it governs
 //! - [`ioctl`]: commands of `ioctl(2)` by name, and which of them are free
-//! - [`policy_id`], [`rate`]: numbers of policies; how much one container may have recorded
+//! - [`policy_id`], [`counters`], [`rate`]: numbers of policies; what is counted of a container,
+//!   and how much of it may be recorded
 #![no_std]
 
 pub mod abi;
+pub mod counters;
 pub mod decide;
 pub mod errno;
 pub mod event;
@@ -29,6 +32,7 @@ pub mod magic;
 pub mod policy_id;
 pub mod rate;
 pub mod rights;
+pub mod socket;
 
 pub use abi::{ABI_VERSION, PolicyId};
 pub use decide::{Reason, Verdict};

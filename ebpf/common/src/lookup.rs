@@ -5,6 +5,7 @@ use crate::abi::{
     MountKey, MountRule, PolicyHeader, PolicyId, ProcessKey, ProcessRule, RightsRule, SuperKey,
     SuperRule,
 };
+use crate::socket::{Asked, NameKey, SocketAnswer, UnixRule};
 
 /// Look-ups by key; `None` is "no such rule", which the decision answers with a refusal.
 pub trait Lookup {
@@ -26,6 +27,15 @@ pub trait Lookup {
     fn process(&self, key: ProcessKey) -> Option<ProcessRule>;
     /// `MODULES`.
     fn module(&self, key: InodeKey) -> Option<RightsRule>;
+    /// `SOCKETS` and `SOCKET_PLACES`, whichever decides, asked in place as with
+    /// [`Lookup::capability`].
+    fn socket(&self, policy: PolicyId, asked: &Asked) -> Option<SocketAnswer>;
+    /// `UNIX_PATHS`.
+    fn unix_path(&self, key: InodeKey) -> Option<UnixRule>;
+    /// `UNIX_NAMES`.
+    fn unix_name(&self, key: NameKey) -> Option<UnixRule>;
+    /// `NETWORKS`: the network namespace that the container started in.
+    fn network(&self, policy: PolicyId) -> Option<u32>;
     /// `GRANTS`.
     fn grant(&self, key: GrantKey) -> Option<RightsRule>;
     /// Whether `IOCTLS` has the command.

@@ -54,6 +54,11 @@ impl Enforcer {
         Ok(Some(Self { maps, pins, set }))
     }
 
+    /// Where everything is pinned.
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
     /// Gives a policy a number and writes its tables. The header comes last, so that a policy is
     /// whole or not there.
     ///

@@ -8,6 +8,7 @@ use ebpf_common::abi::{
     CapabilityKey, Counters, DeviceKey, GrantKey, InodeKey, IoctlKey, MountKey, SuperKey,
     file_flags,
 };
+use ebpf_common::socket::{NameKey, PlaceKey};
 use policy::{Device, Inode, Tables};
 
 use crate::Error;
@@ -15,6 +16,8 @@ use crate::maps::Maps;
 
 /// Steps of a walk through `OWNERS`: twice what it holds at most.
 const OWNERS_STEPS: u32 = 1 << 19;
+/// The same of `SUPERS`.
+const SUPERS_STEPS: u32 = 1 << 21;
 
 /// Writes what belongs to a container before its first policy.
 ///
@@ -38,9 +41,7 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     let key = Keys(policy);
     for (inode, rule) in &tables.files {
         let mut rule = *rule;
-        if rule.flags & file_flags::COUNTED != 0 {
-            rule.use_count = uses_of_device(maps, inode.dev)?;
-        }
+        rule.use_count = use_count(maps, rule.flags, inode.dev)?;
         maps.set("FILES", &key.inode(inode), &rule)?;
     }
     for (rule, command) in &tables.ioctls {
@@ -64,11 +65,27 @@ pub(crate) fn write(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for (numbered, rule) in &tables.grants {
         maps.set("GRANTS", &key.grant(*numbered), rule)?;
     }
+    maps.set("SOCKETS", &policy, &tables.sockets.kinds)?;
+    for (place, rules) in &tables.sockets.places {
+        maps.set("SOCKET_PLACES", &key.place(place), rules)?;
+    }
+    for (inode, rule) in &tables.sockets.paths {
+        let mut rule = *rule;
+        rule.use_count = use_count(maps, rule.flags, inode.dev)?;
+        maps.set("UNIX_PATHS", &key.inode(inode), &rule)?;
+    }
+    for (hash, rule) in &tables.sockets.names {
+        maps.set("UNIX_NAMES", &key.name(*hash), rule)?;
+    }
     maps.set("POLICIES", &policy, &tables.header)
 }
 
-/// How often file systems under this device number have gone away; from now on they are counted.
-fn uses_of_device(maps: &Maps, dev: u32) -> Result<u32, Error> {
+/// How often file systems under this device number have gone away, if the rule has to know; from
+/// now on they are counted.
+fn use_count(maps: &Maps, flags: u32, dev: u32) -> Result<u32, Error> {
+    if flags & file_flags::COUNTED == 0 {
+        return Ok(0);
+    }
     if let Some(uses) = maps.get("DEVICE_USES", &dev)? {
         return Ok(uses);
     }
@@ -90,6 +107,7 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
         ("FILES", tables.files.keys().collect::<Vec<_>>()),
         ("PROCESSES", tables.processes.keys().collect()),
         ("MODULES", tables.modules.keys().collect()),
+        ("UNIX_PATHS", tables.sockets.paths.keys().collect()),
     ] {
         for inode in inodes {
             maps.delete(name, &key.inode(inode))?;
@@ -110,11 +128,18 @@ pub(crate) fn erase(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<()
     for numbered in tables.grants.keys() {
         maps.delete("GRANTS", &key.grant(*numbered))?;
     }
+    for hash in tables.sockets.names.keys() {
+        maps.delete("UNIX_NAMES", &key.name(*hash))?;
+    }
+    for place in tables.sockets.places.keys() {
+        maps.delete("SOCKET_PLACES", &key.place(place))?;
+    }
+    maps.delete("SOCKETS", &policy)?;
     Ok(())
 }
 
-/// Removes what belongs to a container, after its last policy. Super blocks that the container
-/// mounted are not looked for: the kernel side forgets each when it goes.
+/// Removes what belongs to a container, after its last policy. The kernel side forgets a super
+/// block when it goes; those that others use too do not go.
 ///
 /// # Errors
 /// A failed call.
@@ -130,9 +155,34 @@ pub(crate) fn end(maps: &Maps, policy: PolicyId, tables: &Tables) -> Result<(), 
         if counters.owns != 0 {
             disown(maps, policy)?;
         }
+        let noted = usize::try_from(counters.adopted).unwrap_or(usize::MAX);
+        match counters.devices.get(..noted) {
+            Some(devices) => {
+                for dev in devices {
+                    maps.delete("SUPERS", &SuperKey { policy, dev: *dev })?;
+                }
+            }
+            None => forget_supers(maps, policy)?,
+        }
     }
+    maps.delete("NETWORKS", &policy)?;
     maps.delete("IN_FORCE", &policy)?;
     maps.delete("COUNTERS", &policy)
+}
+
+/// Removes the container's super blocks where there were too many to note them one by one.
+fn forget_supers(maps: &Maps, policy: PolicyId) -> Result<(), Error> {
+    let mut at = maps.next_key::<SuperKey>("SUPERS", None)?;
+    for _ in 0..SUPERS_STEPS {
+        let Some(key) = at else {
+            return Ok(());
+        };
+        at = maps.next_key("SUPERS", Some(&key))?;
+        if key.policy == policy {
+            maps.delete("SUPERS", &key)?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets which IPC objects and keys the container made, to make room: no other gets its number.
@@ -192,6 +242,21 @@ impl Keys {
             policy: self.0,
             kind,
             number,
+        }
+    }
+
+    fn place(&self, place: &PlaceKey) -> PlaceKey {
+        PlaceKey {
+            policy: self.0,
+            ..*place
+        }
+    }
+
+    fn name(&self, hash: u64) -> NameKey {
+        NameKey {
+            hash,
+            policy: self.0,
+            reserved: 0,
         }
     }
 

@@ -10,8 +10,8 @@
 //! on which a refusal was seen not to happen, is an [`Error`] with a remedy.
 //!
 //! Reading order: [`btf`] (offsets), [`load`] (programs), [`pins`] (where they live), [`enforcer`]
-//! (what the runtime calls), [`events`] (what `reeve audit` reads), [`host`] (what `reeve doctor`
-//! asks).
+//! (what the runtime calls), [`events`] (what `reeve audit` reads), [`host`] and [`loaded`] (what
+//! `reeve doctor` asks).
 
 pub mod btf;
 pub mod enforcer;
@@ -20,6 +20,7 @@ pub mod events;
 pub mod host;
 mod install;
 mod load;
+pub mod loaded;
 mod maps;
 mod pins;
 mod scan;

@@ -46,6 +46,12 @@ pub(crate) const MAPS: &[&str] = &[
     "OWNERS",
     "IN_FORCE",
     "COUNTERS",
+    "SOCKETS",
+    "SOCKET_PLACES",
+    "UNIX_PATHS",
+    "UNIX_NAMES",
+    "NETWORKS",
+    "SOCKET_OWNERS",
 ];
 
 /// The program that counts tasks that end, on the tracepoint of the same name.
@@ -96,8 +102,8 @@ fn hooks_of(kernel: &Btf) -> Result<Vec<(&'static HookInfo, &'static str)>, Erro
 }
 
 /// The program for a hook: of its name, but for `bpf`, which has a fourth argument from 6.15 on,
-/// `perf_event_open`, which has lost its first later, and `inode_setattr`, which has a third from 6.9
-/// on.
+/// `perf_event_open`, which has lost its first later, and `inode_setattr`, which has a third from
+/// 6.9 on.
 fn program_of(kernel: &Btf, hook: &'static HookInfo) -> &'static str {
     match hook.name {
         "bpf" if kernel.parameters("bpf_lsm_bpf") == Some(4) => "bpf_from_kernel",

@@ -40,6 +40,11 @@ impl Maps {
         Ok(Self { opened })
     }
 
+    /// Every map with its name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &OwnedFd)> {
+        self.opened.iter().map(|(name, map)| (*name, map))
+    }
+
     fn fd(&self, name: &str) -> BorrowedFd<'_> {
         let found = self.opened.iter().find(|(known, _)| *known == name);
         found

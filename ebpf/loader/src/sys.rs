@@ -9,6 +9,7 @@ use std::path::Path;
 
 use ebpf_common::abi;
 use ebpf_common::event::Event;
+use ebpf_common::socket;
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
@@ -51,6 +52,11 @@ plain!(
     abi::GlobalState,
     abi::GrantKey,
     abi::Counters,
+    socket::SocketKinds,
+    socket::PlaceKey,
+    socket::PlaceRules,
+    socket::UnixRule,
+    socket::NameKey,
     Event,
     u32,
     u64,
@@ -155,16 +161,46 @@ pub(crate) fn delete<K: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
 /// The key of a hash map that follows `after`, or its first: also where `after` is no longer there.
 pub(crate) fn next_key<K: Plain>(map: BorrowedFd<'_>, after: Option<&K>) -> io::Result<Option<K>> {
     let mut next = core::mem::MaybeUninit::<K>::zeroed();
+    let after = after.map_or(0, |key| core::ptr::from_ref(key) as u64);
+    // SAFETY: both are keys of the map, which has this type.
+    let found = unsafe { step(map, after, next.as_mut_ptr() as u64) }?;
+    // SAFETY: zeroed is a value of every `Plain`, and the kernel wrote over it.
+    Ok(found.then(|| unsafe { next.assume_init() }))
+}
+
+/// How many entries a map has, at most `most`.
+pub(crate) fn count(map: impl AsFd, key_size: usize, most: u64) -> io::Result<u64> {
+    let (mut at, mut next) = (vec![0u8; key_size], vec![0u8; key_size]);
+    let mut count = 0;
+    while count < most {
+        let after = match count {
+            0 => 0,
+            _ => at.as_ptr() as u64,
+        };
+        // SAFETY: both are as large as a key of the map.
+        if !unsafe { step(map.as_fd(), after, next.as_mut_ptr() as u64) }? {
+            break;
+        }
+        core::mem::swap(&mut at, &mut next);
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Writes the key after the one at `after`, or the first, to `next`; whether there is one.
+///
+/// # Safety
+/// `after` is 0 or the address of a key, `next` that of room for one.
+unsafe fn step(map: BorrowedFd<'_>, after: u64, next: u64) -> io::Result<bool> {
     let mut attr = ElementAttr {
         map_fd: map.as_raw_fd() as u32,
-        key: after.map_or(0, |key| core::ptr::from_ref(key) as u64),
-        value: next.as_mut_ptr() as u64,
+        key: after,
+        value: next,
         ..ElementAttr::default()
     };
     match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
-        // SAFETY: zeroed is a value of every `Plain`, and the kernel wrote over it.
-        Ok(_) => Ok(Some(unsafe { next.assume_init() })),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
 }

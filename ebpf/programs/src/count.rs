@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use ebpf_common::abi::{Counters, PolicyId};
+use ebpf_common::abi::{ADOPTED_LISTED, Counters, PolicyId};
 use ebpf_common::rate;
 
 use crate::maps::COUNTERS;
@@ -45,6 +45,26 @@ pub(crate) fn owns(policy: PolicyId) {
     if let Some(counters) = of(policy) {
         // SAFETY: the pointer is to a live value of this type; the field is written whole.
         unsafe { (*counters).owns = 1 };
+    }
+}
+
+/// `SUPERS` has got an entry of the container under this device number.
+#[inline(always)]
+pub(crate) fn adopted(policy: PolicyId, dev: u32) {
+    let Some(counters) = of(policy) else {
+        return;
+    };
+    let mut place = 1u64;
+    // SAFETY: the pointer is to a live value of this type, whose fields are aligned.
+    let counter = unsafe { &raw mut (*counters).adopted };
+    // In one step, so that no two write one place.
+    // SAFETY: as above.
+    unsafe {
+        asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) counter, inout(reg) place);
+    }
+    if place < ADOPTED_LISTED as u64 {
+        // SAFETY: as above; the mask says again that the place is one of the array's.
+        unsafe { (*counters).devices[place as usize & (ADOPTED_LISTED - 1)] = dev };
     }
 }
 

@@ -17,11 +17,11 @@ use crate::files::{
     FLAG_APPEND, FMODE_CREATED, FMODE_WRITE, Node, decide_file, decide_opened, in_own_pts,
     open_device, wanted, wanted_of_device,
 };
-use crate::forget::Forget;
 use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject::{self, when_enforced};
 use crate::tables::Tables;
+use crate::verifier::Forget;
 
 /// `FMODE_PATH`: opened with `O_PATH`, for nothing that is not decided again.
 const FMODE_PATH: u32 = 1 << 14;

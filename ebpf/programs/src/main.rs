@@ -5,8 +5,8 @@
 //! pure decision of `ebpf-common`, and either return or report and refuse. The programs decide
 //! nothing themselves.
 //!
-//! Reading order: [`maps`], [`field`], [`forget`], [`subject`], [`tables`], [`syscall`], [`object`],
-//! [`mount`], [`count`], [`report`], then the hooks by topic.
+//! Reading order: [`maps`], [`field`], [`verifier`], [`subject`], [`tables`], [`syscall`],
+//! [`object`], [`mount`], [`count`], [`report`], then the hooks by topic.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -15,7 +15,6 @@ mod count;
 mod descriptors;
 mod field;
 mod files;
-mod forget;
 mod ipc;
 mod kernel;
 mod keys;
@@ -26,11 +25,14 @@ mod names;
 mod object;
 mod processes;
 mod report;
+mod sockets;
 mod subject;
 mod switches;
 mod syscall;
 mod sysctl;
 mod tables;
+mod unix;
+mod verifier;
 
 /// The helpers that LSM programs call are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]

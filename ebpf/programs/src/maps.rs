@@ -5,8 +5,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, RingBuf};
 use ebpf_common::abi::*;
+use ebpf_common::socket::{NameKey, PlaceRules, SocketKinds, UnixRule};
 
 /// The hash maps grow with what is loaded; these are the bounds that the loader checks at install.
 const POLICIES_MAX: u32 = 4096;
@@ -57,7 +58,20 @@ tables! {
     IN_FORCE: PolicyId => PolicyId, POLICIES_MAX;
     /// What is counted of each container.
     COUNTERS: PolicyId => Counters, POLICIES_MAX;
+    /// Which sockets each policy lets make.
+    SOCKETS: PolicyId => SocketKinds, POLICIES_MAX;
+    /// Unix sockets, or directories above them, by identity.
+    UNIX_PATHS: InodeKey => UnixRule, ENTRIES_MAX;
+    /// Abstract unix sockets by name.
+    UNIX_NAMES: NameKey => UnixRule, ENTRIES_MAX;
+    /// The network namespace that each container started in.
+    NETWORKS: PolicyId => u32, POLICIES_MAX;
 }
+
+/// Address ranges; the key is [`ebpf_common::socket::PlaceKey`] without its prefix.
+#[map]
+pub(crate) static SOCKET_PLACES: LpmTrie<[u8; 24], PlaceRules> =
+    LpmTrie::with_max_entries(ENTRIES_MAX, BPF_F_NO_PREALLOC);
 
 /// One [`GlobalState`].
 #[map]
@@ -69,22 +83,32 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
 /// `BPF_MAP_TYPE_TASK_STORAGE` (`include/uapi/linux/bpf.h`).
 const TASK_STORAGE: usize = 29;
+/// `BPF_MAP_TYPE_SK_STORAGE`.
+const SOCKET_STORAGE: usize = 24;
 
-/// A BTF map definition by hand: the library has no task storage. Only the pointers' types are
-/// read, from BTF.
+/// A BTF map definition by hand: the library has no storage of tasks or sockets. Only the pointers'
+/// types are read, from BTF.
 #[repr(C)]
-pub(crate) struct TaskStorage {
-    r#type: *const [i32; TASK_STORAGE],
+pub(crate) struct Storage<V, const TYPE: usize> {
+    r#type: *const [i32; TYPE],
     key: *const i32,
-    value: *const Subject,
+    value: *const V,
     max_entries: *const [i32; 0],
     map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
 }
 
 // SAFETY: the definition holds null pointers that nothing follows.
-unsafe impl Sync for TaskStorage {}
+unsafe impl<V, const TYPE: usize> Sync for Storage<V, TYPE> {}
 
-impl TaskStorage {
+impl<V, const TYPE: usize> Storage<V, TYPE> {
+    const EMPTY: Self = Self {
+        r#type: core::ptr::null(),
+        key: core::ptr::null(),
+        value: core::ptr::null(),
+        max_entries: core::ptr::null(),
+        map_flags: core::ptr::null(),
+    };
+
     /// The map as the helpers want it.
     #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *mut c_void {
@@ -95,10 +119,9 @@ impl TaskStorage {
 /// The subject of each task of a container.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "SUBJECTS")]
-pub(crate) static SUBJECTS: TaskStorage = TaskStorage {
-    r#type: core::ptr::null(),
-    key: core::ptr::null(),
-    value: core::ptr::null(),
-    max_entries: core::ptr::null(),
-    map_flags: core::ptr::null(),
-};
+pub(crate) static SUBJECTS: Storage<Subject, TASK_STORAGE> = Storage::EMPTY;
+
+/// Which container made a unix socket.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "SOCKET_OWNERS")]
+pub(crate) static SOCKET_OWNERS: Storage<PolicyId, SOCKET_STORAGE> = Storage::EMPTY;

@@ -16,6 +16,7 @@ use ebpf_common::hooks::Hook;
 use ebpf_common::lookup::Lookup;
 use ebpf_common::magic;
 
+use crate::count;
 use crate::field::load;
 use crate::maps::{DEVICE_USES, SUPER_OWNERS, SUPERS};
 use crate::mount::{in_own_namespace, is_shared, on_shared, place_of, super_kind_of};
@@ -445,6 +446,7 @@ fn adopt(policy: PolicyId, super_block: *const u8, kind: u32, rights: Rights, ru
         rule,
     };
     if SUPER_OWNERS.insert(&address, &key, BPF_ANY).is_ok() {
+        count::adopted(policy, dev);
         let _ = SUPERS.insert(&key, &noted, BPF_ANY);
     }
 }

@@ -10,9 +10,9 @@ use ebpf_common::lookup::{Chain, Lookup, Step, Walked};
 use ebpf_common::magic;
 
 use crate::field::{load, offset, probe};
-use crate::forget::Forget;
 use crate::subject;
 use crate::tables::Tables;
+use crate::verifier::Forget;
 
 /// A `struct dentry` that the verifier trusts or walks by BTF.
 #[derive(Clone, Copy)]
@@ -124,7 +124,7 @@ pub(crate) fn rights_at(policy: PolicyId, dentry: Dentry) -> (Effective, FileObj
 /// Mount points are not crossed: who mounts something decides what lies above it, so a bind mount
 /// below a granted directory would inherit that grant. The submounts that a grant covers are rules
 /// of their own instead.
-struct Ancestors(*const u8);
+pub(crate) struct Ancestors(pub(crate) *const u8);
 
 impl Chain for Ancestors {
     #[inline(always)]

@@ -29,6 +29,8 @@ pub(crate) struct Refusal {
     pub(crate) rights: Rights,
     /// The entry whose path is reported, or 0.
     pub(crate) dentry: u64,
+    /// Address of a name that is reported instead, or 0.
+    pub(crate) name: u64,
     pub(crate) dev: u32,
     pub(crate) ino: u64,
     pub(crate) magic: u32,
@@ -48,6 +50,7 @@ impl Refusal {
             section,
             rights: Rights::NONE,
             dentry: 0,
+            name: 0,
             dev: 0,
             ino: 0,
             magic: 0,
@@ -133,10 +136,22 @@ fn record(policy: PolicyId, verdict: Verdict, refusal: &Refusal, enforced: bool)
         (*event).magic = refusal.magic;
         (*event).reserved = 0;
         (*event).comm = bpf_get_current_comm().unwrap_or_default();
-        (*event).depth = components(&mut (*event).components, refusal.dentry);
+        (*event).depth = match refusal.name {
+            0 => components(&mut (*event).components, refusal.dentry),
+            name => single(&mut (*event).components, name),
+        };
     }
     entry.submit(0);
     count::event_recorded(policy);
+}
+
+/// Copies one name.
+#[inline(always)]
+fn single(names: &mut [[u8; COMPONENT_BYTES]; COMPONENTS], name: u64) -> u32 {
+    let (to, from) = (names[0].as_mut_ptr(), name as *const u8);
+    // SAFETY: `to` has room for the length given; the helper reads any address.
+    unsafe { bpf_probe_read_kernel_str(to.cast(), COMPONENT_BYTES as u32, from.cast()) };
+    1
 }
 
 /// Copies the names from `dentry` upwards; answers how many, one more than fit for a longer path.

@@ -5,8 +5,8 @@ use ebpf_common::decide::sysctl::{PARTS, SYS, SysctlPath, WORDS, part_hash};
 use ebpf_common::fields::Field;
 
 use crate::field::load;
-use crate::forget::Forget;
 use crate::object::Dentry;
+use crate::verifier::Forget;
 
 /// The path of `dentry` below `sys`, and whether it lies there at all.
 #[inline(always)]

@@ -1,10 +1,12 @@
 //! The decision's tables over the maps.
 
+use aya_ebpf::maps::lpm_trie::Key;
 use ebpf_common::abi::*;
 use ebpf_common::lookup::{CapabilityUse, Lookup};
+use ebpf_common::socket::{Asked, NameKey, PlaceKey, SocketAnswer, UnixRule};
 
-use crate::forget::Forget;
 use crate::maps::*;
+use crate::verifier::Forget;
 
 /// [`Lookup`] over the maps.
 pub(crate) struct Tables;
@@ -59,6 +61,41 @@ impl Lookup for Tables {
     #[inline(always)]
     fn module(&self, key: InodeKey) -> Option<RightsRule> {
         copied!(MODULES, key)
+    }
+
+    #[inline(always)]
+    fn socket(&self, policy: PolicyId, asked: &Asked) -> Option<SocketAnswer> {
+        if !asked.by_address() {
+            // SAFETY: as above.
+            return unsafe { SOCKETS.get(&policy) }.map(|kinds| kinds.answer(asked));
+        }
+        let PlaceKey {
+            prefix,
+            policy,
+            selector,
+            address,
+        } = PlaceKey::of(policy, asked.kind, &asked.address);
+        let mut data = [0; 24];
+        data[..4].copy_from_slice(&policy.0.to_ne_bytes());
+        data[4..8].copy_from_slice(&selector.to_ne_bytes());
+        data[8..].copy_from_slice(&address);
+        let found = SOCKET_PLACES.get(Key::new(prefix, data));
+        found.map(|rules| rules.answer(asked))
+    }
+
+    #[inline(always)]
+    fn unix_path(&self, key: InodeKey) -> Option<UnixRule> {
+        copied!(UNIX_PATHS, key)
+    }
+
+    #[inline(always)]
+    fn unix_name(&self, key: NameKey) -> Option<UnixRule> {
+        copied!(UNIX_NAMES, key)
+    }
+
+    #[inline(always)]
+    fn network(&self, policy: PolicyId) -> Option<u32> {
+        copied!(NETWORKS, policy.container())
     }
 
     #[inline(always)]

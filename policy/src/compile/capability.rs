@@ -7,7 +7,7 @@ use ebpf_common::abi::{CapabilityRule, NO_RULE, SYSCALLS, grant_kind, ipc_class}
 
 use super::numbered::Numbered;
 use super::rules::{BUILT_IN, CallSet, Cause, DERIVED};
-use crate::model::{Calls, Policy};
+use crate::model::{Calls, Policy, SocketGrant};
 use crate::names::capability::Capability;
 use crate::names::mount::BIND;
 use crate::names::syscall::Syscall;
@@ -22,6 +22,7 @@ pub(super) struct Firsts {
     pub(super) modules: Option<u32>,
     pub(super) clock: Option<u32>,
     pub(super) bpf: Option<u32>,
+    pub(super) sockets: Option<u32>,
 }
 
 pub(super) fn compile(
@@ -77,6 +78,11 @@ fn caused_by(policy: &Policy, cause: Cause, firsts: Firsts, numbered: &Numbered)
         Cause::Modules => firsts.modules,
         Cause::Clock => firsts.clock,
         Cause::Bpf => firsts.bpf,
+        Cause::RawSockets => {
+            let raw = |grant: &SocketGrant| grant.subject.needs_raw();
+            let at = policy.sockets.iter().position(raw)?;
+            firsts.sockets.map(|first| first + at as u32)
+        }
         Cause::Switch(which) => of(grant_kind::SWITCH, which).map(|found| found.rule),
         Cause::Ipc => [ipc_class::SHM, ipc_class::SEM, ipc_class::MSG]
             .into_iter()

@@ -61,12 +61,20 @@ pub(super) fn compile(
     }
     pin_above_core(facts, &mut table);
     for (inode, row) in &mut table {
-        // Numbers of file systems without a device of their own are given out again.
-        if split_dev(inode.dev).0 == 0 && row.flags & file_flags::CORE == 0 {
-            row.flags |= file_flags::COUNTED;
+        if row.flags & file_flags::CORE == 0 {
+            row.flags |= counted(*inode);
         }
     }
     table
+}
+
+/// [`file_flags::COUNTED`] for an inode of a file system without a device of its own: its number is
+/// given out again.
+pub(super) fn counted(inode: Inode) -> u32 {
+    match split_dev(inode.dev).0 {
+        0 => file_flags::COUNTED,
+        _ => 0,
+    }
 }
 
 /// The directories above the fixed core stay where they are. What may be done in them does not
@@ -161,7 +169,7 @@ fn told_apart(object: &Object) -> Result<(), (&'static str, &'static str)> {
         )),
         magic::PROC => Err((
             "it is in procfs, whose entries have no lasting identity",
-            "give the container a procfs of its own; a capability grant covers what it may set",
+            "name settings under `kernel.sysctl`, or give the container a procfs of its own",
         )),
         magic::BPF_FS => Err((
             "it is in bpffs, which is closed to every container",
@@ -205,7 +213,7 @@ fn grantable(facts: &Facts, grant: &FileGrant, object: &Object, out: &mut Diagno
     true
 }
 
-fn within(path: &str, directory: &str) -> bool {
+pub(super) fn within(path: &str, directory: &str) -> bool {
     match path.strip_prefix(directory) {
         Some(rest) => rest.is_empty() || rest.starts_with('/') || directory == "/",
         None => false,

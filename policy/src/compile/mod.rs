@@ -7,6 +7,10 @@ mod mounts;
 mod numbered;
 mod processes;
 pub mod rules;
+mod sockets;
+
+pub use sockets::SocketTables;
+pub(crate) use sockets::holds;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +96,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> 
         modules: processes::modules(policy, facts, starts.modules, &mut out),
         grants: numbered,
         ioctls: ioctls(policy, &starts),
+        sockets: Box::new(sockets::compile(policy, facts, starts.sockets, &mut out)),
     };
     disks(policy, facts, &mut out);
     tables.processes = processes::compile(policy, facts, &starts, &mut out);
@@ -123,6 +128,7 @@ struct Starts {
     modules: u32,
     bpf: u32,
     clock: u32,
+    sockets: u32,
 }
 
 impl Starts {
@@ -136,6 +142,7 @@ impl Starts {
             modules: if_any(!policy.kernel.modules.is_empty(), self.modules),
             clock: if_any(policy.kernel.clock.is_some(), self.clock),
             bpf: if_any(policy.kernel.bpf.is_some(), self.bpf),
+            sockets: if_any(!policy.sockets.is_empty(), self.sockets),
         }
     }
 }
@@ -183,6 +190,10 @@ fn grants(policy: &Policy) -> (Grants<'_>, Starts) {
     }
     let [signal, ptrace, setns, limits, exec] = process_grants(policy, &mut all);
     let [modules, bpf, clock] = kernel_grants(policy, &mut all);
+    let sockets = all.next();
+    for grant in &policy.sockets {
+        all.add("sockets", grant.span, grant.text());
+    }
     let starts = Starts {
         files,
         devices,
@@ -197,6 +208,7 @@ fn grants(policy: &Policy) -> (Grants<'_>, Starts) {
         modules,
         bpf,
         clock,
+        sockets,
     };
     (all, starts)
 }
@@ -280,6 +292,9 @@ fn header(policy: &Policy, facts: &Facts, starts: &Starts) -> PolicyHeader {
     }
     if facts.private_ipc {
         header.kernel |= kernel::PRIVATE_IPC;
+    }
+    if facts.private_net {
+        header.kernel |= kernel::PRIVATE_NET;
     }
     if !facts.upper.is_empty() || !facts.lower.is_empty() {
         header.kernel |= kernel::OVERLAY_ROOT;

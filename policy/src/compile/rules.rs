@@ -38,6 +38,8 @@ pub enum Cause {
     Switch(u32),
     /// Any grant of System V objects in `ipc`.
     Ipc,
+    /// A grant of `sockets` for raw IP or packets.
+    RawSockets,
 }
 
 impl Cause {
@@ -64,6 +66,7 @@ impl Cause {
             Self::Switch(switch::ACCT) => "`kernel.acct`",
             Self::Switch(_) => "`kernel`",
             Self::Ipc => "`ipc` with `shm`, `sem` or `msg`",
+            Self::RawSockets => "`sockets` with `raw` or `packet`",
         };
         text.to_owned()
     }
@@ -208,6 +211,7 @@ pub const DERIVED: &[(Cause, &str, CallSet)] = &[
         "SYS_ADMIN",
         CallSet::Only(&["shmctl", "semctl", "msgctl"]),
     ),
+    (Cause::RawSockets, "NET_RAW", CallSet::Only(&["socket"])),
 ];
 
 /// Capabilities whose uses are governed by other rules, so that they are harmless by themselves.

@@ -8,11 +8,13 @@ mod answer;
 mod kernel;
 mod question;
 mod reaching;
+mod sockets;
 
 use std::iter::Peekable;
 
 pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
+pub use sockets::UnixPeer;
 
 use ebpf_common::abi::{InodeKey, PolicyId, Section, file_flags, mount_scope, type_hash_of};
 use ebpf_common::decide::Reason;
@@ -127,12 +129,7 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             reaching::decide(tables, facts, asked)
         }
         Question::OnMount { action, at } => on_mount(tables, facts, *action, at.as_ref()),
-        Question::Bpf(command) => {
-            let verdict = decide_bpf(&tables.header, command.number());
-            let command = command.number();
-            let hooks = &[Hook::Capable, Hook::Bpf];
-            Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Bpf { command })
-        }
+        Question::Bpf(command) => bpf(tables, command.number()),
         Question::LoadModule(name) => module(tables, facts, name.as_str()),
         Question::SetClock => {
             let verdict = decide_clock(&tables.header);
@@ -143,7 +140,15 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
         Question::Sysctl { write, name } => kernel::setting(tables, *write, name),
         Question::Kernel(which) => kernel::part(tables, *which),
         Question::Lockdown(reason) => kernel::lockdown(tables, *reason),
+        Question::Socket(asked) => sockets::by_address(tables, asked),
+        Question::Unix { right, peer } => sockets::unix(compiled, facts, *right, peer),
     }
+}
+
+fn bpf(tables: &Tables, command: u32) -> Decided {
+    let verdict = decide_bpf(&tables.header, command);
+    let hooks = &[Hook::Capable, Hook::Bpf];
+    Decided::new(Section::Kernel, verdict, hooks).denied(Denied::Bpf { command })
 }
 
 fn with_note(decided: Decided, note: Option<String>) -> Decided {

@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod mounts;
 pub mod processes;
 pub mod reaching;
+pub mod sockets;
 pub mod sysctl;
 pub mod value;
 
@@ -31,6 +32,7 @@ pub use kernel::{Kernel, ModuleName};
 pub use mounts::{MountActions, MountGrant, MountSource};
 pub use processes::{Processes, Ptrace, PtraceGrant, SignalGrant, Signals};
 pub use reaching::{Limits, LimitsGrant, Namespaces, SetnsGrant};
+pub use sockets::{SocketGrant, SocketSubject};
 pub use sysctl::{Sysctl, SysctlName};
 pub use value::{DeviceNumber, FileRights, HostPath, IoctlCommand, PolicyName};
 
@@ -49,17 +51,19 @@ pub(crate) const KEYS: &[&str] = &[
     "capabilities",
     "processes",
     "kernel",
+    "sockets",
     "ipc",
 ];
 
 /// The sections that have a mode, with their names, in the order of [`Section`].
-pub const SECTIONS: [(&str, Section); 7] = [
+pub const SECTIONS: [(&str, Section); 8] = [
     ("files", Section::Files),
     ("devices", Section::Devices),
     ("mounts", Section::Mounts),
     ("capabilities", Section::Capabilities),
     ("processes", Section::Processes),
     ("kernel", Section::Kernel),
+    ("sockets", Section::Sockets),
     ("ipc", Section::Ipc),
 ];
 
@@ -114,6 +118,7 @@ pub struct Modes {
     pub capabilities: Option<Mode>,
     pub processes: Option<Mode>,
     pub kernel: Option<Mode>,
+    pub sockets: Option<Mode>,
     pub ipc: Option<Mode>,
 }
 
@@ -126,6 +131,7 @@ impl Modes {
             Section::Capabilities => self.capabilities,
             Section::Processes => self.processes,
             Section::Kernel => self.kernel,
+            Section::Sockets => self.sockets,
             Section::Ipc => self.ipc,
         }
     }
@@ -138,6 +144,7 @@ impl Modes {
             Section::Capabilities => &mut self.capabilities,
             Section::Processes => &mut self.processes,
             Section::Kernel => &mut self.kernel,
+            Section::Sockets => &mut self.sockets,
             Section::Ipc => &mut self.ipc,
         }
     }
@@ -190,6 +197,9 @@ pub struct Policy {
     /// The kernel itself.
     #[schemars(with = "Option<Kernel>")]
     pub kernel: Kernel,
+    /// Sockets of the host's network, and unix sockets of the host.
+    #[schemars(with = "Option<Vec<SocketGrant>>")]
+    pub sockets: Vec<SocketGrant>,
     /// System V and POSIX IPC, keys.
     #[schemars(with = "Option<Ipc>")]
     pub ipc: Ipc,
@@ -300,6 +310,13 @@ impl Policy {
             optional: false,
             span: module.span,
         });
+        let unix = self
+            .sockets
+            .iter()
+            .filter_map(|grant| match &grant.subject {
+                SocketSubject::Unix(at) => Some(path(at, Why::Files, grant.optional)),
+                _ => None,
+            });
         let setns = self.processes.setns.iter();
         let setns = setns.map(|grant| path(&grant.exe, Why::Exe, grant.optional));
         let limits = self.processes.limits.iter();
@@ -327,6 +344,7 @@ impl Policy {
             .chain(targets)
             .chain(processes)
             .chain(modules)
+            .chain(unix)
             .collect()
     }
 }
@@ -350,6 +368,7 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         section(&fields, "capabilities").map(|node| capabilities::read(reader, node));
     let processes = section(&fields, "processes").map(|node| processes::read(reader, node));
     let kernel = section(&fields, "kernel").map(|node| kernel::read(reader, node));
+    let sockets = section(&fields, "sockets").map(|node| sockets::read(reader, node));
     let ipc = section(&fields, "ipc").map(|node| ipc::read(reader, node));
     Some(Policy {
         reeve: reeve?,
@@ -367,6 +386,7 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         capabilities: capabilities.unwrap_or_default(),
         processes: processes.unwrap_or_default(),
         kernel: kernel.unwrap_or_default(),
+        sockets: sockets.unwrap_or_default(),
         ipc: ipc.unwrap_or_default(),
         warnings: Diagnostics::new(source.clone()),
         root: root.clone(),

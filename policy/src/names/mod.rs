@@ -7,6 +7,7 @@ pub mod kernel;
 pub mod mount;
 pub mod process;
 pub mod signal;
+pub mod socket;
 pub mod syscall;
 
 /// The known word that `word` was most likely meant to be.

@@ -1,4 +1,4 @@
-//! Lines for refusals of every kind, and refusals that have none.
+//! Every suggestion is a line of policy, and gives no more than was refused.
 
 use super::*;
 use crate::model::parse;
@@ -13,42 +13,14 @@ fn reads(denied: &Denied) -> Policy {
     parse("p.yaml", &text).unwrap_or_else(|found| panic!("{line}\n{found}"))
 }
 
-/// Refusals on processes, and a capability.
-fn on_processes() -> Vec<Denied> {
-    let exe = "/usr/bin/a b".to_owned();
-    vec![
-        Denied::Setns {
-            exe: exe.clone(),
-            types: 0x4002_0000,
-        },
-        Denied::Limits {
-            exe: exe.clone(),
-            what: 1,
-        },
-        Denied::Exec { path: exe.clone() },
-        Denied::Capability {
-            capability: 21,
-            syscall: None,
-        },
-        Denied::Signal {
-            exe: exe.clone(),
-            signal: 15,
-        },
-        Denied::Ptrace {
-            exe: exe.clone(),
-            want: ptrace::READ,
-        },
-        Denied::Ptrace { exe, want: 2 },
-    ]
-}
-
-#[test]
-fn every_suggestion_is_a_policy() {
+/// Refusals about files, devices, mounts and processes.
+fn of_objects() -> Vec<Denied> {
     let file = |path: &str, rights, held| Denied::File {
         path: path.to_owned(),
         rights,
         held,
     };
+    let exe = "/usr/bin/a b".to_owned();
     let mounted = |fs_type: &str, device| Denied::Mount {
         fs_type: fs_type.to_owned(),
         device,
@@ -57,7 +29,7 @@ fn every_suggestion_is_a_policy() {
         action,
         target: target.map(str::to_owned),
     };
-    let all = [
+    vec![
         file("/etc/shadow", Rights::READ, Rights::NONE),
         file("/tmp/: {x}, #", Rights::WRITE, Rights::READ),
         Denied::Device {
@@ -83,6 +55,34 @@ fn every_suggestion_is_a_policy() {
         mounted("ext4", Some(8 << 20 | 1)),
         on(MountAction::Umount, Some("/mnt/a b")),
         on(MountAction::Chroot, None),
+        Denied::Setns {
+            exe: exe.clone(),
+            types: 0x4002_0000,
+        },
+        Denied::Limits {
+            exe: exe.clone(),
+            what: 1,
+        },
+        Denied::Exec { path: exe.clone() },
+        Denied::Capability {
+            capability: 21,
+            syscall: None,
+        },
+        Denied::Signal {
+            exe: exe.clone(),
+            signal: 15,
+        },
+        Denied::Ptrace {
+            exe: exe.clone(),
+            want: ptrace::READ,
+        },
+        Denied::Ptrace { exe, want: 2 },
+    ]
+}
+
+/// Refusals about the kernel and what is named by a number.
+fn of_kernel() -> Vec<Denied> {
+    vec![
         Denied::Bpf { command: 5 },
         Denied::Module {
             name: "dm-era".to_owned(),
@@ -103,9 +103,14 @@ fn every_suggestion_is_a_policy() {
             which: switch::REBOOT,
         },
         Denied::Lockdown { reason: 7 },
-    ];
-    for denied in all.iter().chain(&on_processes()) {
-        reads(denied);
+    ]
+}
+
+#[test]
+fn every_suggestion_is_a_policy() {
+    let all = of_objects().into_iter().chain(of_kernel());
+    for denied in all.chain(sockets::samples()) {
+        reads(&denied);
     }
 }
 

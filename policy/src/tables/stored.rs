@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::{Device, Tables};
 use crate::facts::Inode;
 
+mod sockets;
+
+use sockets::StoredSockets;
+
 /// [`Tables`], row by row; each row begins with its key.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored {
@@ -36,6 +40,8 @@ pub(super) struct Stored {
     grants: Vec<((u32, u64), (u32, u32))>,
     /// Rule, command.
     ioctls: Vec<(u32, u32)>,
+    #[serde(default)]
+    sockets: StoredSockets,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,6 +124,7 @@ impl From<Tables> for Stored {
             modules: rows(tables.modules, |key, row| (key, rights(row))),
             grants: rows(tables.grants, |key, row| (key, rights(row))),
             ioctls: tables.ioctls.into_iter().collect(),
+            sockets: (*tables.sockets).into(),
         }
     }
 }
@@ -155,6 +162,7 @@ impl From<Stored> for Tables {
                 .map(|(key, row)| (key, rights(row)))
                 .collect(),
             ioctls: stored.ioctls.into_iter().collect(),
+            sockets: Box::new(stored.sockets.into()),
         }
     }
 }

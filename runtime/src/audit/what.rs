@@ -21,6 +21,8 @@ use super::registry::Registered;
 /// `LOADING_KEXEC_IMAGE` (`enum kernel_load_data_id`).
 const LOADING_KEXEC_IMAGE: u32 = 3;
 
+mod sockets;
+
 /// The action and object of an event, in words and as the policy language asks.
 pub(super) struct What {
     pub(super) action: String,
@@ -74,11 +76,7 @@ impl What {
                 let denied = kexec.then_some(Denied::Switch { which });
                 ("load into kernel".into(), "from memory".into(), denied)
             }
-            Some(Action::Clock) => (
-                "set clock".into(),
-                "system clock".into(),
-                Some(Denied::Clock),
-            ),
+            Some(Action::Clock) => clock(),
             Some(Action::SignalOwner) => signal_owner(event),
             Some(Action::Limits) => limits(event),
             Some(Action::Ioctl) => ioctl(event, known, shown, path),
@@ -92,6 +90,11 @@ impl What {
             Some(Action::Sysctl) => sysctl(event),
             Some(Action::Switch) => part(event.detail as u32),
             Some(Action::Lockdown) => lockdown(event.detail as u32),
+            Some(Action::Socket) => sockets::by_address(event),
+            Some(Action::UnixPath) => sockets::unix_path(event, shown, path),
+            Some(Action::UnixName) => sockets::unix_name(event),
+            Some(Action::Route) => sockets::route(event),
+            Some(Action::Birth) => ("clone".into(), "into another cgroup".into(), None),
             None => ("?".into(), identity(event), None),
         };
         Self {
@@ -100,6 +103,11 @@ impl What {
             denied,
         }
     }
+}
+
+fn clock() -> Parts {
+    let denied = Some(Denied::Clock);
+    ("set clock".into(), "system clock".into(), denied)
 }
 
 fn file(event: &Event, known: Option<&Registered>, shown: String, path: Option<&str>) -> Parts {
@@ -382,3 +390,6 @@ fn identity(event: &Event) -> String {
     let (major, minor) = split_dev(event.dev);
     format!("inode {} of {major}:{minor}", event.ino)
 }
+
+#[cfg(test)]
+mod tests;

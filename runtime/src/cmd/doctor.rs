@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use super::say;
 
+mod loaded;
+
 /// Find out whether this host can enforce policies, and how to make it
 ///
 /// The last finding is a trial: Reeve's programs are loaded, a process is put under a policy, and a
@@ -19,7 +21,8 @@ use super::say;
 #[command(after_help = "\
 Examples:
   reeve doctor                          # findings, each with its remedy
-  reeve doctor --quiet && echo ready    # for scripts")]
+  reeve doctor --quiet && echo ready    # for scripts
+  reeve doctor --loaded                 # what is loaded, what it costs, how full it is")]
 pub struct Args {
     /// One JSON object with all findings
     #[arg(long)]
@@ -27,6 +30,12 @@ pub struct Args {
     /// Print nothing; only the exit status tells
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
+    /// What containers have loaded now: each program with what it costs, each table with how full
+    /// it is
+    ///
+    /// Runs and their time are counted while `sysctl kernel.bpf_stats_enabled=1` holds.
+    #[arg(long, conflicts_with = "quiet")]
+    loaded: bool,
 }
 
 /// One thing that was looked at.
@@ -56,6 +65,9 @@ impl Finding {
 /// # Errors
 /// JSON that cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
+    if args.loaded {
+        return loaded::run(args.json);
+    }
     let mut findings = look();
     findings.push(trial());
     let good = findings.iter().all(|finding| finding.good);

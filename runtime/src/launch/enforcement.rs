@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ebpf_common::PolicyId;
@@ -50,6 +51,21 @@ impl fmt::Debug for Enforcement {
     }
 }
 
+/// Whether the network namespace that the container joins is another than the host's: that of the
+/// host's first process, and that of the runtime.
+fn joins_other_network(plan: &LaunchPlan) -> Result<bool, Error> {
+    let Some(path) = &plan.network else {
+        return Ok(false);
+    };
+    let identity = |path: &Path| {
+        let found = fs::metadata(path).called(|| format!("stat(\"{}\")", path.display()))?;
+        Ok::<_, Error>((found.dev(), found.ino()))
+    };
+    let joined = identity(path)?;
+    let own = identity(Path::new("/proc/self/ns/net"))?;
+    Ok(joined != own && joined != identity(Path::new("/proc/1/ns/net"))?)
+}
+
 impl Enforcement {
     /// Makes sure that the kernel enforces, and compiles the policy against the host as it is now.
     pub(super) fn prepare(
@@ -65,6 +81,7 @@ impl Enforcement {
         let private = Private {
             pid: plan.private_pid,
             ipc: plan.private_ipc,
+            net: plan.private_net || joins_other_network(plan)?,
         };
         let compiled = compile(root, &plan.rootfs, private, &given.policy)?;
         Ok(Self {
@@ -117,6 +134,7 @@ impl Enforcement {
 pub(super) struct Private {
     pub(super) pid: bool,
     pub(super) ipc: bool,
+    pub(super) net: bool,
 }
 
 /// Compiles a policy against the host as it is now, for a container with this root file system.
@@ -135,6 +153,7 @@ pub(super) fn compile(
     }
     facts.private_pid = private.pid;
     facts.private_ipc = private.ipc;
+    facts.private_net = private.net;
     let compiled = policy::compile(policy, &facts).map_err(Error::Policy)?;
     if !compiled.warnings.is_empty() {
         tracing::warn!("{}", compiled.warnings);

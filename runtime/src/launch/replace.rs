@@ -86,6 +86,7 @@ fn compile_beside(
     let private = Private {
         pid: old.header.kernel & kernel::PRIVATE_PID != 0,
         ipc: old.header.kernel & kernel::PRIVATE_IPC != 0,
+        net: old.header.kernel & kernel::PRIVATE_NET != 0,
     };
     let compiled = compile(root, &state.rootfs, private, &given.policy)?;
     let new = &compiled.tables;

@@ -43,6 +43,8 @@ pub struct LaunchPlan {
     pub private_pid: bool,
     /// Whether no process of the host is in the container's IPC namespace.
     pub private_ipc: bool,
+    /// Whether its network namespace is made for it.
+    pub private_net: bool,
     /// Whether its user namespace is not the runtime's.
     pub private_user: bool,
     /// The network namespace that it joins, if it joins one.
@@ -207,6 +209,7 @@ impl LaunchPlan {
             birth: Birth::of(namespaces),
             private_pid: namespaces.own(NamespaceKind::Pid),
             private_ipc: namespaces.own(NamespaceKind::Ipc),
+            private_net: namespaces.own(NamespaceKind::Network),
             private_user: namespaces.private(NamespaceKind::User),
             network: namespaces
                 .joined()

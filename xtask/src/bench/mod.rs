@@ -9,6 +9,7 @@
 
 mod elf;
 mod enforce;
+mod guest;
 mod machine;
 mod page;
 mod progress;

@@ -175,7 +175,8 @@ fn nearest_rule<L: Lookup, C: Chain>(
         }) else {
             return false;
         };
-        if rule.flags & object.passes_over | of_another_inode(&rule, step.generation) != 0 {
+        if rule.flags & object.passes_over | of_another_inode(rule.generation, step.generation) != 0
+        {
             return false;
         }
         (nearest, depth) = (rule, step.depth);
@@ -191,17 +192,27 @@ fn nearest_rule<L: Lookup, C: Chain>(
 /// Not 0 if the rule was made for another inode than this: numbers of deleted inodes are given out
 /// again. A number, because the verifier goes each way of every branch of a walk.
 #[inline(always)]
-const fn of_another_inode(rule: &FileRule, generation: u32) -> u32 {
-    let known = ((rule.generation as u64).wrapping_neg() >> 32) as u32;
-    (rule.generation ^ generation) & known
+pub(super) const fn of_another_inode(made_for: u32, generation: u32) -> u32 {
+    let known = ((made_for as u64).wrapping_neg() >> 32) as u32;
+    (made_for ^ generation) & known
+}
+
+/// Whether the device number was given out again since the rule was made: all that rules say of it
+/// is about another file system.
+#[inline(always)]
+pub(super) fn of_another_device<L: Lookup>(
+    tables: &L,
+    dev: u32,
+    flags: u32,
+    use_count: u32,
+) -> bool {
+    flags & file_flags::COUNTED != 0 && tables.uses_of_device(dev) != use_count
 }
 
 /// What the nearest rule gives, `depth` steps above the object.
 #[inline(always)]
 fn by_rule<L: Lookup>(tables: &L, object: &FileObject, rule: &FileRule, depth: u32) -> Effective {
-    // The device number was given out again: all that rules say of it is about another file system.
-    if rule.flags & file_flags::COUNTED != 0 && tables.uses_of_device(object.dev) != rule.use_count
-    {
+    if of_another_device(tables, object.dev, rule.flags, rule.use_count) {
         return Effective::none(Reason::NoGrant);
     }
     Effective {

@@ -8,6 +8,7 @@ use crate::abi::*;
 use crate::errno::{EACCES, EPERM};
 use crate::lookup::{CapabilityUse, Lookup};
 use crate::rights::ipc;
+use crate::socket::{Asked, NameKey, SocketAnswer, UnixRule};
 
 const P: PolicyId = PolicyId(7);
 
@@ -37,6 +38,18 @@ impl Lookup for Grants<'_> {
         None
     }
     fn module(&self, _: InodeKey) -> Option<RightsRule> {
+        None
+    }
+    fn socket(&self, _: PolicyId, _: &Asked) -> Option<SocketAnswer> {
+        None
+    }
+    fn unix_path(&self, _: InodeKey) -> Option<UnixRule> {
+        None
+    }
+    fn unix_name(&self, _: NameKey) -> Option<UnixRule> {
+        None
+    }
+    fn network(&self, _: PolicyId) -> Option<u32> {
         None
     }
     fn ioctl(&self, _: IoctlKey) -> bool {

@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod mount;
 pub mod process;
 pub mod rename;
+pub mod socket;
 pub mod sysctl;
 
 pub use file::{FileObject, effective_rights};
@@ -107,6 +108,15 @@ impl Verdict {
         Self::refuse(errno, Reason::NoGrant, NO_RULE)
     }
 
+    /// The same refusal of what an unprivileged caller lacks ownership for, whatever the mode.
+    #[inline(always)]
+    pub const fn as_to_owner(self) -> Self {
+        Self {
+            errno: crate::errno::EPERM,
+            ..self
+        }
+    }
+
     /// Whether the action may go on.
     #[inline(always)]
     pub const fn allowed(self) -> bool {
@@ -140,5 +150,7 @@ pub(crate) const fn file_errno(want: Rights) -> i32 {
 
 #[cfg(test)]
 mod grants_tests;
+#[cfg(test)]
+mod socket_tests;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use crate::abi::*;
 use crate::errno::{EACCES, EPERM};
 use crate::lookup::{CapabilityUse, Lookup};
 use crate::magic;
+use crate::socket::{Asked, NameKey, SocketAnswer, UnixRule};
 
 mod objects;
 #[path = "tests/rename.rs"]
@@ -70,6 +71,18 @@ impl Lookup for Tables<'_> {
         self.process
     }
     fn module(&self, _: InodeKey) -> Option<RightsRule> {
+        None
+    }
+    fn socket(&self, _: PolicyId, _: &Asked) -> Option<SocketAnswer> {
+        None
+    }
+    fn unix_path(&self, _: InodeKey) -> Option<UnixRule> {
+        None
+    }
+    fn unix_name(&self, _: NameKey) -> Option<UnixRule> {
+        None
+    }
+    fn network(&self, _: PolicyId) -> Option<u32> {
         None
     }
     fn grant(&self, _: GrantKey) -> Option<RightsRule> {

@@ -1,4 +1,4 @@
-//! Questions read back, and what is none.
+//! Questions read and print.
 
 use super::*;
 
@@ -22,6 +22,17 @@ fn questions_read_back_as_they_print() {
         "bpf prog_load",
         "load-module nbd",
         "set-clock",
+        "connect tcp 10.0.0.1:80",
+        "send udp [fd00::1]:53",
+        "bind tcp 127.0.0.1:8080",
+        "listen tcp [::]:80",
+        "connect vsock 2:1024",
+        "connect icmp 10.0.0.1:0",
+        "connect unix /run/a",
+        "send abstract name",
+        "create-socket netlink route",
+        "create-socket raw",
+        "create-socket family alg",
         "setns net /usr/bin/foo",
         "limits nice /usr/bin/foo",
         "umount /mnt/a",

@@ -5,9 +5,10 @@ use std::io;
 
 use reeve_tests::outcome::Outcome;
 
+use crate::detours::{calls, handing, places, uring};
 use crate::{
     attributes, bpf, capabilities, compat, descriptors, entry, files, ipc, kernel, limits, mapping,
-    mounts, names, owner, processes, see, uring, wrap,
+    mounts, names, owner, processes, see, sockets, wrap,
 };
 
 /// Why an action did not succeed.
@@ -77,10 +78,14 @@ const TABLES: &[&[Action]] = &[
     ipc::ACTIONS,
     bpf::ACTIONS,
     uring::ACTIONS,
+    sockets::ACTIONS,
     descriptors::ACTIONS,
     entry::ACTIONS,
     see::ACTIONS,
     wrap::ACTIONS,
+    calls::ACTIONS,
+    places::ACTIONS,
+    handing::ACTIONS,
 ];
 
 /// Runs `words`, the first of which names the action.

@@ -1,7 +1,6 @@
 //! `probe ACTION ARGS…`: tries one thing that a process may do to its host and prints what came of
 //! it, as `ACTION ok` or `ACTION errno=13 EACCES openat`; the exit code is the errno.
-//! `probe script` reads an action a line from standard input, `probe script -- ACTION … -- ACTION
-//! …` takes them from its arguments. Linked statically: it can be all that a root holds.
+//! `probe script` reads actions, one a line, or takes them from `-- ACTION …` words.
 //!
 //! Reading order: [`act`], then one module a topic; [`wrap`] tries from elsewhere, [`sys`] calls.
 
@@ -11,6 +10,7 @@ mod bpf;
 mod capabilities;
 mod compat;
 mod descriptors;
+mod detours;
 mod entry;
 mod files;
 mod ipc;
@@ -23,8 +23,8 @@ mod owner;
 mod processes;
 mod script;
 mod see;
+mod sockets;
 mod sys;
-mod uring;
 mod wrap;
 
 use std::process::ExitCode;

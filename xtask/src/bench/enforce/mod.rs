@@ -14,19 +14,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use guest_init::Outcome;
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::bench::machine;
-use crate::bench::page;
 use crate::bench::runtime::busybox;
-use crate::setup::kernels;
-use crate::vm::{self, Ending, Machine, Show};
+use crate::bench::{guest, machine, page};
 use crate::{build, scratch};
 use report::Report;
-
-const MEMORY_MIB: u32 = 2048;
 
 /// Seconds for each round, under emulation.
 const ROUND_LIMIT_SECONDS: u64 = 240;
@@ -90,46 +84,53 @@ impl Samples {
 
 /// Runs the benchmark.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    vm::ensure()?;
     let here = machine::Machine::read()?;
-    let kernel = kernels::named(&args.kernel)?;
-    let kernel = kernel.into_iter().next().context("a kernel of this name")?;
     let reeve = match &args.reeve {
         Some(path) => std::path::absolute(path).context("make the path absolute")?,
         None => build::release("runtime", "reeve")?,
     };
     let payload = scratch::dir("payload")?;
-    let programs = payload::Programs {
+    let copied = payload::Programs {
         reeve: &reeve,
         measure: &build::release("reeve-tests", "measure")?,
         busybox: &busybox()?,
     };
-    payload::write(payload.path(), &programs, args.rounds, args.batches)?;
-    eprintln!(
-        "{} rounds in a machine with {}",
-        args.rounds, kernel.release
-    );
-    let verdict = Machine {
-        name: "bench".to_owned(),
-        kernel,
-        append: String::new(),
-        memory_mib: MEMORY_MIB,
-        payload: Some(payload.path().to_owned()),
-        job: vm::batch(payload::job(), 120 + args.rounds * ROUND_LIMIT_SECONDS),
-        show: Show::Nothing,
-    }
-    .run()?;
-    if verdict.ending != Ending::Job(Outcome::Exit(0)) {
-        bail!("{verdict}\n{}", verdict.output.trim());
-    }
+    payload::write(payload.path(), &copied, args.rounds, args.batches)?;
+    let limit = 240 + args.rounds * ROUND_LIMIT_SECONDS;
+    let verdict = guest::run(&args.kernel, payload.path(), payload::job(), limit)?;
     let report = Report {
         date: here.date,
         processor: here.processor,
         kernel: verdict.release.clone(),
         accel: verdict.accel.name().to_owned(),
         samples: Samples::parse(&verdict.output)?,
+        programs: programs(&verdict.output)?,
     };
     publish(args, &report)
+}
+
+/// One program, as `reeve doctor --loaded --json` has it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Program {
+    hook: String,
+    verified_instructions: u64,
+    memory_bytes: u64,
+    runs: u64,
+    run_time_ns: u64,
+}
+
+/// What the programs cost while a container measured itself.
+fn programs(output: &str) -> Result<Vec<Program>> {
+    #[derive(Deserialize)]
+    struct Loaded {
+        programs: Vec<Program>,
+    }
+    let mut lines = output
+        .lines()
+        .filter_map(|line| line.strip_prefix(payload::LOADED));
+    let text = lines.next().context("what is loaded was not printed")?;
+    let loaded: Loaded = serde_json::from_str(text).context("parse what is loaded")?;
+    Ok(loaded.programs)
 }
 
 fn publish(args: &Args, report: &Report) -> Result<()> {

@@ -20,6 +20,9 @@ const PLACE: &str = "/place";
 /// Files that the lines of the longer policies name.
 const RULES: &str = "/tmp/rules";
 
+/// What the line about the programs begins with.
+pub(crate) const LOADED: &str = "loaded ";
+
 /// Lines of the policies, by label.
 const POLICIES: [(&str, usize); 3] = [(NO_RULES, 0), (SOME, 10), (MANY, 1000)];
 
@@ -137,7 +140,13 @@ fn script(rounds: u64, batches: u64) -> String {
          {}\
          {held}\
          reeve delete --force stays\n\
-         done\n",
+         done\n\
+         reeve run --detach --bundle stays --policy {NO_RULES}.yaml stays \
+         </dev/null >/tmp/stays 2>&1\n\
+         echo 1 > /proc/sys/kernel/bpf_stats_enabled\n\
+         reeve run --bundle {SOME} --policy {SOME}.yaml {SOME} >/dev/null\n\
+         echo \"{LOADED}$(reeve doctor --loaded --json | tr -d '\\n')\"\n\
+         reeve delete --force stays\n",
         host(HOST),
         host(HOST_LOADED),
     )

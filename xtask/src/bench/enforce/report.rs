@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::Samples;
+use super::{Program, Samples};
 use crate::bench::table::Table;
 
 /// A process of the host, without the programs.
@@ -41,6 +41,8 @@ pub(crate) struct Report {
     pub(crate) accel: String,
     /// What was measured.
     pub(crate) samples: Samples,
+    /// The programs, while a container under a policy measured itself.
+    pub(crate) programs: Vec<Program>,
 }
 
 impl Report {
@@ -57,7 +59,7 @@ impl Report {
 
     /// The tables of what was measured.
     pub(crate) fn tables(&self) -> Vec<Table> {
-        vec![self.costs(), self.goals()]
+        vec![self.costs(), self.programs(), self.goals()]
     }
 
     fn kinds(&self) -> BTreeSet<&str> {
@@ -98,6 +100,25 @@ impl Report {
                 times(NO_RULES, FREE, kind),
                 times(SOME, FREE, kind),
                 times(MANY, FREE, kind),
+            ]);
+        }
+        table
+    }
+
+    /// The programs that ran, the dearest first.
+    fn programs(&self) -> Table {
+        let title = "programs, while a container under a policy measured itself";
+        let header = ["", "runs", "ns a run", "verified instructions", "KiB"];
+        let mut table = Table::new(title, &header);
+        let mut ran: Vec<_> = self.programs.iter().filter(|one| one.runs > 0).collect();
+        ran.sort_by_key(|one| std::cmp::Reverse(one.run_time_ns));
+        for one in ran {
+            table.row([
+                one.hook.clone(),
+                one.runs.to_string(),
+                (one.run_time_ns / one.runs).to_string(),
+                one.verified_instructions.to_string(),
+                one.memory_bytes.div_ceil(1024).to_string(),
             ]);
         }
         table

@@ -3,22 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
-use guest_init::Outcome;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::bundle::{self, Bundle, SLEEP, TRUE};
 use super::results::Compared;
+use crate::bench::guest;
 use crate::bench::stats::{self, Summary};
-use crate::setup::kernels;
-use crate::vm::{self, Ending, Machine, Show};
 use crate::{paths, scratch};
 
 /// Grants nothing, and so asks least of the host.
 const POLICY: &str = "reeve: v1\nname: bench\ndescription: no host action at all\n";
-
-const MEMORY_MIB: u32 = 2048;
 
 /// Seconds for each round, under emulation.
 const ROUND_LIMIT_SECONDS: u64 = 20;
@@ -65,30 +61,12 @@ pub(crate) struct Wanted<'a> {
 /// Boots a machine and compares. A container under the policy stays meanwhile, so that the programs
 /// are loaded already.
 pub(crate) fn measure(wanted: &Wanted<'_>) -> Result<Policy> {
-    vm::ensure()?;
-    let kernel = kernels::named(wanted.kernel)?;
-    let kernel = kernel.into_iter().next().context("a kernel of this name")?;
-    eprintln!(
-        "policy: {} rounds in a machine with {}",
-        wanted.runs, kernel.release
-    );
+    eprintln!("policy: {} rounds", wanted.runs);
     let payload = scratch::dir("payload")?;
     write_payload(wanted, payload.path())?;
     let job = ["sh".to_owned(), format!("{PAYLOAD}/compare.sh")];
     let limit = 120 + wanted.runs * ROUND_LIMIT_SECONDS;
-    let verdict = Machine {
-        name: "bench".to_owned(),
-        kernel,
-        append: String::new(),
-        memory_mib: MEMORY_MIB,
-        payload: Some(payload.path().to_owned()),
-        job: vm::batch(job.to_vec(), limit),
-        show: Show::Nothing,
-    }
-    .run()?;
-    if verdict.ending != Ending::Job(Outcome::Exit(0)) {
-        bail!("{verdict}\n{}", verdict.output.trim());
-    }
+    let verdict = guest::run(wanted.kernel, payload.path(), job.to_vec(), limit)?;
     let json = verdict.output.lines().find(|line| line.starts_with('{'));
     let json = json.with_context(|| format!("no times in {:?}", verdict.output))?;
     let compared: Compared = serde_json::from_str(json).context("parse the times")?;

@@ -1,12 +1,14 @@
-//! Values of which the verifier forgets what it knew.
+//! What keeps the verifier's work small.
 //!
-//! It follows a program once for each set of values that it can tell apart. Where ways come
-//! together with different constants, everything after it would be followed once for each of them;
-//! after [`Forget::forget`] it is followed once. The values themselves stay as they are.
+//! It follows a program once for each set of values that it can tell apart, and every turn of a
+//! loop. Where ways come together with different constants, all that follows would be followed once
+//! for each of them; after [`Forget::forget`] it is followed once. The values stay as they are.
 
 use core::arch::asm;
+use core::ffi::c_void;
 use core::mem::transmute;
 
+use aya_ebpf::helpers::{bpf_loop, bpf_probe_read_kernel};
 use ebpf_common::decide::Reason;
 use ebpf_common::decide::file::Effective;
 use ebpf_common::{Rights, Verdict};
@@ -28,7 +30,7 @@ impl Forget for u64 {
         let zero = unsafe { core::ptr::read_volatile(&raw const ZERO) };
         let mut value = self;
         // Not `|=`: bits that are known to be set would stay known. And not in Rust: the compiler
-        // would put it off to where the value is used, and the known value would live on until then.
+        // would put it off to where the value is used, and the known value would live until then.
         // SAFETY: an operation on registers.
         unsafe { asm!("{0} ^= {1}", inout(reg) value, in(reg) zero) };
         value
@@ -86,4 +88,33 @@ impl Forget for Effective {
             depth: self.depth.forget(),
         }
     }
+}
+
+/// [`Forget::forget`] for a value of many parts, at the price of a call. `None` never comes, and is
+/// for the caller to refuse.
+#[inline(always)]
+pub(crate) fn forget_all<T: Copy>(value: &T) -> Option<T> {
+    // SAFETY: the helper reads any address, and that of a live value gives the value.
+    unsafe { bpf_probe_read_kernel(core::ptr::from_ref(value)) }.ok()
+}
+
+/// Calls `step` at most `times`, until it says that it is done: one call to the verifier, however
+/// many there are.
+///
+/// Before Linux 6.7 it sees the first call only: what `step` leaves for the next one must be of the
+/// same kind as what it found, and no branch may hang on its being known.
+#[inline(always)]
+pub(crate) fn repeat<F: FnMut() -> bool>(times: u32, step: &mut F) {
+    let context = core::ptr::from_mut(step).cast();
+    // SAFETY: the callback is of the helper's kind and takes that context.
+    unsafe { bpf_loop(times, once::<F> as *mut c_void, context, 0) };
+}
+
+/// A callback of `bpf_loop` (Linux 5.17), which ends with 1.
+///
+/// # Safety
+/// `step` is the context of a loop.
+unsafe extern "C" fn once<F: FnMut() -> bool>(_: u64, step: *mut F) -> u64 {
+    // SAFETY: as above.
+    u64::from(unsafe { (*step)() })
 }
