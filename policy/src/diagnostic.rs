@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::source::{Source, Span};
+use crate::source::{Source, Span, Text};
 
 /// Most findings that one run prints; the rest are counted.
 const SHOWN: usize = 100;
@@ -82,10 +82,44 @@ impl Diagnostics {
         self.list.push(diagnostic);
     }
 
-    pub(crate) fn sorted(mut self) -> Self {
-        self.list
-            .sort_by_key(|found| (found.span.line, found.span.column, found.severity));
+    /// Adds findings about the same policy, in the order of their places.
+    #[must_use]
+    pub fn with(mut self, more: Self) -> Self {
+        self.list.extend(more.list);
+        self.sorted()
+    }
+
+    /// Makes every warning an error.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        for found in &mut self.list {
+            found.severity = Severity::Error;
+        }
         self
+    }
+
+    pub(crate) fn sorted(mut self) -> Self {
+        self.list.sort_by_key(|found| {
+            let Span {
+                file, line, column, ..
+            } = found.span;
+            (file, line, column, found.severity)
+        });
+        self
+    }
+
+    /// Takes in the files that were read since.
+    pub(crate) fn set_source(&mut self, source: Source) {
+        self.source = source;
+    }
+
+    /// Where something is, for a finding at `seen_from`: see [`Source::place`].
+    pub(crate) fn place(&self, span: Span, seen_from: Span) -> String {
+        self.source.place(span, seen_from)
+    }
+
+    fn file_of(&self, span: Span) -> &str {
+        self.source.of(span).map_or("", Text::name)
     }
 
     /// The findings, in the order of their places.
@@ -116,7 +150,7 @@ impl Diagnostics {
         let row = |found: &Diagnostic| {
             serde_json::json!({
                 "severity": found.severity,
-                "file": self.source.name(),
+                "file": self.file_of(found.span),
                 "line": found.span.line,
                 "column": found.span.column,
                 "message": found.message,
@@ -136,14 +170,15 @@ impl Diagnostics {
         writeln!(
             f,
             "{}:{line}:{column}: {severity}: {message}",
-            printable(self.source.name())
+            printable(self.file_of(found.span))
         )?;
-        let (text, at) = window(self.source.line(line), column);
+        let source = self.source.of(found.span).cloned().unwrap_or_default();
+        let (text, at) = window(source.line(line), column);
         if !text.is_empty() {
             let number = line.to_string();
             let gutter = " ".repeat(number.len());
             let room = text.chars().count().saturating_sub(at).max(1);
-            let carets = "^".repeat(self.source.width(found.span).min(room));
+            let carets = "^".repeat(source.width(found.span).min(room));
             writeln!(f, " {number} | {text}")?;
             writeln!(f, " {gutter} | {}{carets}", " ".repeat(at))?;
         }
@@ -170,7 +205,7 @@ impl std::error::Error for Diagnostics {}
 
 /// Control characters and marks that turn text around become `?`: a policy may come from elsewhere,
 /// a terminal obeys.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let shown = |c: char| match c {
         '\t' => ' ',
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '?',
@@ -198,8 +233,9 @@ mod tests {
 
     #[test]
     fn a_finding_prints_its_place_its_line_a_caret_and_help() {
-        let source = Source::new("p.yaml", "name: a\nmood: b\n");
-        let span = source.span((2, 0), (2, 4));
+        let mut source = Source::default();
+        let text = source.add("p.yaml", "name: a\nmood: b\n");
+        let span = text.span((2, 0), (2, 4));
         let mut all = Diagnostics::new(source);
         all.push(Diagnostic::error(span, "unknown key `mood`").help("did you mean `mode`?"));
         assert_eq!(

@@ -11,17 +11,28 @@
 //! - `source`, [`diagnostic`]: text, places, findings
 //! - [`yaml`], `reader`: text to nodes to typed values
 //! - [`names`]: system calls, capabilities, signals, `bpf(2)` commands, mount flags, sockets
+//! - [`compose`]: variables, includes and presets, on nodes
 //! - [`model`]: the checked policy, one module per section
 //! - [`facts`], [`mod@compile`], [`tables`]: what the host is like, and the rules that follow
 //! - [`mod@explain`], [`mod@suggest`]: answers from the rules, and the line that would allow what
 //!   they refuse
+//! - [`lint`]: what it allows and most likely was not meant to
+//! - [`fn@universe`], [`diff`], [`expect`]: what tells two policies apart, and what one should
+//!   answer
+//! - [`learn`], [`edit`]: from what was recorded to a policy, and lines put into one
 //! - [`mod@schema`]: the language for editors
 #![forbid(unsafe_code)]
 
 pub mod compile;
+pub mod compose;
 pub mod diagnostic;
+pub mod diff;
+pub mod edit;
+pub mod expect;
 pub mod explain;
 pub mod facts;
+pub mod learn;
+pub mod lint;
 pub mod model;
 pub mod names;
 #[cfg(test)]
@@ -31,16 +42,19 @@ pub mod schema;
 mod source;
 pub mod suggest;
 pub mod tables;
+mod universe;
 pub mod yaml;
 
 pub use compile::{Compiled, Grant, compile};
+pub use compose::{Files, NoFiles, Variables, VariablesError};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use explain::{Answer, Question, QuestionError, explain};
 pub use facts::{
     CoreObject, Disk, Facts, Found, Inode, Object, ObjectKind, PathKey, PathRequest, Submount, Why,
 };
-pub use model::{Policy, parse};
+pub use model::{Policy, parse, parse_with};
 pub use schema::schema;
 pub use source::{Span, Spanned};
 pub use suggest::{Denied, suggest};
 pub use tables::{Device, Tables};
+pub use universe::universe;

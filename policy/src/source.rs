@@ -13,6 +13,8 @@ pub struct Span {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
+    /// Which file, in the order in which they were read; 0 is the policy itself.
+    pub file: u16,
 }
 
 /// A value and where it was read.
@@ -43,21 +45,67 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for Spanned<T> {
     }
 }
 
-/// A policy's name (usually its file's) and text; cloning is cheap.
+/// The files that a policy is made of, the policy itself first; cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Source(Arc<Inner>);
+pub(crate) struct Source(Arc<Vec<Text>>);
+
+impl Source {
+    /// Takes in a further file.
+    pub(crate) fn add(&mut self, name: &str, text: &str) -> Text {
+        // Whoever reads files bounds their number far below this.
+        let file = u16::try_from(self.0.len()).unwrap_or(u16::MAX);
+        let text = Text::new(file, name, text);
+        Arc::make_mut(&mut self.0).push(text.clone());
+        text
+    }
+
+    /// The name of the policy itself.
+    pub(crate) fn name(&self) -> &str {
+        self.0.first().map_or("", Text::name)
+    }
+
+    /// The file that a span is in.
+    pub(crate) fn of(&self, span: Span) -> Option<&Text> {
+        self.0.get(usize::from(span.file))
+    }
+
+    /// The file of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Text> {
+        self.0.iter().find(|text| text.name() == name)
+    }
+
+    /// The place of a line and column (from 1) of a file.
+    pub(crate) fn at(&self, name: &str, line: usize, column: usize) -> Option<Span> {
+        let text = self.named(name)?;
+        let at = (line, column.saturating_sub(1));
+        Some(text.span(at, (line, at.1 + 1)))
+    }
+
+    /// `line 3` or, where it is not the file of `seen_from`, `line 3 of other.yaml`.
+    pub(crate) fn place(&self, span: Span, seen_from: Span) -> String {
+        match self.of(span).filter(|_| span.file != seen_from.file) {
+            Some(text) => format!("line {} of {}", span.line, text.name()),
+            None => format!("line {}", span.line),
+        }
+    }
+}
+
+/// A file's name and text; cloning is cheap.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Text(Arc<Inner>);
 
 #[derive(PartialEq, Eq, Debug, Default)]
 struct Inner {
+    file: u16,
     name: String,
     text: String,
     /// Byte offset of each line's first byte.
     lines: Vec<usize>,
 }
 
-impl Source {
+impl Text {
     /// Takes a copy of the text and finds its lines (ended by LF, CR LF or CR, as in YAML).
-    pub(crate) fn new(name: &str, text: &str) -> Self {
+    pub(crate) fn new(file: u16, name: &str, text: &str) -> Self {
         let bytes = text.as_bytes();
         let mut lines = vec![0];
         for (at, byte) in bytes.iter().enumerate() {
@@ -71,15 +119,21 @@ impl Source {
             }
         }
         Self(Arc::new(Inner {
+            file,
             name: name.to_owned(),
             text: text.to_owned(),
             lines,
         }))
     }
 
-    /// The name given to [`Source::new`].
+    /// The name given to [`Text::new`].
     pub(crate) fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The whole text.
+    pub(crate) fn text(&self) -> &str {
+        &self.0.text
     }
 
     /// A line without its end, counted from 1; empty where there is none.
@@ -120,6 +174,7 @@ impl Source {
             end: self.offset(to).max(start),
             line: from.0.max(1),
             column: from.1 + 1,
+            file: self.0.file,
         }
     }
 
@@ -152,7 +207,7 @@ mod tests {
 
     #[test]
     fn lines_end_as_in_yaml_and_places_outside_are_moved_in() {
-        let source = Source::new("p.yaml", "a: b\r\ncé: d\rlast");
+        let source = Text::new(0, "p.yaml", "a: b\r\ncé: d\rlast");
         assert_eq!(source.line(1), "a: b");
         assert_eq!(source.line(2), "cé: d");
         assert_eq!(source.line(3), "last");

@@ -1,7 +1,7 @@
 //! From an audited refusal to the line of policy that would allow it.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::{NO_RULE, device_class, split_dev, switch};
+use ebpf_common::abi::{ANY_MINOR, device_class, ptrace, split_dev, switch};
 use ebpf_common::decide::mount::MountAction;
 use ebpf_common::ioctl::sets_flags;
 use ebpf_common::socket::Address;
@@ -17,6 +17,7 @@ use crate::names::mount::{self, TypeKind};
 use crate::names::process;
 use crate::names::signal::Signal;
 use crate::names::syscall::Syscall;
+use crate::tables::Device;
 
 mod sockets;
 
@@ -51,7 +52,7 @@ pub enum Denied {
         minor: u32,
         /// The command.
         command: u32,
-        /// What the line of the device gives.
+        /// What the device has already ([`Compiled::device_rights`]).
         held: Rights,
     },
     /// Opening a device node.
@@ -64,6 +65,8 @@ pub enum Denied {
         minor: u32,
         /// What was wanted.
         rights: Rights,
+        /// What the device has already ([`Compiled::device_rights`]).
+        held: Rights,
     },
     /// A mount.
     Mount {
@@ -201,12 +204,19 @@ impl Compiled {
         rules.any(|rule| adds_only(rule.rights))
     }
 
-    /// The rights that the grant of this index gives over a device; `read` if it is no grant of
-    /// devices.
-    pub fn device_rights(&self, rule: u32) -> Rights {
-        let mut rules = self.tables.devices.values();
-        let found = rules.find(|found| found.rule == rule && rule != NO_RULE);
-        found.map_or(Rights::READ, |found| found.rights)
+    /// The rights that a device has, by a line of its own or by one that covers it: a line that is
+    /// added takes the place of both.
+    pub fn device_rights(&self, class: u32, (major, minor): (u32, u32)) -> Rights {
+        let of = |minor| {
+            let device = Device {
+                class,
+                major,
+                minor,
+            };
+            self.tables.devices.get(&device)
+        };
+        let found = of(minor).or_else(|| of(ANY_MINOR));
+        found.map_or(Rights::NONE, |found| found.rights)
     }
 }
 
@@ -237,29 +247,23 @@ pub fn suggest(denied: &Denied) -> Option<String> {
             minor,
             command,
             held,
-        } => suggest_device(*class, (*major, *minor), *held, &[IoctlCommand(*command)]),
+        } => {
+            let commands = [IoctlCommand(*command)];
+            suggest_device(*class, (*major, *minor), or_read(*held), &commands)
+        }
         Denied::Device {
             class,
             major,
             minor,
             rights,
-        } => suggest_device(*class, (*major, *minor), *rights, &[]),
+            held,
+        } => suggest_device(*class, (*major, *minor), *rights | *held, &[]),
         Denied::Mount { fs_type, device } => suggest_mount(fs_type, *device),
         Denied::MountAction { action, target } => suggest_action(*action, target.as_deref()),
         Denied::Capability {
             capability,
             syscall,
-        } => {
-            let name = Capability::from_number(*capability)?.name();
-            if let Some(which) = part_of(name, *syscall) {
-                return suggest(&Denied::Switch { which });
-            }
-            let calls = match syscall {
-                None => "all".to_owned(),
-                Some(number) => format!("[{}]", Syscall::from_number(*number)?.name()),
-            };
-            Some(format!("capabilities: {{ {name}: {calls} }}"))
-        }
+        } => suggest_capability(*capability, *syscall),
         Denied::Signal { .. }
         | Denied::Ptrace { .. }
         | Denied::Setns { .. }
@@ -284,6 +288,18 @@ pub fn suggest(denied: &Denied) -> Option<String> {
     }
 }
 
+fn suggest_capability(capability: u32, syscall: Option<u32>) -> Option<String> {
+    let name = Capability::from_number(capability)?.name();
+    if let Some(which) = part_of(name, syscall) {
+        return suggest(&Denied::Switch { which });
+    }
+    let calls = match syscall {
+        None => "all".to_owned(),
+        Some(number) => format!("[{}]", Syscall::from_number(number)?.name()),
+    };
+    Some(format!("capabilities: {{ {name}: {calls} }}"))
+}
+
 /// The line for what is done to processes, or executed.
 fn suggest_process(denied: &Denied) -> Option<String> {
     match denied {
@@ -292,7 +308,12 @@ fn suggest_process(denied: &Denied) -> Option<String> {
             reaching("signal", exe, "signals", &[&signal])
         }
         Denied::Ptrace { exe, want } => {
-            reaching("ptrace", exe, "allow", &process::trace_names(*want))
+            let want = match *want {
+                // A line gives looking into a process and comparing with it together.
+                ptrace::READ => ptrace::READ | ptrace::COMPARE,
+                other => other,
+            };
+            reaching("ptrace", exe, "allow", &process::trace_names(want))
         }
         Denied::Setns { exe, types } => {
             let names = process::names(&process::NAMESPACES, *types);
@@ -417,14 +438,17 @@ fn suggest_ioctl(path: &str, command: u32, held: Rights) -> Option<String> {
     if sets_flags(command) {
         return suggest_file(path, Rights::FLAGS, held);
     }
-    let rights = match held.is_empty() {
-        // Without any right there is no descriptor to ask.
-        true => Rights::READ,
-        false => held,
-    };
-    let line = suggest_file(path, rights, Rights::NONE)?;
+    let line = suggest_file(path, or_read(held), Rights::NONE)?;
     let ioctl = IoctlCommand::list_text(&[IoctlCommand(command)]);
     Some(line.replace("] }", &format!("]{ioctl} }}")))
+}
+
+/// Without any right there is no descriptor that commands could be used on.
+fn or_read(held: Rights) -> Rights {
+    match held.is_empty() {
+        true => Rights::READ,
+        false => held,
+    }
 }
 
 fn suggest_file(path: &str, wanted: Rights, held: Rights) -> Option<String> {

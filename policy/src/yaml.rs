@@ -4,10 +4,12 @@
 //! documents that grow as they are read), tags, further documents, keys that are not plain words.
 //! Nothing here recurses.
 
+pub(crate) mod render;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::source::{Source, Span, Spanned};
+use crate::source::{Span, Spanned, Text};
 
 /// Longest policy, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -72,9 +74,10 @@ enum Open {
     },
 }
 
-/// Reads the one document of `text`; `None` if it cannot be told what its nodes are. Findings go to
-/// `out`.
-pub(crate) fn read(source: &Source, text: &str, out: &mut Diagnostics) -> Option<Node> {
+/// Reads the one document of `source`; `None` if it cannot be told what its nodes are. Findings go
+/// to `out`.
+pub(crate) fn read(source: &Text, out: &mut Diagnostics) -> Option<Node> {
+    let text = source.text();
     let start = source.span((1, 0), (1, 0));
     if text.len() > MAX_BYTES {
         let message = format!("the policy is longer than {MAX_BYTES} bytes");
@@ -111,7 +114,7 @@ pub(crate) fn read(source: &Source, text: &str, out: &mut Diagnostics) -> Option
     root
 }
 
-fn syntax_error(source: &Source, error: &ScanError) -> Diagnostic {
+fn syntax_error(source: &Text, error: &ScanError) -> Diagnostic {
     let at = (error.marker().line(), error.marker().col());
     let span = source.span(at, (at.0, at.1 + 1));
     let info = error.info().trim_end_matches('.').to_lowercase();

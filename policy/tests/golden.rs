@@ -13,7 +13,7 @@ use policy::names::mount;
 use policy::names::signal::Signal;
 use policy::names::socket::right_names;
 use policy::names::syscall::Syscall;
-use policy::{Compiled, Facts, Found, Tables};
+use policy::{Compiled, Facts, Files, Found, Question, Tables, Variables};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -58,7 +58,9 @@ fn errors() {
     let mut failures = Vec::new();
     for path in policies_in(&folder("errors")) {
         let text = String::from_utf8_lossy(&fs::read(&path).expect("a policy")).into_owned();
-        let found = match policy::parse(&file_name(&path), &text) {
+        let mut files = Beside(folder("errors"));
+        let vars = Variables::default();
+        let found = match policy::parse_with(&file_name(&path), &text, &vars, &mut files) {
             Ok(policy) => {
                 // Nothing that the policy names exists, unless the file's name says otherwise.
                 let facts = match path.to_string_lossy().contains("missing") {
@@ -73,6 +75,35 @@ fn errors() {
             Err(found) => found.to_string(),
         };
         assert!(!found.is_empty(), "{} is faultless", path.display());
+        compare(&path.with_extension("txt"), &found, &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Files of a folder.
+struct Beside(PathBuf);
+
+impl Files for Beside {
+    fn read(&mut self, _: &str, path: &str) -> Result<(String, String), String> {
+        let text = fs::read_to_string(self.0.join(path));
+        let text = text.map_err(|_| "no such file".to_owned())?;
+        Ok((path.to_owned(), text))
+    }
+}
+
+#[test]
+fn warnings() {
+    let mut failures = Vec::new();
+    for path in policies_in(&folder("warnings")) {
+        let text = fs::read_to_string(&path).expect("a policy");
+        let policy =
+            policy::parse(&file_name(&path), &text).unwrap_or_else(|found| panic!("{found}"));
+        let asked = policy::lint::questions(&policy);
+        let paths: Vec<String> = asked.iter().flat_map(Question::paths).collect();
+        let facts = Facts::lexical(&policy, paths.iter().map(String::as_str));
+        let compiled = policy::compile(&policy, &facts).unwrap_or_else(|found| panic!("{found}"));
+        let found = policy::lint::lint(&policy, &compiled, &facts);
+        let found = compiled.warnings.with(found).to_string();
         compare(&path.with_extension("txt"), &found, &mut failures);
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

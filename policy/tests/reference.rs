@@ -131,7 +131,10 @@ fn the_examples_are_policies() {
         assert!(policy.warnings().is_empty(), "{}", policy.warnings());
         examples += 1;
     }
-    assert_eq!(examples, 9, "one for the whole and one for each section");
+    assert_eq!(
+        examples, 10,
+        "one for the whole, one of several files, one for each section"
+    );
 }
 
 #[test]

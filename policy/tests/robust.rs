@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use policy::{Facts, Question};
+use policy::{Facts, Files, Question, Variables, edit};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -48,6 +48,63 @@ fn examples() -> Vec<String> {
     }
     texts
 }
+
+/// Files that include each other, whatever they are called: the text that is asked for, by the
+/// length of its name.
+struct Many<'a>(&'a [String]);
+
+impl Files for Many<'_> {
+    fn read(&mut self, _: &str, path: &str) -> Result<(String, String), String> {
+        let text = self.0.get(path.len() % (self.0.len() + 1));
+        let text = text.ok_or_else(|| "no such file".to_owned())?;
+        Ok((path.to_owned(), text.clone()))
+    }
+}
+
+/// All of that for a policy of several files, and then what edits and compares.
+fn take_many(files: &[String], vars: &Variables) {
+    let first = files.first().map_or("", String::as_str);
+    match policy::parse_with("p.yaml", first, vars, &mut Many(files)) {
+        Ok(policy) => {
+            let flat = policy.flat();
+            let again = policy::parse("flat.yaml", &flat);
+            let again = again.unwrap_or_else(|found| panic!("{flat}\n{found}"));
+            assert_eq!(again.files.len(), policy.files.len(), "{flat}");
+        }
+        Err(found) => {
+            assert!(found.has_errors() && !found.to_string().is_empty());
+            assert!(found.to_json().is_array());
+        }
+    }
+}
+
+/// Pieces that several files give a meaning to.
+const COMPOSING: [&str; 24] = [
+    "reeve: v1\n",
+    "name: a\n",
+    "include: [",
+    "include: [a, bb]\n",
+    "include: [ccc]\n",
+    "extends: [node-exporter]\n",
+    "extends: [vm-backup-agent, time-sync]\n",
+    "vars: { a: /x, b: y }\n",
+    "vars:\n  a: 1\n",
+    "files:\n  - { path: '${a}', allow: [read] }\n",
+    "files:\n  - { path: /a/${b}, allow: none }\n",
+    "files: []\n",
+    "files:\n",
+    "kernel: { modules: ['${b}'], clock: true }\n",
+    "kernel: { clock: true, bpf: [map_create] }\n",
+    "capabilities: { CAP_SYS_NICE: all }\n",
+    "capabilities: { SYS_NICE: [setpriority] }\n",
+    "processes: { signal: [ { exe: /a, signals: [TERM] } ] }\n",
+    "mode: learn\n",
+    "modes: { files: audit }\n",
+    "${",
+    "}",
+    "$${a}",
+    "# ${a}\n",
+];
 
 /// Pieces that YAML and the language give a meaning to.
 const PIECES: [&str; 40] = [
@@ -134,6 +191,52 @@ proptest! {
             text.replace_range(from..to, PIECES[piece.index(PIECES.len())]);
         }
         take(&text);
+    }
+
+    #[test]
+    fn several_files(
+        files in prop::collection::vec(
+            prop::collection::vec(prop::sample::select(&COMPOSING), 0..8), 1..5),
+        given in prop::option::of("[ab]=.{0,12}"),
+    ) {
+        let mut vars = Variables::default();
+        if let Some(given) = given {
+            let _ = vars.give(&given);
+        }
+        let files: Vec<String> = files.iter().map(|pieces| pieces.concat()).collect();
+        take_many(&files, &vars);
+        let whole = format!("reeve: v1\nname: a\n{}", files[0]);
+        take_many(&[&[whole], &files[1..]].concat(), &vars);
+    }
+
+    #[test]
+    fn lines_put_into_damaged_policies(
+        which in any::<Index>(),
+        edits in prop::collection::vec((any::<Index>(), 0..12usize, any::<Index>()), 0..3),
+        line in prop::sample::select(vec![
+            "files: - { path: /a, allow: [read] }",
+            "capabilities: { SYS_NICE: [setpriority] }",
+            "kernel: { modules: [nbd] }",
+            "processes: { signal: [ { exe: /bin/a, signals: [TERM] } ] }",
+            "{ a: [ { b: c } ] }",
+        ]),
+    ) {
+        let all = examples();
+        let mut text = all[which.index(all.len())].clone();
+        for (at, cut, piece) in edits {
+            let from = boundary(&text, at.index(text.len() + 1));
+            let to = boundary(&text, from + cut).max(from);
+            text.replace_range(from..to, PIECES[piece.index(PIECES.len())]);
+        }
+        if let Ok(added) = edit::add_line(&text, line, Some("why")) {
+            // Put in once, it is there; and nothing of the text is gone.
+            let again = edit::add_line(&added, line, None);
+            prop_assert_eq!(again.as_ref(), Ok(&added));
+            let mut rest = added.chars();
+            for c in text.chars() {
+                prop_assert!(rest.any(|other| other == c), "{text:?} {added:?}");
+            }
+        }
     }
 
     #[test]

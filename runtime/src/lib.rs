@@ -11,6 +11,7 @@
 //! - [`lsm`]: security modules with labels
 //! - [`state`]: what is remembered of a container
 //! - [`cgroup`]: where its processes are held and counted
+//! - [`policy_source`]: policies from files, with what they include
 //! - [`resolve`]: a policy's paths, looked up on the host
 //! - [`launch`]: from plan to running process, as a chain of types
 //! - [`hooks`]: programs that the configuration has run at moments of a container's life
@@ -37,6 +38,7 @@ mod net_device;
 mod netlink;
 mod outside;
 pub mod plan;
+pub mod policy_source;
 pub mod rdt;
 pub mod report;
 pub mod resolve;

@@ -96,7 +96,7 @@ fn settings_ipc_and_parts_are_named() {
     let mut contained = Contained::start(PolicyText::new("named"));
     contained.refused("file_open", EACCES, "open w /proc/sys/net/ipv4/ip_forward");
     contained.refused("key_permission", libc::ENOKEY, "key-read -4");
-    contained.refused("uring_sqpoll", libc::EPERM, "uring-sqpoll");
+    contained.refused("uring_sqpoll", libc::EPERM, "uring-polled [1:0]");
     contained.refused("capable", libc::EPERM, "sethostname named");
     let events = audit::events(contained.running().id()).expect("the audit");
     for (object, remedy) in [

@@ -220,7 +220,7 @@ fn acl_granted() {
 
 #[test]
 fn acl_refused() {
-    refused("inode_set_acl", EACCES, &["xattr"], &["setacl {}/file"]);
+    refused("inode_set_acl", EPERM, &["xattr"], &["setacl {}/file"]);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn remove_acl_granted() {
 fn remove_acl_refused() {
     refused(
         "inode_remove_acl",
-        EACCES,
+        EPERM,
         &["xattr"],
         &["removeacl {}/file"],
     );

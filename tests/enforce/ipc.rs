@@ -204,7 +204,7 @@ fn mqueue_refused() {
     let mut contained = among_host_objects(PolicyText::new("mqueue").ipc("mqueue: [read]"));
     contained.allowed("file_open", "mq-open reeve-refused 0");
     contained.refused("file_open", EACCES, "mq-open reeve-refused 02");
-    contained.refused("inode_unlink", EACCES, "mq-unlink reeve-refused");
+    contained.refused("inode_unlink", EPERM, "mq-unlink reeve-refused");
     contained.refused("inode_create", EACCES, "mq-open reeve-other 0102");
     contained.end();
     let mut contained = among_host_objects(PolicyText::new("mqueue"));

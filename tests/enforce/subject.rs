@@ -102,12 +102,7 @@ fn inherit_clone_into_cgroup() {
     let other = in_container(&cgroup.0);
     let mut contained = Contained::start(PolicyText::new("procs"));
     // Neither a child nor itself: the container's limits and its end are those of its cgroup.
-    let outcome = contained.attempt(format!("in-cgroup {other} pid"));
-    assert_eq!(
-        outcome.errno(),
-        Some(EACCES),
-        "hook `task_alloc`: {outcome}"
-    );
+    contained.refused("task_alloc", EACCES, format!("in-cgroup {other} pid"));
     contained.refused("file_open", EACCES, format!("write {other}/cgroup.procs 0"));
     contained.end();
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use ebpf_common::hooks::HOOKS;
 use reeve_tests::bundle::Config;
 use reeve_tests::fixture::in_container;
+use reeve_tests::hooks::governing;
 use reeve_tests::{Container, Fixture, Outcome, PolicyText, Report, Running, audit, host, tools};
 
 /// Every file right of the policy language.
@@ -32,21 +32,6 @@ pub(crate) fn rights_without(lacking: &[&str]) -> String {
 /// Version of the running kernel.
 pub(crate) fn kernel() -> (u32, u32) {
     host::version(&host::kernel_release().expect("the kernel's release"))
-}
-
-/// The hook that governs on this kernel what `hook` governs on those that have it.
-fn governing(hook: &str) -> &str {
-    let row = HOOKS.iter().find(|row| row.name == hook).expect(hook);
-    if row.since <= kernel() {
-        return hook;
-    }
-    match hook {
-        "file_truncate" => "path_truncate",
-        "inode_set_acl" => "inode_setxattr",
-        "inode_remove_acl" => "inode_removexattr",
-        "file_ioctl_compat" | "inode_file_setattr" => "file_ioctl",
-        other => panic!("no older hook stands in for `{other}` on this kernel"),
-    }
 }
 
 /// Keeps Reeve's programs loaded between the tests: loading them for each would cost more than the

@@ -52,7 +52,11 @@ fn perf_refused() {
 
 #[test]
 fn uring_sqpoll_granted() {
-    granted("uring_sqpoll", "io_uring: [sqpoll]", &["uring-sqpoll"]);
+    granted(
+        "uring_sqpoll",
+        "io_uring: [sqpoll]",
+        &["uring-polled [1:0]"],
+    );
 }
 
 #[test]
@@ -60,20 +64,20 @@ fn uring_sqpoll_refused() {
     refused(
         "uring_sqpoll",
         ("SYS_NICE", "setpriority"),
-        &["uring-sqpoll"],
+        &["uring-polled [1:0]"],
     );
 }
 
 #[test]
 fn uring_personality_granted() {
     let line = "io_uring: [personality]";
-    granted("uring_override_creds", line, &["uring-personality"]);
+    granted("uring_override_creds", line, &["uring-borrowed [1:0]"]);
 }
 
 #[test]
 fn uring_personality_refused() {
     let other = ("SYS_NICE", "setpriority");
-    refused("uring_override_creds", other, &["uring-personality"]);
+    refused("uring_override_creds", other, &["uring-borrowed [1:0]"]);
 }
 
 #[test]

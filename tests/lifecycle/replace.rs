@@ -84,6 +84,32 @@ fn update_gives_and_takes() {
     assert!(finished.status.success(), "{finished:?}");
 }
 
+/// Variables and includes are those of the file, as for `reeve run`.
+#[test]
+fn update_reads_what_run_reads() {
+    let fixture = Fixture::new().expect("a directory");
+    let canary = fixture.file("canary", "content\n").expect("a file");
+    let part = "files:\n  - { path: '${at}', allow: [read] }\n";
+    fixture.file("part.yaml", part).expect("an include");
+    let text = "reeve: v1\nname: next\nvars: { at: /etc/hostname }\ninclude: [part.yaml]\n";
+    let file = fixture.file("next.yaml", text).expect("a policy");
+    let open = format!("open r {}", in_container(&canary));
+    let mut running = under(PolicyText::new("first"));
+    let id = running.id().to_owned();
+    for (given, opens) in [
+        (None, false),
+        (Some(format!("at={}", canary.display())), true),
+    ] {
+        let mut reeve = tools::reeve().expect("reeve");
+        reeve.args(["policy", "update", &id]).arg(&file);
+        reeve.args(given.iter().flat_map(|given| ["--var", given]));
+        tools::output(&mut reeve).expect("reeve policy update");
+        let outcome = running.attempt(&open).expect("an answer");
+        assert_eq!(outcome.is_done(), opens, "{outcome}");
+    }
+    assert!(running.finish().expect("finish").status.success());
+}
+
 /// What is not good, or not for this container, changes nothing.
 #[test]
 fn update_that_fails_leaves_the_old() {

@@ -28,6 +28,10 @@ pub struct Config {
     pub host_ipc: bool,
     /// A network namespace of its own instead of the host's.
     pub own_net: bool,
+    /// The host's UTS namespace, and so its name, instead of one of its own.
+    pub host_uts: bool,
+    /// The host's cgroup namespace instead of one of its own.
+    pub host_cgroup: bool,
     /// The host's `/` at `/host`.
     pub host: bool,
     /// That with all that is mounted below, or the bare file system.
@@ -57,6 +61,8 @@ impl Default for Config {
             host_pid: false,
             host_ipc: false,
             own_net: false,
+            host_uts: false,
+            host_cgroup: false,
             host: true,
             host_recursive: true,
             usual_mounts: true,
@@ -111,10 +117,12 @@ impl Config {
                 },
             },
             "root": { "path": "rootfs", "readonly": self.readonly_root },
-            "hostname": "reeve-test",
             "mounts": self.mounts(),
             "linux": { "namespaces": self.namespaces() },
         });
+        if !self.host_uts {
+            config["hostname"] = json!("reeve-test");
+        }
         if !limits.is_empty() {
             config["process"]["rlimits"] = Value::Array(limits);
         }
@@ -129,8 +137,8 @@ impl Config {
             ("mount", false),
             ("pid", self.host_pid),
             ("ipc", self.host_ipc),
-            ("uts", false),
-            ("cgroup", false),
+            ("uts", self.host_uts),
+            ("cgroup", self.host_cgroup),
             ("network", !self.own_net),
         ];
         let own = shared.iter().filter(|(_, shared)| !shared);

@@ -128,6 +128,7 @@ impl Report {
 /// Symbol of an errno that a file, process or mount call may answer.
 pub fn errno_name(errno: i32) -> &'static str {
     const NAMES: &[(i32, &str)] = &[
+        (0, "success"),
         (libc::EPERM, "EPERM"),
         (libc::ENOENT, "ENOENT"),
         (libc::ESRCH, "ESRCH"),
@@ -163,6 +164,7 @@ pub fn errno_name(errno: i32) -> &'static str {
         (libc::ELOOP, "ELOOP"),
         (libc::ENODATA, "ENODATA"),
         (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+        (libc::ENOKEY, "ENOKEY"),
         (libc::ESTALE, "ESTALE"),
     ];
     NAMES

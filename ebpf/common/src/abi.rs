@@ -69,6 +69,10 @@ pub enum Section {
     Ipc = 7,
 }
 
+/// Bit `LEARN_SHIFT + n` of [`PolicyHeader::audit`]: section `n` is in audit mode in order to
+/// learn. The decision does not look at it.
+pub const LEARN_SHIFT: u32 = 16;
+
 /// Value of `POLICIES`, by [`PolicyId`].
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -78,6 +78,8 @@ pub enum Action {
     /// A socket option or control message that leads packets another way: `detail` is
     /// `level << 32 | option`.
     Route = 29,
+    /// Birth of a process into another cgroup.
+    Birth = 30,
 }
 
 impl Action {
@@ -113,6 +115,7 @@ impl Action {
         Self::UnixPath,
         Self::UnixName,
         Self::Route,
+        Self::Birth,
     ];
 
     /// The action of this number.

@@ -129,14 +129,41 @@ pub(crate) fn decide_entry(
     dentry: Dentry,
     want: impl FnOnce() -> Rights,
 ) -> i32 {
+    decide_wanted(ctx, hook, policy, dentry, || Wanted {
+        rights: want(),
+        by_owner: false,
+    })
+}
+
+/// What is asked of an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) rights: Rights,
+    /// Whether the kernel would ask for the owner, rather than for the mode.
+    pub(crate) by_owner: bool,
+}
+
+/// [`decide_entry`] for rights that the kernel itself asks of the owner of a file.
+#[inline(always)]
+pub(crate) fn decide_wanted(
+    ctx: &LsmContext,
+    hook: Hook,
+    policy: PolicyId,
+    dentry: Dentry,
+    want: impl FnOnce() -> Wanted,
+) -> i32 {
     let (effective, object) = rights_at(policy, dentry);
-    let want = want().forget();
-    let verdict = effective.decide(want);
+    let want = want();
+    let (rights, by_owner) = (want.rights.forget(), want.by_owner.forget());
+    let mut verdict = effective.decide(rights);
     if verdict.allowed() {
         return 0;
     }
+    if by_owner {
+        verdict = verdict.as_to_owner();
+    }
     let refusal = Refusal {
-        rights: want,
+        rights,
         dentry: dentry.0 as u64,
         dev: object.dev,
         ino: dentry.ino(),

@@ -1,5 +1,6 @@
 //! Hooks on names and attributes: create, delete, rename, link, truncate, chmod, chown, xattr.
 
+use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use ebpf_common::Rights;
@@ -12,7 +13,9 @@ use ebpf_common::fields::Field;
 use ebpf_common::hooks::Hook;
 
 use crate::field::load;
-use crate::files::{FMODE_CREATED, S_IFBLK, S_IFCHR, decide_entry, decide_opened};
+use crate::files::{
+    FMODE_CREATED, S_IFBLK, S_IFCHR, Wanted, decide_entry, decide_opened, decide_wanted,
+};
 use crate::object::{Dentry, rights_at, super_identity};
 use crate::report::{Refusal, refuse};
 use crate::subject::when_enforced;
@@ -75,21 +78,75 @@ on_entry! {
     /// Deleting a file.
     path_unlink = "path_unlink", PathUnlink, 1, 2, DELETE
 }
-on_entry! {
-    /// Setting an extended attribute.
-    inode_setxattr = "inode_setxattr", InodeSetxattr, 1, 6, XATTR
+
+/// What every attribute begins with that who may write a file may set.
+const USER: [u8; 6] = *b"user.\0";
+
+/// Whether an attribute, by its name in kernel memory, is one of those.
+#[inline(always)]
+fn users_own(name: *const u8) -> bool {
+    let mut start = [0u8; USER.len()];
+    // SAFETY: the helper reads any address and reports a fault.
+    let read = unsafe { bpf_probe_read_kernel_str_bytes(name, &mut start) };
+    read.is_ok() && start == USER
 }
-on_entry! {
-    /// Removing an extended attribute.
-    inode_removexattr = "inode_removexattr", InodeRemovexattr, 1, 3, XATTR
+
+/// Decides a change of attributes.
+#[inline(always)]
+fn decide_attribute(
+    ctx: &LsmContext,
+    hook: Hook,
+    policy: PolicyId,
+    dentry: Dentry,
+    by_owner: bool,
+) -> i32 {
+    let wanted = Wanted {
+        rights: Rights::XATTR,
+        by_owner,
+    };
+    decide_wanted(ctx, hook, policy, dentry, || wanted)
 }
-on_entry! {
-    /// Setting an access control list.
-    inode_set_acl = "inode_set_acl", InodeSetAcl, 1, 4, XATTR
+
+/// Setting an extended attribute.
+#[lsm(hook = "inode_setxattr")]
+pub fn inode_setxattr(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 6);
+    let by_owner = !users_own(ctx.arg(2));
+    decide_attribute(
+        &ctx,
+        Hook::InodeSetxattr,
+        policy,
+        Dentry(ctx.arg(1)),
+        by_owner,
+    )
 }
-on_entry! {
-    /// Removing an access control list.
-    inode_remove_acl = "inode_remove_acl", InodeRemoveAcl, 1, 3, XATTR
+
+/// Removing an extended attribute.
+#[lsm(hook = "inode_removexattr")]
+pub fn inode_removexattr(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 3);
+    let by_owner = !users_own(ctx.arg(2));
+    decide_attribute(
+        &ctx,
+        Hook::InodeRemovexattr,
+        policy,
+        Dentry(ctx.arg(1)),
+        by_owner,
+    )
+}
+
+/// Setting an access control list.
+#[lsm(hook = "inode_set_acl")]
+pub fn inode_set_acl(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 4);
+    decide_attribute(&ctx, Hook::InodeSetAcl, policy, Dentry(ctx.arg(1)), true)
+}
+
+/// Removing an access control list.
+#[lsm(hook = "inode_remove_acl")]
+pub fn inode_remove_acl(ctx: LsmContext) -> i32 {
+    let policy = when_enforced!(ctx, 3);
+    decide_attribute(&ctx, Hook::InodeRemoveAcl, policy, Dentry(ctx.arg(1)), true)
 }
 
 on_entry! {

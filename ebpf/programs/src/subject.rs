@@ -8,13 +8,18 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
-use ebpf_common::abi::{PolicyId, Subject, state};
+use ebpf_common::Verdict;
+use ebpf_common::abi::{NO_RULE, PolicyId, Section, Subject, state};
+use ebpf_common::decide::Reason;
 use ebpf_common::errno::EACCES;
+use ebpf_common::event::Action;
 use ebpf_common::fields::Field;
+use ebpf_common::hooks::Hook;
 
 use crate::count;
 use crate::field::load;
 use crate::maps::{CGROUPS, IN_FORCE, STATE, SUBJECTS};
+use crate::report::{Refusal, refuse};
 
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`.
 const CREATE: u64 = 1;
@@ -156,7 +161,9 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
         return 0;
     };
     if ctx.arg::<u64>(1) & CLONE_INTO_CGROUP != 0 {
-        return -EACCES;
+        let verdict = Verdict::refuse(EACCES, Reason::Core, NO_RULE);
+        let refusal = Refusal::of(Hook::TaskAlloc, Action::Birth, Section::Processes);
+        return refuse(&ctx, subject.policy, verdict, &refusal);
     }
     let mut inherited = Subject {
         state: state::ENFORCED,

@@ -306,8 +306,9 @@ fn objects(
             continue;
         };
         let Spanned { value: path, span } = &one.grant.path;
-        let (known, line) = (&first.grant.path.value, first.grant.path.span.line);
-        let same = format!("`{path}` and `{known}` (line {line}) are one object");
+        let (known, at) = (&first.grant.path.value, first.grant.path.span);
+        let at = out.place(at, *span);
+        let same = format!("`{path}` and `{known}` ({at}) are one object");
         if first.grant.allow == one.grant.allow && first.grant.ioctl == one.grant.ioctl {
             out.push(Diagnostic::warning(*span, same).help("remove one of the lines"));
         } else {

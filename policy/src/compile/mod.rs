@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_common::Rights;
 use ebpf_common::abi::{
-    ANY_MINOR, NO_RULE, PolicyHeader, RightsRule, SuperRule, device_class, kernel, super_kind,
+    ANY_MINOR, LEARN_SHIFT, NO_RULE, PolicyHeader, RightsRule, SuperRule, device_class, kernel,
+    super_kind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,8 @@ use crate::tables::{Device, Tables};
 pub struct Grant {
     /// Section of the policy.
     pub section: String,
+    /// The file it is written in.
+    pub file: String,
     /// Line in the policy, counted from 1.
     pub line: usize,
     /// Column, counted from 1.
@@ -55,6 +58,18 @@ pub struct Compiled {
     /// Findings that do not keep the policy from being used: the source's and the host's.
     #[serde(skip)]
     pub warnings: Diagnostics,
+}
+
+impl Compiled {
+    /// Section and index of a grant in it, such as `files[0]`; empty if the rule is of no grant.
+    pub fn grant_name(&self, rule: u32) -> String {
+        let Some(grant) = self.grants.get(rule as usize) else {
+            return String::new();
+        };
+        let before = self.grants.iter().take(rule as usize);
+        let at = before.filter(|one| one.section == grant.section).count();
+        format!("{}[{at}]", grant.section)
+    }
 }
 
 /// Makes tables of a policy.
@@ -93,7 +108,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Diagnostics> 
         name: policy.name().to_owned(),
         source: policy.source_name().to_owned(),
         tables,
-        grants: all.0,
+        grants: all.1,
         warnings: out,
     })
 }
@@ -132,17 +147,18 @@ impl Starts {
     }
 }
 
-struct Grants(Vec<Grant>);
+struct Grants<'a>(&'a Policy, Vec<Grant>);
 
-impl Grants {
+impl Grants<'_> {
     fn next(&self) -> u32 {
         // A policy holds fewer values than this has numbers.
-        u32::try_from(self.0.len()).unwrap_or(NO_RULE)
+        u32::try_from(self.1.len()).unwrap_or(NO_RULE)
     }
 
     fn add(&mut self, section: &str, span: Span, text: String) {
-        self.0.push(Grant {
+        self.1.push(Grant {
             section: section.to_owned(),
+            file: self.0.file_of(span).to_owned(),
             line: span.line,
             column: span.column,
             text,
@@ -150,8 +166,8 @@ impl Grants {
     }
 }
 
-fn grants(policy: &Policy) -> (Grants, Starts) {
-    let mut all = Grants(Vec::new());
+fn grants(policy: &Policy) -> (Grants<'_>, Starts) {
+    let mut all = Grants(policy, Vec::new());
     let files = all.next();
     for grant in &policy.files {
         all.add("files", grant.span, grant.text());
@@ -263,8 +279,12 @@ fn header(policy: &Policy, facts: &Facts, starts: &Starts) -> PolicyHeader {
         ..PolicyHeader::default()
     };
     for (_, section) in SECTIONS {
-        if policy.mode_of(section) == Mode::Audit {
+        let mode = policy.mode_of(section);
+        if mode.lets_through() {
             header.audit |= 1 << section as u32;
+        }
+        if mode == Mode::Learn {
+            header.audit |= 1 << (LEARN_SHIFT + section as u32);
         }
     }
     if facts.private_pid {

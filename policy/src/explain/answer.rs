@@ -27,6 +27,8 @@ pub struct DecidedBy {
     pub source: String,
     /// The grant in one line.
     pub grant: String,
+    /// Section and index of the grant in it, such as `files[0]`.
+    pub name: String,
 }
 
 /// Whether an action is allowed, and why.
@@ -36,8 +38,10 @@ pub struct Answer {
     pub action: String,
     /// Whether the policy allows it.
     pub allowed: bool,
-    /// Whether it goes on all the same, as the section is in audit mode.
+    /// Whether it goes on all the same, as the section only records.
     pub only_recorded: bool,
+    /// The mode of the section: `enforce`, `audit` or `learn`.
+    pub mode: &'static str,
     /// What the caller gets if it is refused.
     pub errno: Option<&'static str>,
     /// Why, in words.
@@ -48,6 +52,8 @@ pub struct Answer {
     pub by: Option<DecidedBy>,
     /// LSM hooks at which this is decided.
     pub hooks: Vec<&'static str>,
+    /// First kernel that has all of them, such as `6.1`.
+    pub since: Option<String>,
     /// What else should be known.
     pub notes: Vec<String>,
     /// The line that would allow it.
@@ -70,21 +76,28 @@ pub(super) fn make(
     let allowed = verdict.allowed();
     let grant = compiled.grants.get(verdict.rule as usize);
     let by = grant.map(|grant| DecidedBy {
-        file: compiled.source.clone(),
+        file: grant.file.clone(),
         line: grant.line,
         column: grant.column,
-        source: policy.line(grant.line).to_owned(),
+        source: policy.line(&grant.file, grant.line).to_owned(),
         grant: grant.text.clone(),
+        name: compiled.grant_name(verdict.rule),
     });
     let reason = match (verdict.reason, verdict.rule) {
         (Reason::Granted, NO_RULE) => "a built-in rule allows it",
         (reason, _) => reason.text(),
     };
+    let hooks: Vec<_> = hooks
+        .iter()
+        .filter_map(|hook| HOOKS.get(*hook as usize))
+        .collect();
+    let since = hooks.iter().map(|hook| hook.since).max();
     let openable = !allowed && !matches!(verdict.reason, Reason::Core | Reason::Widening);
     Answer {
         action: asked.to_string(),
         allowed,
         only_recorded: !allowed && !verdict.enforced(&compiled.tables.header, section),
+        mode: policy.mode_of(section).name(),
         errno: errno_name(verdict.errno),
         reason,
         section: SECTIONS
@@ -92,11 +105,8 @@ pub(super) fn make(
             .find(|(_, known)| *known == section)
             .map_or("", |(name, _)| name),
         by,
-        hooks: hooks
-            .iter()
-            .filter_map(|hook| HOOKS.get(*hook as usize))
-            .map(|hook| hook.name)
-            .collect(),
+        hooks: hooks.iter().map(|hook| hook.name).collect(),
+        since: since.map(|(major, minor)| format!("{major}.{minor}")),
         notes,
         to_allow: denied
             .filter(|_| openable)
@@ -132,14 +142,16 @@ impl fmt::Display for Answer {
             )?;
         }
         if self.only_recorded {
-            let section = self.section;
+            let (section, mode) = (self.section, self.mode);
             writeln!(
                 f,
-                "  it goes on and is recorded: section `{section}` is in audit mode"
+                "  it goes on and is recorded: section `{section}` is in {mode} mode"
             )?;
         }
         if !self.hooks.is_empty() {
-            writeln!(f, "  decided at {}", self.hooks.join(", "))?;
+            let since = self.since.as_deref().unwrap_or("?");
+            let hooks = self.hooks.join(", ");
+            writeln!(f, "  decided at {hooks} (Linux {since} or later)")?;
         }
         for note in &self.notes {
             writeln!(f, "  note: {}", printable(note))?;

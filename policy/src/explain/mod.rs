@@ -10,11 +10,14 @@ mod question;
 mod reaching;
 mod sockets;
 
+use std::iter::Peekable;
+
 pub use answer::{Answer, DecidedBy};
 pub use question::{FORMS, Question, QuestionError};
 pub use sockets::UnixPeer;
 
 use ebpf_common::abi::{InodeKey, PolicyId, Section, file_flags, mount_scope, type_hash_of};
+use ebpf_common::decide::Reason;
 use ebpf_common::decide::capability::decide_capability;
 use ebpf_common::decide::file::{Effective, decide_device, decide_node};
 use ebpf_common::decide::ioctl::{decide_device_ioctl, decide_ioctl};
@@ -24,6 +27,7 @@ use ebpf_common::decide::process::{Target, decide_exec, decide_signal};
 use ebpf_common::decide::rename::{Entry, decide_move, decide_rename};
 use ebpf_common::decide::{FileObject, effective_rights};
 use ebpf_common::hooks::Hook;
+use ebpf_common::lookup::{Chain, Step, Walked};
 use ebpf_common::{Rights, Verdict, magic};
 
 use crate::compile::Compiled;
@@ -83,7 +87,7 @@ fn decide(compiled: &Compiled, facts: &Facts, asked: &Question) -> Decided {
             number,
             rights,
         } => device(
-            tables,
+            compiled,
             class.number(),
             (number.major, number.minor),
             *rights,
@@ -166,10 +170,32 @@ fn effective(tables: &Tables, path: &str, object: &Object) -> Effective {
     };
     let above = object.ancestors.iter();
     let above = above.take_while(|inode| inode.dev == object.inode.dev);
-    let mut chain = std::iter::once(object.inode.ino)
-        .chain(above.map(|inode| inode.ino))
-        .peekable();
+    let numbers = std::iter::once(object.inode.ino).chain(above.map(|inode| inode.ino));
+    let mut chain = LookedUp {
+        tables,
+        dev: object.inode.dev,
+        numbers: numbers.peekable(),
+    };
     effective_rights(tables, ID, &seen, &mut chain)
+}
+
+/// A chain that was looked up together with what the rules name: an inode that has the number of
+/// one is that one.
+struct LookedUp<'a, I: Iterator<Item = u64>> {
+    tables: &'a Tables,
+    dev: u32,
+    numbers: Peekable<I>,
+}
+
+impl<I: Iterator<Item = u64>> Chain for LookedUp<'_, I> {
+    fn walk<V: FnMut(Step) -> bool>(&mut self, visit: &mut V) -> Walked {
+        let (dev, files) = (self.dev, &self.tables.files);
+        self.numbers.walk(&mut |step: Step| {
+            let rule = files.get(&Inode { dev, ino: step.ino });
+            let generation = rule.map_or(0, |rule| rule.generation);
+            visit(Step { generation, ..step })
+        })
+    }
 }
 
 fn of_process(path: &str) -> bool {
@@ -212,7 +238,7 @@ fn file(compiled: &Compiled, facts: &Facts, rights: Rights, path: &HostPath) -> 
         && rights.minus(Rights::READ | Rights::WRITE).is_empty()
     {
         let note = format!("`{path}` is a device node, decided by its number");
-        return device(&compiled.tables, class, (major, minor), rights).note(note);
+        return device(compiled, class, (major, minor), rights).note(note);
     }
     let found = effective(&compiled.tables, path.as_str(), object);
     let decided = Decided::new(Section::Files, found.decide(rights), hooks);
@@ -286,7 +312,12 @@ fn moving(
     };
     let decided = Decided::new(Section::Files, verdict, hooks);
     if old.rights.contains(needed) {
-        return decided;
+        // What is missing is at the new place.
+        return decided.denied(Denied::File {
+            path: directory.as_str().to_owned(),
+            rights: Rights::CREATE,
+            held: new.rights,
+        });
     }
     decided.denied(Denied::File {
         path: from.as_str().to_owned(),
@@ -373,11 +404,12 @@ fn device_ioctl(compiled: &Compiled, command: u32, class: u32, number: (u32, u32
         major,
         minor,
         command,
-        held: compiled.device_rights(verdict.rule),
+        held: compiled.device_rights(class, number),
     })
 }
 
-fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> Decided {
+fn device(compiled: &Compiled, class: u32, number: (u32, u32), rights: Rights) -> Decided {
+    let tables = &compiled.tables;
     let makes = rights == Rights::MKNOD;
     let (verdict, hooks): (_, &'static [Hook]) = match makes {
         true => (decide_node(tables, ID, class, number), &[Hook::PathMknod]),
@@ -395,6 +427,7 @@ fn device(tables: &Tables, class: u32, number: (u32, u32), rights: Rights) -> De
         major,
         minor,
         rights,
+        held: compiled.device_rights(class, number),
     });
     match makes {
         true => decided.note("its directory must give `mknod`, too"),
@@ -428,7 +461,11 @@ fn mounting(tables: &Tables, fs_type: &str, flags: u64) -> Decided {
     ];
     let (fs_type, device) = (fs_type.to_owned(), None);
     let decided = Decided::new(Section::Mounts, verdict, hooks);
-    let decided = decided.denied(Denied::Mount { fs_type, device });
+    // Where the type has a line, that one has to be changed.
+    let decided = match verdict.reason {
+        Reason::NotInGrant => decided,
+        _ => decided.denied(Denied::Mount { fs_type, device }),
+    };
     let decided = decided.note(match named {
         Some(_) => "the mount point must be one of the line's `target`",
         None => "the mount point must be the container's own, and shared with nobody",

@@ -12,14 +12,17 @@ pub mod sockets;
 pub mod sysctl;
 pub mod value;
 
+use std::collections::BTreeMap;
+
 use ebpf_common::abi::Section;
 use schemars::JsonSchema;
 
+use crate::compose::{Files, NoFiles, Variables, compose};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::facts::{PathRequest, Why};
 use crate::reader::{Fields, Reader};
-use crate::source::{Source, Spanned};
-use crate::yaml::{self, Node};
+use crate::source::{Source, Span, Spanned, Text};
+use crate::yaml::{Node, render};
 
 pub use capabilities::{Calls, Capabilities, CapabilityGrant};
 pub use devices::{DeviceClass, DeviceGrant};
@@ -37,6 +40,9 @@ pub(crate) const KEYS: &[&str] = &[
     "reeve",
     "name",
     "description",
+    "vars",
+    "include",
+    "extends",
     "mode",
     "modes",
     "files",
@@ -78,6 +84,27 @@ pub enum Mode {
     Enforce,
     /// It is let through and recorded.
     Audit,
+    /// As `audit`, and what is recorded is marked as material for `reeve policy learn`.
+    Learn,
+}
+
+impl Mode {
+    /// The word of the language.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+            Self::Learn => "learn",
+        }
+    }
+
+    /// Whether what is refused goes on all the same.
+    pub fn lets_through(self) -> bool {
+        match self {
+            Self::Enforce => false,
+            Self::Audit | Self::Learn => true,
+        }
+    }
 }
 
 /// Modes of single sections; a section that is not named has the policy's.
@@ -134,6 +161,15 @@ pub struct Policy {
     pub name: PolicyName,
     /// What the container is for, for people.
     pub description: Option<String>,
+    /// Texts that `${name}` stands for in values.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub vars: Variables,
+    /// Files whose lines are as if written here, relative to this one.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub include: Vec<String>,
+    /// Presets that lie beneath: lines here take the place of theirs.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub extends: Vec<String>,
     /// Whether refused actions are refused or only recorded.
     #[schemars(with = "Option<Mode>")]
     pub mode: Mode,
@@ -170,26 +206,45 @@ pub struct Policy {
     #[schemars(skip)]
     pub(crate) source: Source,
     #[schemars(skip)]
+    pub(crate) root: Node,
+    #[schemars(skip)]
     pub(crate) warnings: Diagnostics,
 }
 
-/// Reads a policy. `name` is what findings call it, usually the file's name.
+/// Reads a policy that includes no other file. `name` is what findings call it, usually the file's
+/// name.
+///
+/// # Errors
+/// As [`parse_with`].
+pub fn parse(name: &str, text: &str) -> Result<Policy, Diagnostics> {
+    parse_with(name, text, &Variables::default(), &mut NoFiles)
+}
+
+/// Reads a policy. `vars` overrule those that it sets itself; what it includes comes from `files`.
 ///
 /// # Errors
 /// All findings at once if one of them is an error; otherwise the warnings are in
 /// [`Policy::warnings`].
-pub fn parse(name: &str, text: &str) -> Result<Policy, Diagnostics> {
-    let source = Source::new(name, text);
-    let mut out = Diagnostics::new(source.clone());
-    let Some(root) = yaml::read(&source, text, &mut out) else {
-        return Err(out.sorted());
+pub fn parse_with(
+    name: &str,
+    text: &str,
+    vars: &Variables,
+    files: &mut dyn Files,
+) -> Result<Policy, Diagnostics> {
+    let composed = compose(name, text, vars, files);
+    let Some(root) = composed.root else {
+        return Err(composed.out.sorted());
     };
-    let mut reader = Reader { out };
-    let policy = read(&mut reader, &root, source);
+    let mut reader = Reader { out: composed.out };
+    let policy = read(&mut reader, &root, composed.source);
     let out = reader.out.sorted();
     match policy {
         Some(policy) if !out.has_errors() => Ok(Policy {
             warnings: out,
+            vars: composed.vars,
+            include: composed.include,
+            extends: composed.extends,
+            root,
             ..policy
         }),
         _ => Err(out),
@@ -207,9 +262,21 @@ impl Policy {
         &self.warnings
     }
 
-    /// The source's line, counted from 1, without surrounding space.
-    pub fn line(&self, line: usize) -> &str {
-        self.source.line(line).trim()
+    /// A line of one of its files, counted from 1, without surrounding space.
+    pub fn line(&self, file: &str, line: usize) -> &str {
+        let text = self.source.named(file);
+        text.map_or("", |text| text.line(line).trim())
+    }
+
+    /// The name of the file that a place is in.
+    pub fn file_of(&self, span: Span) -> &str {
+        self.source.of(span).map_or("", Text::name)
+    }
+
+    /// The policy as one text without variables, includes and presets; a line that comes from
+    /// another file says from where.
+    pub fn flat(&self) -> String {
+        render::document(&self.root, &self.source)
     }
 
     /// The name given to [`parse`].
@@ -307,6 +374,9 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         reeve: reeve?,
         name: name?,
         description,
+        vars: Variables::default(),
+        include: Vec::new(),
+        extends: Vec::new(),
         mode: mode.unwrap_or_default(),
         modes: modes.unwrap_or_default(),
         files: files.unwrap_or_default(),
@@ -319,6 +389,7 @@ fn read(reader: &mut Reader, root: &Node, source: Source) -> Option<Policy> {
         sockets: sockets.unwrap_or_default(),
         ipc: ipc.unwrap_or_default(),
         warnings: Diagnostics::new(source.clone()),
+        root: root.clone(),
         source,
     })
 }
@@ -346,8 +417,9 @@ fn read_mode(reader: &mut Reader, node: &Node) -> Option<Mode> {
     match word.value {
         "enforce" => Some(Mode::Enforce),
         "audit" => Some(Mode::Audit),
+        "learn" => Some(Mode::Learn),
         _ => {
-            reader.unknown_word(word, "modes", &["enforce", "audit"]);
+            reader.unknown_word(word, "modes", &["enforce", "audit", "learn"]);
             None
         }
     }

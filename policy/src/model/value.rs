@@ -357,6 +357,9 @@ pub(crate) fn quoted(path: &str) -> String {
 /// Reports a second rule for the same thing.
 pub(crate) fn given_twice(reader: &mut Reader, span: Span, what: &str, first: Span) {
     let error = Diagnostic::error(span, format!("{what} has a rule already"));
-    let help = format!("the first is at line {}: merge the two", first.line);
+    let help = format!(
+        "the first is at {}: merge the two",
+        reader.out.place(first, span)
+    );
     reader.out.push(error.help(help));
 }

@@ -37,6 +37,7 @@ fn of_objects() -> Vec<Denied> {
             major: 8,
             minor: 0,
             rights: Rights::READ | Rights::WRITE,
+            held: Rights::NONE,
         },
         Denied::Ioctl {
             path: "/srv/images".to_owned(),
@@ -70,6 +71,10 @@ fn of_objects() -> Vec<Denied> {
         Denied::Signal {
             exe: exe.clone(),
             signal: 15,
+        },
+        Denied::Ptrace {
+            exe: exe.clone(),
+            want: ptrace::READ,
         },
         Denied::Ptrace { exe, want: 2 },
     ]
@@ -119,6 +124,38 @@ fn a_nearer_line_repeats_what_the_farther_one_gave() {
     assert_eq!(
         suggest(&denied).as_deref(),
         Some("files: - { path: /var/lib/vms/web1.qcow2, allow: [read, write] }")
+    );
+}
+
+#[test]
+fn a_line_for_a_device_repeats_what_covered_it() {
+    let text = "reeve: v1\nname: a\ndevices: [{ block: '8:*', allow: [read] }]\n";
+    let policy = parse("p.yaml", text).expect("a policy");
+    let facts = crate::Facts::lexical(&policy, []);
+    let compiled = crate::compile(&policy, &facts).expect("good");
+    let line = |class, major, minor, rights| {
+        let held = compiled.device_rights(class, (major, minor));
+        let denied = Denied::Device {
+            class,
+            major,
+            minor,
+            rights,
+            held,
+        };
+        suggest(&denied).unwrap_or_default()
+    };
+    assert_eq!(
+        line(device_class::BLOCK, 8, 1, Rights::WRITE),
+        "devices: - { block: \"8:1\", allow: [read, write] }"
+    );
+    // Built in.
+    assert_eq!(
+        line(device_class::CHAR, 1, 3, Rights::MKNOD),
+        "devices: - { char: \"1:3\", allow: [read, write, mknod] }"
+    );
+    assert_eq!(
+        line(device_class::CHAR, 9, 0, Rights::READ),
+        "devices: - { char: \"9:0\", allow: [read] }"
     );
 }
 

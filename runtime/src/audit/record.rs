@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ebpf_common::abi::{NO_RULE, Section};
+use ebpf_common::abi::{LEARN_SHIFT, NO_RULE, Section};
 use ebpf_common::decide::Reason;
 use ebpf_common::event::{Action, Event};
 use ebpf_common::hooks::HOOKS;
@@ -40,7 +40,7 @@ pub struct Record {
     pub action: String,
     /// On what.
     pub object: String,
-    /// `refused`, or `would refuse` in audit mode.
+    /// `refused`, or `would refuse` in audit mode, `learned` in learn mode.
     pub verdict: String,
     /// Name of the errno that the caller got or would have got.
     pub errno: String,
@@ -89,12 +89,7 @@ impl Record {
             section: section(event).to_owned(),
             action: what.action,
             object: what.object,
-            verdict: if event.enforced == 1 {
-                "refused"
-            } else {
-                "would refuse"
-            }
-            .to_owned(),
+            verdict: verdict(event, known).to_owned(),
             errno: errno_name(event.errno).to_owned(),
             reason: reason.text().to_owned(),
             rule: grant.map(|grant| RuleText {
@@ -109,13 +104,29 @@ impl Record {
     }
 }
 
-/// Name of the section that decides: of devices in a hook on files, too.
-fn section(event: &Event) -> &'static str {
-    let hook = HOOKS.get(event.hook as usize);
-    let decides = match event.action {
-        action if action == Action::Device as u32 => Some(Section::Devices),
-        _ => hook.and_then(|hook| hook.section),
+fn verdict(event: &Event, known: Option<&Registered>) -> &'static str {
+    let learns = |known: &Registered| {
+        let audit = known.compiled.tables.header.audit;
+        decides(event).is_some_and(|section| audit >> (LEARN_SHIFT + section as u32) & 1 == 1)
     };
+    match (event.enforced, known) {
+        (1, _) => "refused",
+        (_, Some(known)) if learns(known) => "learned",
+        _ => "would refuse",
+    }
+}
+
+/// The section that decides: of devices in a hook on files, too.
+fn decides(event: &Event) -> Option<Section> {
+    match event.action {
+        action if action == Action::Device as u32 => Some(Section::Devices),
+        _ => HOOKS.get(event.hook as usize)?.section,
+    }
+}
+
+/// Its name.
+fn section(event: &Event) -> &'static str {
+    let decides = decides(event);
     let mut named = SECTIONS.into_iter();
     let found = named.find(|(_, section)| Some(*section) == decides);
     found.map_or("?", |(name, _)| name)

@@ -1,7 +1,8 @@
 //! What an event speaks of, in words.
 
 use ebpf_common::Rights;
-use ebpf_common::abi::{device_class, ptrace, split_dev, switch, type_hash_of};
+use ebpf_common::abi::{device_class, split_dev, switch, type_hash_of};
+use ebpf_common::decide::Reason;
 use ebpf_common::decide::mount::MountAction;
 use ebpf_common::event::{Action, Event};
 use ebpf_common::rights::ipc;
@@ -43,7 +44,7 @@ impl What {
         let path = place.as_ref().and_then(Place::host);
         let (action, object, denied) = match Action::from_number(event.action) {
             Some(Action::File) => file(event, known, shown, path),
-            Some(Action::Device) => device(event, &shown),
+            Some(Action::Device) => device(event, known, &shown),
             Some(Action::Mount | Action::MoveMount) => mount(event, place.as_ref()),
             Some(Action::Umount) => on_mount(MountAction::Umount, shown, path),
             Some(Action::MountAction) => {
@@ -75,18 +76,14 @@ impl What {
                 let denied = kexec.then_some(Denied::Switch { which });
                 ("load into kernel".into(), "from memory".into(), denied)
             }
-            Some(Action::Clock) => (
-                "set clock".into(),
-                "system clock".into(),
-                Some(Denied::Clock),
-            ),
+            Some(Action::Clock) => clock(),
             Some(Action::SignalOwner) => signal_owner(event),
             Some(Action::Limits) => limits(event),
             Some(Action::Ioctl) => ioctl(event, known, shown, path),
             Some(Action::BlockIoctl) => device_ioctl(event, known, device_class::BLOCK, &shown),
             Some(Action::CharIoctl) => device_ioctl(event, known, device_class::CHAR, &shown),
             Some(Action::MakeDevice) => {
-                let (_, object, denied) = device(event, &shown);
+                let (_, object, denied) = device(event, known, &shown);
                 ("make device in".into(), object, denied)
             }
             Some(Action::Ipc) => ipc_object(event),
@@ -97,6 +94,7 @@ impl What {
             Some(Action::UnixPath) => sockets::unix_path(event, shown, path),
             Some(Action::UnixName) => sockets::unix_name(event),
             Some(Action::Route) => sockets::route(event),
+            Some(Action::Birth) => ("clone".into(), "into another cgroup".into(), None),
             None => ("?".into(), identity(event), None),
         };
         Self {
@@ -105,6 +103,11 @@ impl What {
             denied,
         }
     }
+}
+
+fn clock() -> Parts {
+    let denied = Some(Denied::Clock);
+    ("set clock".into(), "system clock".into(), denied)
 }
 
 fn file(event: &Event, known: Option<&Registered>, shown: String, path: Option<&str>) -> Parts {
@@ -194,12 +197,17 @@ fn device_ioctl(event: &Event, known: Option<&Registered>, class: u32, shown: &s
         major,
         minor,
         command,
-        held: known.map_or(Rights::READ, |known| {
-            known.compiled.device_rights(event.rule)
-        }),
+        held: device_held(known, class, (major, minor)),
     };
     let object = format!("{kind} {major}:{minor} {shown}");
     (command_name(command), object, Some(denied))
+}
+
+/// What the policy gives over a device already.
+fn device_held(known: Option<&Registered>, class: u32, number: (u32, u32)) -> Rights {
+    known.map_or(Rights::NONE, |known| {
+        known.compiled.device_rights(class, number)
+    })
 }
 
 /// `ioctl FICLONE`, `ioctl 0x1234`.
@@ -235,11 +243,6 @@ fn ptrace(event: &Event) -> Parts {
     let action = match process::trace_names(want).as_slice() {
         [] => "ptrace read".to_owned(),
         names => format!("ptrace {}", names.join("+")),
-    };
-    let want = match want {
-        // A line gives looking into a process and comparing with it together.
-        ptrace::READ => ptrace::READ | ptrace::COMPARE,
-        other => other,
     };
     (action, object, exe.map(|exe| Denied::Ptrace { exe, want }))
 }
@@ -281,7 +284,14 @@ fn mount_parameter(event: &Event) -> Parts {
     let name = names.find(|name| type_hash_of(name) == event.detail);
     let fs_type = type_name(event.ino).unwrap_or("file system".to_owned());
     let object = format!("{fs_type} with this {}", name.unwrap_or("parameter"));
-    ("mount".into(), object, None)
+    // Where no line has the type, one without a source allows it; else the source is what is not
+    // known here.
+    let of_type = event.reason == Reason::NoGrant as u32 && name == Some("source");
+    let denied = of_type.then_some(Denied::Mount {
+        fs_type,
+        device: None,
+    });
+    ("mount".into(), object, denied)
 }
 
 fn bpf(event: &Event) -> Parts {
@@ -290,7 +300,7 @@ fn bpf(event: &Event) -> Parts {
     ("bpf".into(), name.to_owned(), Some(Denied::Bpf { command }))
 }
 
-fn device(event: &Event, shown: &str) -> Parts {
+fn device(event: &Event, known: Option<&Registered>, shown: &str) -> Parts {
     let class = (event.detail >> 32) as u32;
     let (major, minor) = split_dev(event.detail as u32);
     let rights = Rights(event.rights);
@@ -308,6 +318,7 @@ fn device(event: &Event, shown: &str) -> Parts {
         major,
         minor,
         rights,
+        held: device_held(known, class, (major, minor)),
     };
     (
         action,
@@ -320,10 +331,12 @@ fn mount(event: &Event, place: Option<&Place>) -> Parts {
     let fs_type = type_name(event.ino);
     let at = place.map_or(String::new(), |place| format!(" at {}", place.text()));
     let shown = fs_type.as_deref().unwrap_or("file system");
-    let denied = fs_type.clone().map(|fs_type| {
-        let device = Some(event.dev).filter(|dev| *dev >> 20 != 0);
-        Denied::Mount { fs_type, device }
-    });
+    let device = Some(event.dev).filter(|dev| *dev >> 20 != 0);
+    // Where the type has a line, only another device is something to add: whether a flag was
+    // missing or the mount point another is not known here.
+    let adds = event.reason == Reason::NoGrant as u32 || device.is_some();
+    let denied = fs_type.clone().filter(|_| adds);
+    let denied = denied.map(|fs_type| Denied::Mount { fs_type, device });
     ("mount".into(), format!("{shown}{at}"), denied)
 }
 

@@ -8,7 +8,7 @@ use policy::Diagnostics;
 
 use super::{criu, kill};
 use crate::spec::ContainerId;
-use crate::{cgroup, failure, launch, report, spec, state};
+use crate::{cgroup, failure, launch, policy_source, report, spec, state};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,9 @@ pub enum Error {
     /// A policy, as its author sees it.
     #[error("{0}")]
     Policy(Diagnostics),
+    /// A variable of a policy.
+    #[error(transparent)]
+    Variable(#[from] policy::VariablesError),
     /// A file given on the command line.
     #[error("{operation}(\"{path}\")")]
     File {
@@ -108,6 +111,15 @@ pub enum Error {
     /// Of a command that reports errors of several crates.
     #[error(transparent)]
     Command(#[from] Box<dyn std::error::Error>),
+}
+
+impl From<policy_source::Error> for Error {
+    fn from(error: policy_source::Error) -> Self {
+        match error {
+            policy_source::Error::Call(failure) => Self::Call(failure),
+            policy_source::Error::Policy(found) => Self::Policy(found),
+        }
+    }
 }
 
 impl Error {
@@ -152,6 +164,7 @@ impl Error {
             | Self::Policy(_)
             | Self::File { .. }
             | Self::Json(_)
+            | Self::Variable(_)
             | Self::Output(_) => None,
         }
     }

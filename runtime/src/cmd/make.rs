@@ -5,10 +5,14 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use policy::Variables;
+
+use super::policy::Vars;
 use super::{Error, Global};
 use crate::cgroup::Layout;
 use crate::launch::{Confined, ConsoleSocket, GivenPolicy, Prepared, Request, check_privileges};
 use crate::plan::{Host, LaunchPlan, Options};
+use crate::policy_source;
 use crate::spec::{ContainerId, Spec};
 use crate::sys;
 
@@ -21,6 +25,8 @@ pub(super) struct MakeArgs {
     /// Policy that says which host actions are allowed; without one, Reeve confines nothing
     #[arg(short, long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    #[command(flatten)]
+    vars: Vars,
     /// Write the pid of the entry process to a file
     #[arg(long, value_name = "FILE")]
     pub(super) pid_file: Option<PathBuf>,
@@ -66,7 +72,9 @@ impl MakeArgs {
     pub(super) fn plan(self, manner: Manner, global: &Global) -> Result<(Planned, Making), Error> {
         let (mut spec, config) = Spec::load(&self.bundle)?;
         let passed = passed_sockets();
-        let policy = self.policy.as_deref().map(read_policy).transpose()?;
+        let vars = self.vars.variables()?;
+        let policy = self.policy.as_deref();
+        let policy = policy.map(|path| read_policy(path, &vars)).transpose()?;
         let holds_appending =
             (policy.as_ref()).is_some_and(|given| given.policy.adds_without_writing());
         let options = Options {
@@ -159,16 +167,10 @@ fn require_open(preserved: u32) -> Result<(), Error> {
     }
 }
 
-pub(super) fn read_policy(path: &Path) -> Result<GivenPolicy, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::File {
-        operation: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    let policy = policy::parse(&path.to_string_lossy(), &text).map_err(Error::Policy)?;
+pub(super) fn read_policy(path: &Path, vars: &Variables) -> Result<GivenPolicy, Error> {
     Ok(GivenPolicy {
         path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        policy,
+        policy: policy_source::load(path, vars)?,
     })
 }
 

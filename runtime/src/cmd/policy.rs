@@ -1,27 +1,34 @@
-//! `reeve policy`: check a policy, ask it questions, print its schema, give a container another
-//! one. Only the last changes anything.
+//! `reeve policy`: check, compare and test policies, ask them questions, make them from what was
+//! recorded, give a container another one. Nothing is changed but the file that `add-line` and
+//! `learn --into` are given, and the container that `update` is.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use policy::explain::FORMS;
-use policy::{Compiled, Diagnostics, Facts, Policy, Question, Severity};
+use policy::{Answer, Compiled, Diagnostics, Facts, Policy, Question, Variables, VariablesError};
 
 use super::make::read_policy;
 use super::{Error, say};
-use crate::failure::{Called, Failure};
-use crate::launch;
-use crate::resolve;
 use crate::spec::ContainerId;
+use crate::{launch, policy_source, resolve};
 
-/// Check policies, explain what they allow, and replace those of containers
+mod check;
+mod diff;
+mod expect;
+mod learn;
+mod show;
+
+/// Check policies, explain what they allow, learn them, and replace those of containers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   reeve policy check web.yaml
   reeve policy explain web.yaml --action 'write /etc/shadow'
+  reeve policy learn web --into web.yaml      # from what was recorded of container web
+  reeve policy diff old.yaml web.yaml
   reeve policy update web web.yaml      # in force at once, in one step
   reeve policy schema > reeve.schema.json")]
 pub struct Args {
@@ -35,6 +42,9 @@ enum Command {
     Check {
         /// The policy
         file: PathBuf,
+        /// Take warnings for errors
+        #[arg(long)]
+        strict: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -50,6 +60,63 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Print the policy as one text that needs no other file and no variable
+    Show {
+        /// The policy
+        file: PathBuf,
+        /// Print the tables that are loaded, row by row
+        #[arg(long)]
+        compiled: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say what one policy allows and the other does not (`-` only the first, `+` only the
+    /// second), decided by the compiled tables; exit status 0 if they mean the same, 1 if not, 2
+    /// for an error
+    Diff {
+        /// The first policy
+        first: PathBuf,
+        /// The second policy
+        second: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check a policy against a file of expectations; exit status 1 if one does not hold
+    #[command(after_help = "\
+A file of expectations:
+  policy: web.yaml
+  cases:
+    - { action: read /srv/www/index.html, expect: allow, by: 'files[0]' }
+    - { action: write /etc/shadow, expect: refuse }")]
+    Test {
+        /// The expectations
+        file: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Make a policy, or lines for one, from what was recorded of a container
+    ///
+    /// Record in mode `learn` or `audit`. The policy allows what was recorded and nothing else,
+    /// unless `--generalise` says so; each line says how often what it allows was seen, and from
+    /// which programs. What no line can allow is told on standard error.
+    Learn(learn::Args),
+    /// Add a line, as `reeve audit` and `explain` print it, to a policy; all else of it stays
+    AddLine {
+        /// The policy
+        file: PathBuf,
+        /// The line, such as `files: - { path: /srv, allow: [read] }`
+        line: String,
+        #[command(flatten)]
+        vars: Vars,
+    },
+    /// List what policies can extend, or print one
+    Presets {
+        /// The preset to print
+        name: Option<String>,
+        /// Print the list as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON schema of the language, for editors
     Schema,
     /// Give a container that lives another policy, in one step
@@ -62,6 +129,8 @@ enum Command {
         id: ContainerId,
         /// The policy
         file: PathBuf,
+        #[command(flatten)]
+        vars: Vars,
     },
 }
 
@@ -70,9 +139,28 @@ struct Output {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    vars: Vars,
     /// Do not look at this host: take every path as a plain one that exists
     #[arg(long)]
     offline: bool,
+}
+
+/// Variables of a policy.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Vars {
+    /// Set a variable of the policy: what `${NAME}` stands for
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    given: Vec<String>,
+}
+
+impl Vars {
+    /// All of them.
+    pub(super) fn variables(&self) -> Result<Variables, VariablesError> {
+        let mut vars = Variables::default();
+        self.given.iter().try_for_each(|text| vars.give(text))?;
+        Ok(vars)
+    }
 }
 
 fn forms() -> String {
@@ -89,57 +177,41 @@ fn forms() -> String {
 /// that cannot be written.
 pub fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &args.command {
-        Command::Check { file, output } => check(file, output, root),
+        Command::Check {
+            file,
+            strict,
+            output,
+        } => check::run(file, *strict, output, root),
         Command::Explain {
             file,
             action,
             output,
         } => explain(file, action, output, root),
+        Command::Show {
+            file,
+            compiled,
+            output,
+        } => show::run(file, *compiled, output, root),
+        Command::Diff {
+            first,
+            second,
+            output,
+        } => diff::run(first, second, output, root),
+        Command::Test { file, output } => expect::run(file, output, root),
+        Command::Learn(args) => learn::run(args, root),
+        Command::AddLine { file, line, vars } => learn::add_line(file, line, vars),
+        Command::Presets { name, json } => show::presets(name.as_deref(), *json),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&policy::schema())?;
             say(&schema)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Update { id, file } => {
-            let given = read_policy(file)?;
+        Command::Update { id, file, vars } => {
+            let given = read_policy(file, &vars.variables()?)?;
             launch::replace(root, id, given).map_err(Error::from)?;
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn check(
-    file: &Path,
-    output: &Output,
-    root: &Path,
-) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let name = file.display().to_string();
-    let compiled = match policy::parse(&name, &read(file)?) {
-        Ok(policy) => {
-            let facts = look_up(&policy, &[], output, root)?;
-            policy::compile(&policy, &facts)
-        }
-        Err(found) => Err(found),
-    };
-    let (found, grants) = match &compiled {
-        Ok(compiled) => (&compiled.warnings, compiled.grants.len()),
-        Err(found) => (found, 0),
-    };
-    if output.json {
-        say(&serde_json::to_string_pretty(&found.to_json())?)?;
-    } else {
-        print_findings(found)?;
-        let errors = counted(found.count(Severity::Error), "error");
-        let warnings = counted(found.count(Severity::Warning), "warning");
-        match compiled.is_ok() {
-            true => say(format!(
-                "{name}: good: {}, {warnings}",
-                counted(grants, "grant")
-            ))?,
-            false => say(format!("{name}: {errors}, {warnings}"))?,
-        }
-    }
-    Ok(status(compiled.is_ok()))
 }
 
 fn explain(
@@ -150,24 +222,14 @@ fn explain(
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let questions = actions.iter().map(|action| action.parse::<Question>());
     let questions = questions.collect::<Result<Vec<_>, _>>()?;
-    let name = file.display().to_string();
-    let known = match policy::parse(&name, &read(file)?) {
-        Ok(policy) => {
-            let facts = look_up(&policy, &questions, output, root)?;
-            policy::compile(&policy, &facts).map(|compiled| (policy, compiled, facts))
-        }
-        Err(found) => Err(found),
-    };
-    let (policy, compiled, facts): (Policy, Compiled, Facts) = match known {
+    let known = match knowledge(file, &questions, output, root)? {
         Ok(known) => known,
         Err(found) => {
             print_findings(&found)?;
             return Ok(status(false));
         }
     };
-    let answers = questions
-        .iter()
-        .map(|question| policy::explain(&policy, &compiled, &facts, question));
+    let answers = questions.iter().map(|question| known.answer(question));
     let answers: Vec<_> = answers.collect();
     if output.json {
         say(&serde_json::to_string_pretty(&answers)?)?;
@@ -179,13 +241,57 @@ fn explain(
     Ok(status(answers.iter().all(|answer| answer.allowed)))
 }
 
+/// A policy that compiles, and what was asked of the host.
+struct Known {
+    policy: Policy,
+    compiled: Compiled,
+    facts: Facts,
+}
+
+impl Known {
+    fn answer(&self, question: &Question) -> Answer {
+        policy::explain(&self.policy, &self.compiled, &self.facts, question)
+    }
+}
+
+/// Reads and compiles a policy, with what is needed to answer these questions.
+fn knowledge(
+    file: &Path,
+    questions: &[Question],
+    output: &Output,
+    root: &Path,
+) -> Result<Result<Known, Diagnostics>, Box<dyn std::error::Error>> {
+    let policy = match load(file, output)? {
+        Ok(policy) => policy,
+        Err(found) => return Ok(Err(found)),
+    };
+    let facts = look_up(&policy, questions, output, root)?;
+    let compiled = policy::compile(&policy, &facts);
+    Ok(compiled.map(|compiled| Known {
+        policy,
+        compiled,
+        facts,
+    }))
+}
+
+fn load(
+    file: &Path,
+    output: &Output,
+) -> Result<Result<Policy, Diagnostics>, Box<dyn std::error::Error>> {
+    match policy_source::load(file, &output.vars.variables()?) {
+        Ok(policy) => Ok(Ok(policy)),
+        Err(policy_source::Error::Policy(found)) => Ok(Err(found)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn look_up(
     policy: &Policy,
     questions: &[Question],
     output: &Output,
     root: &Path,
 ) -> Result<Facts, resolve::Error> {
-    let asked: Vec<String> = questions.iter().flat_map(Question::paths).collect();
+    let asked: BTreeSet<String> = questions.iter().flat_map(Question::paths).collect();
     let asked = asked.iter().map(String::as_str);
     if output.offline {
         return Ok(Facts::lexical(policy, asked));
@@ -197,17 +303,6 @@ fn look_up(
         .core
         .extend(resolve::core_object(&root.to_string_lossy())?);
     Ok(facts)
-}
-
-/// Reads a policy, and not much more than one may be long: the parser says what is wrong with a
-/// longer one.
-fn read(file: &Path) -> Result<String, Failure> {
-    let call = || format!("open(\"{}\", O_RDONLY)", file.display());
-    let most = policy::yaml::MAX_BYTES as u64 + 1;
-    let mut bytes = Vec::new();
-    let opened = File::open(file).called(call)?;
-    opened.take(most).read_to_end(&mut bytes).called(call)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn counted(many: usize, what: &str) -> String {

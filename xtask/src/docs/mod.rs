@@ -2,6 +2,7 @@
 
 mod command_line;
 mod conformance;
+mod escape;
 mod hooks;
 
 use std::fs;
@@ -44,6 +45,14 @@ const PAGES: &[Page] = &[
     Page {
         path: "docs/reference/conformance.md",
         text: conformance::page,
+    },
+    Page {
+        path: "docs/reference/escape.md",
+        text: escape::attempts,
+    },
+    Page {
+        path: "docs/reference/errno.md",
+        text: escape::errnos,
     },
 ];
 

@@ -88,6 +88,10 @@ const SUITES: &[Suite] = &[
         ..SUITE
     },
     Suite {
+        name: "escape",
+        ..SUITE
+    },
+    Suite {
         name: "lifecycle",
         passes_over: Some("6.12"),
         ..SUITE

@@ -22,7 +22,8 @@ pub fn decide_ipc<L: Lookup>(
         return Verdict::allow(NO_RULE);
     }
     // What an owner may do is refused to others with `EPERM`, access by mode with `EACCES`.
-    let errno = if want.0 & ipc::CONTROL.0 != 0 {
+    // The directory of message queues is sticky.
+    let errno = if want.0 & (ipc::CONTROL.0 | ipc::DELETE.0) != 0 {
         EPERM
     } else {
         EACCES

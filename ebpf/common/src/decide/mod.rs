@@ -108,6 +108,15 @@ impl Verdict {
         Self::refuse(errno, Reason::NoGrant, NO_RULE)
     }
 
+    /// The same refusal of what an unprivileged caller lacks ownership for, whatever the mode.
+    #[inline(always)]
+    pub const fn as_to_owner(self) -> Self {
+        Self {
+            errno: crate::errno::EPERM,
+            ..self
+        }
+    }
+
     /// Whether the action may go on.
     #[inline(always)]
     pub const fn allowed(self) -> bool {

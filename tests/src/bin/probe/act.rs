@@ -5,9 +5,10 @@ use std::io;
 
 use reeve_tests::outcome::Outcome;
 
+use crate::detours::{calls, handing, places, uring};
 use crate::{
     attributes, bpf, capabilities, compat, descriptors, entry, files, ipc, kernel, limits, mapping,
-    mounts, names, owner, processes, see, sockets, storm, uring, wrap,
+    mounts, names, owner, processes, see, sockets, storm, wrap,
 };
 
 /// Why an action did not succeed.
@@ -83,6 +84,9 @@ const TABLES: &[&[Action]] = &[
     see::ACTIONS,
     storm::ACTIONS,
     wrap::ACTIONS,
+    calls::ACTIONS,
+    places::ACTIONS,
+    handing::ACTIONS,
 ];
 
 /// Runs `words`, the first of which names the action.

@@ -9,6 +9,7 @@ mod bpf;
 mod capabilities;
 mod compat;
 mod descriptors;
+mod detours;
 mod entry;
 mod files;
 mod ipc;
@@ -24,7 +25,6 @@ mod see;
 mod sockets;
 mod storm;
 mod sys;
-mod uring;
 mod wrap;
 
 use std::process::ExitCode;

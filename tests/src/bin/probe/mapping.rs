@@ -19,6 +19,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("mprotect-write", "PATH|fd:FD", mprotect_write),
     action("exec", "PATH ARGS…", exec),
     action("exec-memfd", "ARGS…", exec_memfd),
+    action("exec-reopened", "PATH ARGS…", exec_reopened),
 ];
 
 const PAGE: i64 = 4096;
@@ -130,4 +131,13 @@ fn exec_memfd(words: &[&str]) -> Done {
     let mut own = std::fs::File::from(open_flags("/proc/self/exe", libc::O_RDONLY)?);
     io::copy(&mut own, &mut memory).map_err(|error| Failure::from_io("write", &error))?;
     crate::wrap::run_program(&format!("/proc/self/fd/{}", memory.as_raw_fd()), words)
+}
+
+/// Executes a copy of the probe that was opened for nothing.
+fn exec_reopened(words: &[&str]) -> Done {
+    let [program, arguments @ ..] = words else {
+        return Err(Failure::Usage);
+    };
+    let program = open_flags(program, libc::O_PATH)?;
+    crate::wrap::run_program(&format!("/proc/self/fd/{}", program.as_raw_fd()), arguments)
 }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use crate::act::{Action, Done, Failure, action, done, number};
+use crate::detours::uring;
 use crate::sys::{Arg, call, descriptor};
-use crate::uring;
 
 pub(crate) const ACTIONS: &[Action] = &[
     action("socket", "FAMILY TYPE PROTOCOL", socket_action),

@@ -29,7 +29,7 @@ pub(crate) const ACTIONS: &[Action] = &[
 ];
 
 /// An action's result as another action's.
-fn as_own(outcome: Outcome) -> Done {
+pub(crate) fn as_own(outcome: Outcome) -> Done {
     match outcome {
         Outcome::Done(detail) => Ok(detail),
         other => Err(Failure::Elsewhere(other)),
@@ -76,8 +76,42 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
     Ok((read.into(), write.into()))
 }
 
+/// Where a child tells what its action came to.
+pub(crate) struct Tell(OwnedFd);
+
+/// Where its parent hears it.
+pub(crate) struct Told(OwnedFd);
+
+/// Both ends.
+pub(crate) fn told_pipe() -> Result<(Told, Tell), Failure> {
+    let (told, tell) = pipe()?;
+    Ok((Told(told), Tell(tell)))
+}
+
+impl Tell {
+    /// In the child: prepares, runs the action, tells, and ends.
+    pub(crate) fn act(self, prepare: impl FnOnce() -> Done, words: &[&str]) -> ! {
+        act_and_tell(self.0, prepare, words)
+    }
+}
+
+impl Told {
+    /// Waits for `child` and returns what it told.
+    pub(crate) fn of_child(self, child: i32) -> Done {
+        told_by(child, self.0)
+    }
+
+    /// What was told by a process that is no child of this one.
+    pub(crate) fn read(self) -> Done {
+        let mut text = String::new();
+        let read = std::fs::File::from(self.0).read_to_string(&mut text);
+        read.map_err(|error| Failure::from_io("read", &error))?;
+        Outcome::parse(&text).map_or(Err(Failure::Call("read", libc::EIO)), as_own)
+    }
+}
+
 /// Runs an action in a child that has prepared itself.
-fn in_child(prepare: impl FnOnce() -> Done, words: &[&str]) -> Done {
+pub(crate) fn in_child(prepare: impl FnOnce() -> Done, words: &[&str]) -> Done {
     let (told, tell) = pipe()?;
     match fork()? {
         None => act_and_tell(tell, prepare, words),
@@ -139,6 +173,7 @@ pub(crate) fn run_program(program: &str, words: &[&str]) -> Done {
     let output = Command::new(program)
         .args(words)
         .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
         .output()
         .map_err(|error| Failure::from_io("execve", &error))?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -166,15 +201,21 @@ fn namespace_flag(name: &str) -> Result<i32, Failure> {
     })
 }
 
+/// `CLONE_NEW*` of a comma-separated list.
+pub(crate) fn namespace_flags(names: &str) -> Result<i32, Failure> {
+    let mut flags = 0;
+    for name in names.split(',') {
+        flags |= namespace_flag(name)?;
+    }
+    Ok(flags)
+}
+
 /// In a child in new namespaces, and below it a child that is in the new pid namespace too.
 fn unshare(words: &[&str]) -> Done {
     let [names, rest @ ..] = words else {
         return Err(Failure::Usage);
     };
-    let mut flags = 0;
-    for name in names.split(',') {
-        flags |= namespace_flag(name)?;
-    }
+    let flags = namespace_flags(names)?;
     let words: Vec<&str> = ["fork"].into_iter().chain(rest.iter().copied()).collect();
     let prepare = || {
         call("unshare", libc::SYS_unshare, [Arg::Int(flags.into())])?;

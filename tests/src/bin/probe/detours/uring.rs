@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use super::calls::struct_bytes;
 use crate::act::{Action, Done, Failure, action, done, path};
 use crate::files::{fd, mode_flags};
 use crate::sys::{Arg, call, counter, descriptor, load, poke};
@@ -14,30 +15,27 @@ pub(crate) const ACTIONS: &[Action] = &[
     action("uring-open-inline", "MODE PATH", |words| {
         uring_open(words, 0)
     }),
-    action("uring-sqpoll", "", |words| {
-        let [] = words else {
-            return Err(Failure::Usage);
-        };
-        Ring::with_flags(IORING_SETUP_SQPOLL)?;
-        done()
+    action("uring", "ENTRY", |words| run_entry(words, 0, false)),
+    action("uring-polled", "ENTRY", |words| {
+        run_entry(words, IORING_SETUP_SQPOLL, false)
     }),
-    action("uring-personality", "", uring_personality),
+    action("uring-borrowed", "ENTRY", |words| run_entry(words, 0, true)),
     action("uring-command", "", uring_command),
 ];
 
 // `include/uapi/linux/io_uring.h`.
-const IORING_OP_NOP: u8 = 0;
 const IORING_OP_OPENAT: u8 = 18;
 const IORING_OP_CONNECT: u8 = 16;
 const IORING_OP_URING_CMD: u8 = 46;
-const IORING_SETUP_SQPOLL: u32 = 1 << 1;
-const IORING_REGISTER_PERSONALITY: i64 = 9;
 const IOSQE_ASYNC: u8 = 1 << 4;
 const IORING_OFF_SQ_RING: i64 = 0;
 const IORING_OFF_CQ_RING: i64 = 0x800_0000;
 const IORING_OFF_SQES: i64 = 0x1000_0000;
 const IORING_ENTER_GETEVENTS: i64 = 1;
 const RING_BYTES: i64 = 4096;
+const IORING_SETUP_SQPOLL: u32 = 1 << 1;
+const IORING_ENTER_SQ_WAKEUP: i64 = 1 << 1;
+const IORING_REGISTER_PERSONALITY: i64 = 9;
 
 /// `struct io_uring_params`, 120 bytes, as words of 32 bits: the offsets of the submission ring
 /// from word 10, those of the completion ring from word 20.
@@ -64,11 +62,7 @@ struct Ring {
 }
 
 impl Ring {
-    fn new() -> Result<Self, Failure> {
-        Self::with_flags(0)
-    }
-
-    fn with_flags(flags: u32) -> Result<Self, Failure> {
+    fn new(flags: u32) -> Result<Self, Failure> {
         let mut params = Params([0; 120]);
         params.0[8..12].copy_from_slice(&flags.to_ne_bytes());
         let fd = descriptor(
@@ -101,7 +95,7 @@ impl Ring {
                 fd(self.fd.as_fd()),
                 Arg::Int(1),
                 Arg::Int(1),
-                Arg::Int(IORING_ENTER_GETEVENTS),
+                Arg::Int(IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP),
                 Arg::Int(0),
                 Arg::Int(0),
             ],
@@ -129,7 +123,7 @@ fn map_ring(ring: &OwnedFd, offset: i64) -> Result<usize, Failure> {
 
 /// Connects a socket by a request.
 pub(crate) fn connect(socket: &OwnedFd, address: &[u8]) -> Result<i64, Failure> {
-    let ring = Ring::new()?;
+    let ring = Ring::new(0)?;
     // As above: the address at 16, its length at 8.
     let mut entry = [0u8; 64];
     entry[0] = IORING_OP_CONNECT;
@@ -148,7 +142,7 @@ fn uring_open(words: &[&str], flags: u8) -> Done {
         return Err(Failure::Usage);
     };
     let (file, open_flags) = (path(file)?, mode_flags(mode)?);
-    let ring = Ring::new()?;
+    let ring = Ring::new(0)?;
     // `struct io_uring_sqe`: opcode, flags, descriptor at 4, path at 16, mode at 24, open flags at
     // 28.
     let mut entry = [0u8; 64];
@@ -164,25 +158,30 @@ fn uring_open(words: &[&str], flags: u8) -> Done {
     }
 }
 
-/// Registers this process's own credentials and does nothing under them.
-fn uring_personality(words: &[&str]) -> Done {
-    let [] = words else {
+/// An entry as `call` takes a struct (`struct io_uring_sqe`), in a ring with these flags, under
+/// credentials that were registered before if `borrowed`.
+fn run_entry(words: &[&str], flags: u32, borrowed: bool) -> Done {
+    let [fields] = words else {
         return Err(Failure::Usage);
     };
-    let ring = Ring::new()?;
-    let arguments = [
-        fd(ring.fd.as_fd()),
-        Arg::Int(IORING_REGISTER_PERSONALITY),
-        Arg::Int(0),
-        Arg::Int(0),
-    ];
-    let personality = call("io_uring_register", libc::SYS_io_uring_register, arguments)?;
+    let fields = fields
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let mut bytes = struct_bytes(fields.ok_or(Failure::Usage)?)?;
+    bytes.resize(64, 0);
     let mut entry = [0u8; 64];
-    entry[0] = IORING_OP_NOP;
-    entry[42..44].copy_from_slice(&(personality as u16).to_ne_bytes());
+    entry.copy_from_slice(&bytes);
+    let ring = Ring::new(flags)?;
+    if borrowed {
+        let nothing = Arg::Int(0);
+        let command = Arg::Int(IORING_REGISTER_PERSONALITY);
+        let arguments = [fd(ring.fd.as_fd()), command, nothing, Arg::Int(0)];
+        let id = call("io_uring_register", libc::SYS_io_uring_register, arguments)?;
+        entry[42..44].copy_from_slice(&(id as u16).to_ne_bytes());
+    }
     match ring.run(&entry)? {
-        result if result < 0 => Err(Failure::Call("io_uring nop", -result)),
-        _ => done(),
+        result if result < 0 => Err(Failure::Call("io_uring", -result)),
+        result => Ok(result.to_string()),
     }
 }
 
@@ -193,7 +192,7 @@ fn uring_command(words: &[&str]) -> Done {
         return Err(Failure::Usage);
     };
     let null = crate::files::open_flags("/dev/null", libc::O_RDWR)?;
-    let ring = Ring::new()?;
+    let ring = Ring::new(0)?;
     let mut entry = [0u8; 64];
     entry[0] = IORING_OP_URING_CMD;
     entry[4..8].copy_from_slice(&null.as_raw_fd().to_ne_bytes());

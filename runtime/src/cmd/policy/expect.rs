@@ -1,0 +1,63 @@
+//! `reeve policy test`: expectations of a policy, and whether they hold.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use policy::Question;
+use policy::expect::{self, Outcome};
+
+use super::{Known, Output, counted, look_up, print_findings, say, status};
+use crate::policy_source;
+
+pub(super) fn run(file: &Path, output: &Output, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let text = policy_source::read(file)?;
+    let expected = match expect::parse(&file.display().to_string(), &text) {
+        Ok(expected) => expected,
+        Err(found) => {
+            print_findings(&found)?;
+            return Ok(status(false));
+        }
+    };
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let mut vars = expected.vars.clone();
+    vars.extend(&output.vars.variables()?);
+    let policy = match policy_source::load(&folder.join(&expected.policy), &vars) {
+        Ok(policy) => policy,
+        Err(policy_source::Error::Policy(found)) => {
+            print_findings(&found)?;
+            return Ok(status(false));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let cases = expected.cases.iter();
+    let questions: Vec<Question> = cases.map(|case| case.question.clone()).collect();
+    let facts = look_up(&policy, &questions, output, root)?;
+    let known = match policy::compile(&policy, &facts) {
+        Ok(compiled) => Known {
+            policy,
+            compiled,
+            facts,
+        },
+        Err(found) => {
+            print_findings(&found)?;
+            return Ok(status(false));
+        }
+    };
+    let outcomes = expected.cases.iter();
+    let outcomes = outcomes.map(|case| case.outcome(&known.answer(&case.question)));
+    let outcomes: Vec<Outcome> = outcomes.collect();
+    let failed = outcomes.iter().filter(|outcome| !outcome.holds).count();
+    if output.json {
+        say(serde_json::to_string_pretty(&outcomes)?)?;
+    } else {
+        for outcome in &outcomes {
+            say(outcome)?;
+        }
+        let good = outcomes.len() - failed;
+        let hold = if good == 1 { "holds" } else { "hold" };
+        let expectations = counted(good, "expectation");
+        say(format!("{expectations} {hold}, {failed} do not"))?;
+    }
+    Ok(status(failed == 0))
+}

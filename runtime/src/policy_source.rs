@@ -1,0 +1,112 @@
+//! Policies from files: the policy itself and what it includes. The policy crate does no I/O.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use policy::{Diagnostics, Files, Policy, Variables, parse_with};
+
+use crate::failure::{Called, Failure};
+
+/// Why there is no policy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its file cannot be read.
+    #[error(transparent)]
+    Call(#[from] Failure),
+    /// What it says is not right.
+    #[error("{0}")]
+    Policy(Diagnostics),
+}
+
+/// Reads a policy and the files that it includes.
+///
+/// # Errors
+/// A file that cannot be read, or everything that is wrong with the policy.
+pub fn load(path: &Path, vars: &Variables) -> Result<Policy, Error> {
+    let text = read(path)?;
+    let name = path.display().to_string();
+    parse_with(&name, &text, vars, &mut Included).map_err(Error::Policy)
+}
+
+/// Files beside the one that includes them.
+#[derive(Debug)]
+pub struct Included;
+
+impl Files for Included {
+    fn read(&mut self, from: &str, path: &str) -> Result<(String, String), String> {
+        let folder = Path::new(from).parent().unwrap_or(Path::new(""));
+        let path = plain(&folder.join(path));
+        let text = read(&path).map_err(|failure| crate::report::in_a_line(&failure))?;
+        Ok((path.display().to_string(), text))
+    }
+}
+
+/// The path without `.`; `..` stays, as what it means depends on links.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+/// Reads a policy, and not much more than one may be long: the parser says what is wrong with a
+/// longer one.
+///
+/// # Errors
+/// The file cannot be opened or read.
+pub fn read(path: &Path) -> Result<String, Failure> {
+    let call = || format!("open(\"{}\", O_RDONLY)", path.display());
+    let most = policy::yaml::MAX_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    let opened = File::open(path).called(call)?;
+    opened.take(most).read_to_end(&mut bytes).called(call)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_include_is_relative_to_the_file_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("parts")).unwrap();
+        fs::write(
+            at("p.yaml"),
+            "reeve: v1\nname: a\ninclude: [parts/a.yaml]\n",
+        )
+        .unwrap();
+        fs::write(at("parts/a.yaml"), "include: [./b.yaml]\n").unwrap();
+        fs::write(
+            at("parts/b.yaml"),
+            "files: [{ path: '${at}', allow: [read] }]\n",
+        )
+        .unwrap();
+        let mut vars = Variables::default();
+        vars.give("at=/srv").unwrap();
+        let policy = load(&at("p.yaml"), &vars).unwrap();
+        assert_eq!(policy.files[0].path.value.as_str(), "/srv");
+        let place = policy.file_of(policy.files[0].span);
+        assert_eq!(Path::new(place), at("parts/b.yaml"));
+    }
+
+    #[test]
+    fn a_cycle_and_a_missing_file_are_told_with_their_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let text = "reeve: v1\nname: a\ninclude: [./p.yaml, none.yaml]\n";
+        fs::write(at("p.yaml"), text).unwrap();
+        let error = load(&at("p.yaml"), &Variables::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("p.yaml:3:11: error: includes go round"),
+            "{error}"
+        );
+        assert!(
+            error.contains("`none.yaml` cannot be included: open("),
+            "{error}"
+        );
+    }
+}
