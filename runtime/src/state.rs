@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -435,11 +435,14 @@ impl State {
     /// Removes the directory.
     pub fn remove(&self, root: &Path) -> Result<(), Error> {
         let path = root.join(&self.id);
-        // Beside somebody else, whoever ran it or another `reeve delete`, files go away meanwhile.
-        while path.exists() {
+        let number = || fs::metadata(&path).map(|found| found.ino()).ok();
+        let own = number();
+        // Beside somebody else, whoever ran it or another `reeve delete`, files go away meanwhile;
+        // and then another container may have the name already.
+        while own.is_some() && number() == own {
             match fs::remove_dir_all(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other.map_err(|error| Error::io("rmdir", &path, error))?,
+                other => return other.map_err(|error| Error::io("rmdir", &path, error)),
             }
         }
         Ok(())
