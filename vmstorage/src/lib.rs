@@ -1,10 +1,18 @@
-//! Storage services for virtual machines. Nothing is here yet: the crate holds the name and the
-//! place.
+//! Storage services for virtual machines: disks served to QEMU and others with change tracking,
+//! reference points, and backups made from them.
 //!
-//! It will hold a block service for virtual disks, change tracking with reference points,
-//! checkpoints of one machine and of clusters, background migration of disks, and memory objects
-//! read and written over network file protocols: one library and one binary, `vmstorage`, whose
-//! agents run in Reeve containers.
+//! Nothing here knows of containers. A disk, its filters and its clients belong to one thread with an
+//! [`engine`] of its own; the control plane talks to that thread, never to the disk.
 //!
-//! What it will not do: know of containers. It depends on no other crate of this workspace, and
-//! none depends on it.
+//! In reading order: [`disk`] (the trait, back ends and formats), [`engine`] (I/O of a thread).
+
+pub mod backup;
+pub mod cli;
+pub mod csi;
+pub mod disk;
+pub mod engine;
+pub mod filter;
+pub mod nbd;
+pub mod serve;
+pub mod track;
+pub mod vhost;

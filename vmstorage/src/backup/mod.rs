@@ -1,0 +1,1 @@
+//! Backups: a repository of chunks, and chains of qcow2 files.

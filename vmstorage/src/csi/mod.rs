@@ -1,0 +1,1 @@
+//! The snapshot metadata service of the Container Storage Interface.

@@ -1,0 +1,1 @@
+//! VHDX images: fixed, dynamic and differencing.

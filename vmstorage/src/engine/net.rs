@@ -1,0 +1,180 @@
+//! Sockets of an engine: byte streams over unix sockets and TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::event::PollFlags;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect, listen, recv, send, shutdown, socket_with, sockopt,
+};
+
+use super::exec::ready;
+use super::{IoBuf, IoBufMut};
+
+/// A connected stream. Clones are the same stream.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    fd: Arc<OwnedFd>,
+}
+
+/// A socket that takes connections.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    fd: Arc<OwnedFd>,
+}
+
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+impl Listener {
+    /// Listens on a unix socket; the path must not exist.
+    ///
+    /// # Errors
+    /// Of `socket`, `bind` and `listen`.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+        bind(&fd, &SocketAddrUnix::new(path)?)?;
+        listen(&fd, 128)?;
+        Ok(Self { fd: Arc::new(fd) })
+    }
+
+    /// Listens on TCP.
+    ///
+    /// # Errors
+    /// Of `socket`, `bind` and `listen`.
+    pub fn tcp(address: SocketAddr) -> io::Result<Self> {
+        let fd = socket_with(family(address), SocketType::STREAM, FLAGS, None)?;
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+        bind(&fd, &address)?;
+        listen(&fd, 128)?;
+        Ok(Self { fd: Arc::new(fd) })
+    }
+
+    /// A listening socket that was handed over (socket activation).
+    ///
+    /// # Errors
+    /// Of `fcntl`.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Self { fd: Arc::new(fd) })
+    }
+
+    /// The address it listens on, where it is TCP.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        rustix::net::getsockname(&self.fd).ok()?.try_into().ok()
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// Of `accept4`, such as too many open files.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        loop {
+            match accept_with(&self.fd, FLAGS) {
+                Ok(fd) => return Ok(Stream::new(fd)),
+                Err(rustix::io::Errno::AGAIN) => ready(&self.fd, PollFlags::IN).await,
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn new(fd: OwnedFd) -> Self {
+        // Requests and replies are small and waited for; unix sockets refuse, which is fine.
+        let _ = sockopt::set_tcp_nodelay(&fd, true);
+        Self { fd: Arc::new(fd) }
+    }
+
+    /// A stream that is connected already.
+    ///
+    /// # Errors
+    /// Of `fcntl`.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Self::new(fd))
+    }
+
+    /// Connects to a unix socket.
+    ///
+    /// # Errors
+    /// Of `socket` and `connect`.
+    pub async fn connect_unix(path: &Path) -> io::Result<Self> {
+        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+        connect(&fd, &SocketAddrUnix::new(path)?)?;
+        Ok(Self::new(fd))
+    }
+
+    /// Connects over TCP.
+    ///
+    /// # Errors
+    /// Of `socket` and `connect`.
+    pub async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        let fd = socket_with(family(address), SocketType::STREAM, FLAGS, None)?;
+        let stream = Self::new(fd);
+        match connect(&stream.fd, &address) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INPROGRESS) => {
+                ready(&stream.fd, PollFlags::OUT).await;
+                sockopt::socket_error(&stream.fd)??;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(stream)
+    }
+
+    /// Receives what is there, at least a byte, at most the buffer; an empty buffer is the end of
+    /// the stream.
+    ///
+    /// # Errors
+    /// Of `recvfrom`.
+    pub async fn recv(&self, mut buf: IoBufMut) -> io::Result<IoBufMut> {
+        loop {
+            match recv(&self.fd, &mut *buf, RecvFlags::empty()) {
+                Ok((received, _)) => {
+                    buf.truncate(received);
+                    return Ok(buf);
+                }
+                Err(rustix::io::Errno::AGAIN) => ready(&self.fd, PollFlags::IN).await,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends all of the buffers in order. Only one task may send at a time.
+    ///
+    /// # Errors
+    /// Of `sendto`; what had been sent before stays sent.
+    pub async fn send_all(&self, bufs: &[IoBuf]) -> io::Result<()> {
+        for buf in bufs {
+            let mut rest: &[u8] = buf;
+            while !rest.is_empty() {
+                match send(&self.fd, rest, SendFlags::NOSIGNAL) {
+                    Ok(sent) => rest = &rest[sent..],
+                    Err(rustix::io::Errno::AGAIN) => ready(&self.fd, PollFlags::OUT).await,
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the stream in both directions; a pending [`Stream::recv`] ends.
+    pub fn shutdown(&self) {
+        // It fails when the peer was faster.
+        let _ = shutdown(&self.fd, Shutdown::Both);
+    }
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    }
+}

@@ -1,0 +1,1 @@
+//! Filters between a front end and a disk.

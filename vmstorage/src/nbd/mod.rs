@@ -1,0 +1,1 @@
+//! Network Block Device: the protocol, a server and a client.

@@ -1,0 +1,1 @@
+//! The block service: disks, their exports, and the control socket.

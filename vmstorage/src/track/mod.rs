@@ -1,0 +1,1 @@
+//! Change tracking: which blocks changed since which reference point.

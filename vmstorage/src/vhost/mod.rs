@@ -1,0 +1,1 @@
+//! vhost-user-blk: a disk for QEMU over shared memory.
