@@ -61,7 +61,13 @@ pub(crate) const STORAGE_TOOLS: Packages = Packages {
         "fio",
     ],
     files: &[],
-    packages: &["qemu-utils", "nbdkit", "libnbd-bin", "python3-libnbd", "fio"],
+    packages: &[
+        "qemu-utils",
+        "nbdkit",
+        "libnbd-bin",
+        "python3-libnbd",
+        "fio",
+    ],
 };
 
 /// The oldest QEMU that boots every test kernel; 7.2 panics guests of 6.12.
