@@ -29,6 +29,9 @@ mod status;
 mod task;
 mod zero;
 
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 
 pub use create::{CreateOptions, Kind};
