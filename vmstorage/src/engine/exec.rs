@@ -71,6 +71,7 @@ pub(super) struct Core {
     pub(super) pool: Pool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one an engine, asked often")]
 enum Means {
     Uring(Uring),
     Threads(Threads),
@@ -225,6 +226,16 @@ pub(super) fn arena() -> Option<Arc<Arena>> {
     CURRENT
         .try_with(|current| current.borrow().as_ref()?.arena())
         .ok()?
+}
+
+/// Whether this is the thread of that engine, in its loop.
+pub(super) fn is_current(shared: &Shared) -> bool {
+    let is_it = |current: &RefCell<Option<Rc<Core>>>| {
+        let current = current.borrow();
+        let core = current.as_ref();
+        core.is_some_and(|core| std::ptr::eq(Arc::as_ptr(&core.shared), shared))
+    };
+    CURRENT.try_with(is_it).unwrap_or(false)
 }
 
 /// Has a task run if this is the thread of its engine; gives it back otherwise.
