@@ -26,7 +26,9 @@ fn put_option(out: &mut Vec<u8>, kind: u32, data: &[u8]) {
 
 /// A client's whole side of a good conversation.
 fn conversation(rng: &mut StdRng) -> Vec<u8> {
-    let mut out = rng.random_range(0..4u32).to_be_bytes().to_vec();
+    let mut out = (if rng.random_ratio(1, 8) { 0 } else { 3u32 })
+        .to_be_bytes()
+        .to_vec();
     let headers = *[Headers::Simple, Headers::Structured, Headers::Extended]
         .choose(rng)
         .unwrap();
@@ -160,7 +162,12 @@ fn no_conversation_harms_the_server_or_another_client() {
         }
         assert_eq!(server.connections(), 1, "connections hang");
         let did = server.statistics()["disk"];
-        assert!(did.connections_total > 1000 && did.reads > 500 && did.status_queries > 100);
-        assert!(did.errors > 500, "{did:?}");
+        let least = [
+            did.connections_total,
+            did.reads,
+            did.status_queries,
+            did.errors,
+        ];
+        assert!(least.iter().all(|&count| count > 200), "{did:?}");
     });
 }
