@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Storage services for virtual machines.
 #[derive(Debug, Parser)]
@@ -19,4 +19,9 @@ enum Command {}
 /// Runs the command line of the process.
 pub fn main() -> ExitCode {
     match Args::parse().command {}
+}
+
+/// The model of the command line, for its documentation.
+pub fn command() -> clap::Command {
+    Args::command()
 }
