@@ -3,6 +3,7 @@
 mod fuzz;
 mod handshake;
 mod hostile;
+mod tls;
 mod transmission;
 
 use std::net::Shutdown;
