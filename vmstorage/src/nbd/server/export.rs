@@ -39,8 +39,8 @@ pub trait Context: Debug {
     /// Its name: a name space, a colon, and what it likes (`reeve:changes:monday`).
     fn name(&self) -> String;
 
-    /// What it says of a part: at most `limit` neighbouring parts from its start, at least one, none
-    /// of them empty. Their status has 32 bits.
+    /// What it says of a part: at most `limit` neighbouring parts from its start, at least one,
+    /// none of them empty. Their status has 32 bits.
     ///
     /// # Errors
     /// Whatever keeps it from answering; the client's request fails with it.

@@ -123,8 +123,8 @@ impl Input {
         }
     }
 
-    /// Receives once, having made room for `len` bytes from the first one that was not taken. At the
-    /// end of the stream it receives nothing.
+    /// Receives once, having made room for `len` bytes from the first one that was not taken. At
+    /// the end of the stream it receives nothing.
     async fn fill(&mut self, len: usize) -> io::Result<usize> {
         let mut buf = self.room(len);
         if self.start == self.end {
@@ -171,8 +171,8 @@ impl Input {
         }
     }
 
-    /// The buffer with room for `len` bytes from the first one that was not taken, or a new one if it
-    /// has another size than is wanted.
+    /// The buffer with room for `len` bytes from the first one that was not taken, or a new one if
+    /// it has another size than is wanted.
     fn room(&mut self, len: usize) -> IoBufMut {
         let held = self.len();
         let size = self
@@ -194,7 +194,8 @@ impl Input {
     }
 }
 
-/// Receives once into `buf` from its byte `at` on; the buffer comes back whole, with how much it was.
+/// Receives once into `buf` from its byte `at` on; the buffer comes back whole, with how much it
+/// was.
 async fn receive_at(wire: &Wire, mut buf: IoBufMut, at: usize) -> io::Result<(IoBufMut, usize)> {
     let len = buf.len();
     let kept = buf.split_to(at);

@@ -2,9 +2,9 @@
 //!
 //! A connection is a reader, a writer and a task for each request under way. The reader takes many
 //! requests from one receive ([`input`]), checks them ([`check`]) and starts them as the budget
-//! allows ([`budget`]); requests run beside each other and end in any order ([`execute`]); the writer
-//! sends all replies that are ready at once ([`send`]). A request is a token that is answered, with
-//! an error if nothing else ([`link`]).
+//! allows ([`budget`]); requests run beside each other and end in any order ([`execute`]); the
+//! writer sends all replies that are ready at once ([`send`]). A request is a token that is
+//! answered, with an error if nothing else ([`link`]).
 //!
 //! Clients are not trusted. Whatever they send, the server neither panics nor uses more memory than
 //! its [`Limits`] say, and other clients are served on. They cannot be kept from using their part
@@ -157,8 +157,8 @@ impl Server {
         Ok(settle(&served).await)
     }
 
-    /// Changes the metadata contexts of an export, for clients that come from now on; those that have
-    /// it open keep what they chose.
+    /// Changes the metadata contexts of an export, for clients that come from now on; those that
+    /// have it open keep what they chose.
     ///
     /// # Errors
     /// When there is no such export.

@@ -3,6 +3,8 @@
 mod fuzz;
 mod handshake;
 mod hostile;
+mod lifecycle;
+mod recorder;
 mod tls;
 mod transmission;
 
