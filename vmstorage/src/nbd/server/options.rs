@@ -199,7 +199,7 @@ fn describe(handshake: &Handshake<'_>, served: &Rc<Served>) -> ExportReply {
         | export_flag::SEND_CACHE
         // All connections of a disk run on its engine over the one disk, so a flush covers all.
         | export_flag::CAN_MULTI_CONN;
-    flags |= if served.export.is_read_only() {
+    flags |= if served.read_only {
         export_flag::READ_ONLY
     } else {
         export_flag::SEND_TRIM | export_flag::SEND_WRITE_ZEROES | export_flag::SEND_FAST_ZERO
@@ -226,7 +226,7 @@ fn meta(handshake: &mut Handshake<'_>, kind: u32, data: &[u8]) -> Result<Next, R
     }
     let query = MetaQuery::decode(data).map_err(|error| (reply::ERR_INVALID, error.to_string()))?;
     let served = find(handshake, &query.export)?;
-    let mut contexts = status::contexts(&served.export);
+    let mut contexts = status::contexts(&served);
     contexts.retain(|context| {
         let name = context.name();
         let named = |query: &String| {
