@@ -9,7 +9,7 @@ mod pool;
 mod sys;
 
 pub use buf::{IoBuf, IoBufMut};
-pub use exec::{Engine, Remote, Task, run, sleep, spawn, yield_now};
+pub use exec::{Engine, Remote, Task, is_running, run, sleep, spawn, yield_now};
 pub use file::File;
 pub use net::{Listener, Stream};
 pub use pool::unblock;
