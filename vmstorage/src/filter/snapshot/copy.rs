@@ -13,7 +13,7 @@ use crate::engine::{self, IoBufMut};
 
 use super::super::Signal;
 use super::super::gate::Gate;
-use super::image::Image;
+use super::image::{Image, Readers};
 use super::pool::{Pool, Slot};
 use super::table::Place;
 use super::{Numbers, OnError, Options};
@@ -26,6 +26,7 @@ const RUN_BYTES: u64 = 2 << 20;
 pub(super) struct Core {
     pub(super) base: Rc<dyn Disk>,
     pub(super) gate: Rc<Gate>,
+    pub(super) readers: Rc<Readers>,
     pub(super) options: Options,
     pub(super) pool: RefCell<Option<Rc<Pool>>>,
     pub(super) images: RefCell<Vec<Rc<Image>>>,
@@ -51,6 +52,7 @@ impl Core {
         Self {
             base,
             gate: Rc::default(),
+            readers: Rc::default(),
             options,
             pool: RefCell::default(),
             images: RefCell::default(),

@@ -10,6 +10,7 @@ use crate::disk::{
 };
 use crate::engine::{IoBuf, IoBufMut};
 
+use super::super::Signal;
 use super::OnError;
 use super::pool::{Pool, Slot};
 use super::table::{Place, Table};
@@ -22,6 +23,7 @@ use super::table::{Place, Table};
 #[derive(Debug)]
 pub(super) struct Image {
     base: Rc<dyn Disk>,
+    readers: Rc<Readers>,
     pool: Rc<Pool>,
     granule_bytes: u64,
     size_bytes: u64,
@@ -29,6 +31,39 @@ pub(super) struct Image {
     table: RefCell<Table>,
     ended: RefCell<Option<Error>>,
     held_bytes: Cell<u64>,
+}
+
+/// Reads of images that are under way on the disk below: a shrink must not overtake them.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    ends: RefCell<Vec<u64>>,
+    ended: Signal,
+}
+
+struct Reading<'a>(&'a Readers, u64);
+
+impl Readers {
+    fn begin(&self, extent: Extent) -> Reading<'_> {
+        self.ends.borrow_mut().push(extent.end_bytes());
+        Reading(self, extent.end_bytes())
+    }
+
+    /// Waits until nobody reads beyond a size.
+    pub(super) async fn leave(&self, size_bytes: u64) {
+        let within = || self.ends.borrow().iter().all(|&end| end <= size_bytes);
+        self.ended.until(within).await;
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut ends = self.0.ends.borrow_mut();
+        if let Some(at) = ends.iter().position(|&end| end == self.1) {
+            ends.swap_remove(at);
+        }
+        drop(ends);
+        self.0.ended.notify();
+    }
 }
 
 /// Where a part is read from.
@@ -42,6 +77,7 @@ enum Piece {
 impl Image {
     pub(super) fn new(
         base: Rc<dyn Disk>,
+        readers: Rc<Readers>,
         pool: Rc<Pool>,
         granule_bytes: u64,
         on_error: OnError,
@@ -49,6 +85,7 @@ impl Image {
         Self {
             size_bytes: base.geometry().size_bytes,
             base,
+            readers,
             pool,
             granule_bytes,
             on_error,
@@ -187,7 +224,9 @@ impl Image {
                     .await
             }
             Piece::Base => {
+                let reading = self.readers.begin(extent);
                 let buf = self.base.read(extent.offset_bytes, buf).await?;
+                drop(reading);
                 self.check(extent)?;
                 if self.is_base(extent) {
                     return Ok(buf);
@@ -268,7 +307,9 @@ impl Disk for Image {
                     Place::Zero => parts.push(known(true)),
                     Place::Slot(_) | Place::Forgotten => parts.push(known(false)),
                     Place::Base => {
+                        let reading = self.readers.begin(extent);
                         let below = self.base.status(extent, limit - parts.len()).await?;
+                        drop(reading);
                         self.check(extent)?;
                         if self.is_base(extent) {
                             let covered: u64 = below.iter().map(|part| part.extent.len_bytes).sum();

@@ -140,8 +140,8 @@ impl Snapshots {
             ));
         };
         let granule_bytes = core.options.granule_bytes;
-        let image = Image::new(Rc::clone(&core.base), pool, granule_bytes, on_error);
-        let image = Rc::new(image);
+        let (base, readers) = (Rc::clone(&core.base), Rc::clone(&core.readers));
+        let image = Rc::new(Image::new(base, readers, pool, granule_bytes, on_error));
         core.images.borrow_mut().push(Rc::clone(&image));
         Ok(Snapshot {
             core: Rc::clone(core),
@@ -272,6 +272,7 @@ impl Disk for Snapshots {
             let now = core.base.geometry().size_bytes;
             if size_bytes < now {
                 core.save(Extent::new(size_bytes, now - size_bytes)).await?;
+                core.readers.leave(size_bytes).await;
             }
             core.base.resize(size_bytes).await
         })
