@@ -1,5 +1,7 @@
 //! The command line of `vmstorage`.
 
+pub mod units;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
