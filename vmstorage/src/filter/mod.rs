@@ -8,6 +8,7 @@ mod finish;
 pub mod gate;
 mod signal;
 pub mod snapshot;
+pub mod throttle;
 
 pub(crate) use finish::to_the_end;
 pub(crate) use signal::Signal;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::config::RawThrottle;
+use crate::track::catalog;
 
 /// The longest request in bytes.
 pub const MAX_REQUEST_BYTES: usize = 64 << 10;
@@ -62,32 +63,12 @@ pub enum Request {
         #[serde(default)]
         disks: Vec<String>,
     },
-    /// The reference points of a disk.
-    RefpointList {
+    /// Something about the reference points of a disk whose changes are tracked.
+    Refpoint {
         /// The disk.
         disk: String,
-    },
-    /// Forgets a reference point.
-    RefpointDelete {
-        /// The disk.
-        disk: String,
-        /// Its name.
-        name: String,
-    },
-    /// What changed since a reference point.
-    Changes {
-        /// The disk.
-        disk: String,
-        /// Name of the reference point.
-        since: String,
-        /// Name of another reference point or checkpoint; now if there is none.
-        until: Option<String>,
-        /// Where the answer begins in bytes.
-        #[serde(default)]
-        offset_bytes: u64,
-        /// How many extents at most.
-        #[serde(default = "limit")]
-        limit: usize,
+        /// What; as `vmstorage refpoint` asks.
+        request: catalog::Request,
     },
     /// Changes the size of a disk.
     Resize {
@@ -104,7 +85,6 @@ pub enum Request {
         /// The disk.
         disk: String,
         /// The limits.
-        #[serde(flatten)]
         limits: RawThrottle,
     },
     /// Reads the configuration again.
@@ -115,10 +95,6 @@ pub enum Request {
 
 fn hold_ms() -> u64 {
     5000
-}
-
-fn limit() -> usize {
-    10_000
 }
 
 /// What comes back.
@@ -213,8 +189,12 @@ mod tests {
         for text in [r#"{"command":"fly"}"#, r#"{"command":"status","x":1}"#, "[]", "1"] {
             serde_json::from_str::<Request>(text).expect_err(text);
         }
-        let request = r#"{"command":"throttle","disk":"d","iops":5}"#;
-        serde_json::from_str::<Request>(request).unwrap();
+        for text in [
+            r#"{"command":"throttle","disk":"d","limits":{"iops":5}}"#,
+            r#"{"command":"refpoint","disk":"d","request":{"refpoint":"list"}}"#,
+        ] {
+            serde_json::from_str::<Request>(text).expect(text);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub use raw::{RawCheckpoints, RawConfig, RawDisk, RawThrottle, RawTls, RawTrack,
 use crate::cli::units::parse_size;
 use crate::disk::open::{Address, Engine, Format, Source};
 use crate::filter::snapshot::OnError;
+use crate::track::catalog;
 
 /// What to serve.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +66,8 @@ pub struct DiskConfig {
 pub struct Track {
     /// The file of the map.
     pub map: PathBuf,
+    /// The file of the reference points.
+    pub points: PathBuf,
     /// Size of a block in bytes, of a new map.
     pub block_bytes: u32,
 }
@@ -206,7 +209,7 @@ fn check_disk(raw: RawDisk, directory: &Path) -> Result<DiskConfig, Wrong> {
     Ok(DiskConfig {
         name: raw.name,
         description: raw.description,
-        source: source.relative_to(directory),
+        source,
         format: format.map_err(|why| ("format", why))?,
         read_only: raw.read_only,
         direct: raw.direct,
@@ -218,6 +221,14 @@ fn check_disk(raw: RawDisk, directory: &Path) -> Result<DiskConfig, Wrong> {
         checkpoints: check_checkpoints(&raw.checkpoints)?,
         throttle: raw.throttle.unwrap_or_default(),
     })
+}
+
+impl DiskConfig {
+    /// The same with the limits of another one, which can change while it is served.
+    pub(super) fn with_limits_of(mut self, other: &Self) -> Self {
+        self.throttle = other.throttle;
+        self
+    }
 }
 
 /// Clients of an address unless the configuration says another number.
@@ -259,7 +270,7 @@ fn check_listen(
     Ok((nbd, vhost_user))
 }
 
-fn check_track(raw: RawTrack, directory: &Path) -> Result<Track, Wrong> {
+fn check_track(raw: RawTrack, source: &Source, directory: &Path) -> Result<Track, Wrong> {
     let block = raw.block.as_ref().map(Size::bytes).transpose();
     let block = block
         .map_err(|why| ("track.block", why))?
@@ -268,8 +279,22 @@ fn check_track(raw: RawTrack, directory: &Path) -> Result<Track, Wrong> {
         let why = format!("{block} is no power of two from 4 KiB to 1 MiB");
         return Err(("track.block", why));
     }
+    let (map, points) = match (raw.map, source) {
+        (Some(map), _) => {
+            let map = directory.join(map);
+            let mut points = map.clone().into_os_string();
+            points.push(".points");
+            (map, points.into())
+        }
+        (None, Source::File(disk)) => (catalog::map_path(disk), catalog::store_path(disk)),
+        (None, _) => {
+            let why = format!("`{source}` is no file that a map could be beside; help: say where");
+            return Err(("track.map", why));
+        }
+    };
     Ok(Track {
-        map: directory.join(raw.map),
+        map,
+        points,
         block_bytes: block as u32,
     })
 }

@@ -68,11 +68,11 @@ pub struct RawDisk {
 }
 
 /// Change tracking.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct RawTrack {
-    /// The file of the map.
-    pub map: PathBuf,
+    /// The file of the map; beside the disk, `NAME.reeve-map`, if there is none.
+    pub map: Option<PathBuf>,
     /// Size of a block, of a new map.
     pub block: Option<Size>,
 }
