@@ -64,7 +64,8 @@ impl Disk for FileDisk {
     fn read(&self, offset_bytes: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
         Box::pin(async move {
             let len = buf.len();
-            self.geometry().check(Extent::new(offset_bytes, len as u64))?;
+            self.geometry()
+                .check(Extent::new(offset_bytes, len as u64))?;
             let read = self.file.read_at(offset_bytes, buf).await;
             let read = read.map_err(|error| self.error("pread", error))?;
             if read.len() < len {
@@ -76,7 +77,8 @@ impl Disk for FileDisk {
 
     fn write(&self, offset_bytes: u64, data: IoBuf, durability: Durability) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.geometry().check_write(Extent::new(offset_bytes, data.len() as u64))?;
+            self.geometry()
+                .check_write(Extent::new(offset_bytes, data.len() as u64))?;
             let written = self.file.write_at(offset_bytes, data).await;
             written.map_err(|error| self.error("pwrite", error))?;
             self.settle(durability).await
@@ -92,7 +94,10 @@ impl Disk for FileDisk {
                 FallocateFlags::ZERO_RANGE
             };
             if extent.len_bytes > 0 {
-                let done = self.file.allocate(flags, extent.offset_bytes, extent.len_bytes).await;
+                let done = self
+                    .file
+                    .allocate(flags, extent.offset_bytes, extent.len_bytes)
+                    .await;
                 done.map_err(|error| self.error("fallocate", error))?;
             }
             self.settle(how.durability).await

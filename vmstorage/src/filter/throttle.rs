@@ -190,7 +190,11 @@ mod tests {
         let start = Instant::now();
         let mut meter = Meter { through: start };
         let begins: Vec<_> = (0..30)
-            .map(|_| meter.reserve(1, 100, start).saturating_duration_since(start))
+            .map(|_| {
+                meter
+                    .reserve(1, 100, start)
+                    .saturating_duration_since(start)
+            })
             .collect();
         assert!(begins[..=10].iter().all(Duration::is_zero));
         assert!(begins[29].abs_diff(Duration::from_millis(190)) < Duration::from_millis(1));

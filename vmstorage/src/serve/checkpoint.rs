@@ -6,8 +6,8 @@
 //! A hold ends by itself when the control plane does not come back.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{Either, select};
@@ -144,7 +144,10 @@ impl Host {
                 Some(tracking) => Some(tracking.cut().await?),
                 None => None,
             };
-            let snapshot = served.snapshots.take(served.config.checkpoints.on_error).await?;
+            let snapshot = served
+                .snapshots
+                .take(served.config.checkpoints.on_error)
+                .await?;
             let checkpoint = Checkpoint {
                 size_bytes: snapshot.image().geometry().size_bytes,
                 snapshot: RefCell::new(Some(snapshot)),
@@ -191,7 +194,11 @@ impl Host {
 }
 
 fn is_held(served: &Served, round: u64) -> bool {
-    served.held.borrow().as_ref().is_some_and(|(holder, _)| *holder == round)
+    served
+        .held
+        .borrow()
+        .as_ref()
+        .is_some_and(|(holder, _)| *holder == round)
 }
 
 fn release(served: &Served, round: u64) -> bool {

@@ -186,7 +186,12 @@ mod tests {
             hold_ms: 5000,
         };
         assert_eq!(request, expected);
-        for text in [r#"{"command":"fly"}"#, r#"{"command":"status","x":1}"#, "[]", "1"] {
+        for text in [
+            r#"{"command":"fly"}"#,
+            r#"{"command":"status","x":1}"#,
+            "[]",
+            "1",
+        ] {
             serde_json::from_str::<Request>(text).expect_err(text);
         }
         for text in [

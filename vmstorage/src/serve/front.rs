@@ -23,7 +23,11 @@ pub(super) struct Front {
 
 impl Front {
     /// Listens on an address.
-    pub(super) async fn open(address: &Address, tls: Tls, max_clients: u32) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        address: &Address,
+        tls: Tls,
+        max_clients: u32,
+    ) -> Result<Self, Failure> {
         let opened = listen(address).await;
         let failed = |error| Failure::new(Kind::Failed, format!("listen on `{address}`: {error}"));
         let (listener, address) = opened.map_err(failed)?;
@@ -89,7 +93,9 @@ pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
         Err(error) => Err(error),
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,

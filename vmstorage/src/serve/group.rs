@@ -64,7 +64,12 @@ impl Group {
     ) -> Result<Value, Failure> {
         let mut done = Map::new();
         let wanted: BTreeSet<_> = config.disks.iter().map(|disk| disk.name.clone()).collect();
-        let gone: Vec<_> = self.disks.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
+        let gone: Vec<_> = self
+            .disks
+            .keys()
+            .filter(|name| !wanted.contains(*name))
+            .cloned()
+            .collect();
         for name in gone {
             let removed = self.remove(&name).await;
             note(&mut done, "removed", &name, removed);
@@ -142,13 +147,19 @@ impl Group {
 
     async fn close(&self, name: &str) -> Result<(), Failure> {
         let owned = name.to_owned();
-        self.worker(name)?.call(move |host| host.remove(owned)).await
+        self.worker(name)?
+            .call(move |host| host.remove(owned))
+            .await
     }
 
     /// The thread that has the disk's addresses already, or a new one.
     fn thread_for(&mut self, config: &DiskConfig) -> Result<u64, Failure> {
         let shares = |other: &&Placed| {
-            other.config.nbd.iter().any(|address| config.nbd.contains(address))
+            other
+                .config
+                .nbd
+                .iter()
+                .any(|address| config.nbd.contains(address))
         };
         let sharing: Vec<_> = self.disks.values().filter(shares).collect();
         let threads: BTreeSet<_> = sharing.iter().map(|placed| placed.thread).collect();
@@ -180,7 +191,12 @@ impl Group {
 
     fn drop_idle_threads(&mut self) {
         let used: BTreeSet<_> = self.disks.values().map(|placed| placed.thread).collect();
-        let idle: Vec<_> = self.threads.keys().filter(|id| !used.contains(id)).copied().collect();
+        let idle: Vec<_> = self
+            .threads
+            .keys()
+            .filter(|id| !used.contains(id))
+            .copied()
+            .collect();
         for id in idle {
             if let Some(worker) = self.threads.remove(&id) {
                 worker.end();
@@ -229,7 +245,11 @@ impl Group {
     pub(super) async fn report(&self) -> Result<Vec<DiskReport>, Failure> {
         let mut reports = Vec::new();
         for worker in self.threads.values() {
-            reports.extend(worker.call(|host| async move { Ok(host.report().await) }).await?);
+            reports.extend(
+                worker
+                    .call(|host| async move { Ok(host.report().await) })
+                    .await?,
+            );
         }
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(reports)
@@ -277,7 +297,10 @@ impl Group {
             }
         }
         let round = Round {
-            parts: parts.iter().filter_map(|(id, part)| Some((self.threads.get(id)?, part))).collect(),
+            parts: parts
+                .iter()
+                .filter_map(|(id, part)| Some((self.threads.get(id)?, part)))
+                .collect(),
             name,
             round,
             limit,
@@ -305,12 +328,18 @@ impl Round<'_> {
             let (part, name) = ((*part).clone(), self.name.clone());
             worker.call(move |host| async move { host.prepare(&part, &name).await })
         });
-        join_all(prepare).await.into_iter().collect::<Result<(), _>>()?;
+        join_all(prepare)
+            .await
+            .into_iter()
+            .collect::<Result<(), _>>()?;
         let hold = self.parts.iter().map(|(worker, part)| {
             let part = (*part).clone();
             worker.call(move |host| host.hold(part, round, limit))
         });
-        join_all(hold).await.into_iter().collect::<Result<(), _>>()?;
+        join_all(hold)
+            .await
+            .into_iter()
+            .collect::<Result<(), _>>()?;
         let cut = self.parts.iter().map(|(worker, part)| {
             let (part, name) = ((*part).clone(), self.name.clone());
             worker.call(move |host| host.cut(part, name, round))

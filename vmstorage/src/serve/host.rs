@@ -78,7 +78,7 @@ impl Host {
         let served = Served::open(config, shared.scratch.clone()).await;
         let served = Rc::new(served.map_err(context)?);
         if let Err(failure) = self.serve(&served, &shared).await {
-            self.leave(&served).await;
+            let _ = self.leave(&served).await;
             let _ = served.close().await;
             return Err(context(failure));
         }
@@ -129,9 +129,16 @@ impl Host {
         let unused: Vec<_> = {
             let mut fronts = self.fronts.borrow_mut();
             let all = self.disks.borrow();
-            let used = |address: &Address| all.values().any(|disk| disk.config.nbd.contains(address));
-            let gone: Vec<_> = fronts.keys().filter(|address| !used(address)).cloned().collect();
-            gone.iter().filter_map(|address| fronts.remove(address)).collect()
+            let used =
+                |address: &Address| all.values().any(|disk| disk.config.nbd.contains(address));
+            let gone: Vec<_> = fronts
+                .keys()
+                .filter(|address| !used(address))
+                .cloned()
+                .collect();
+            gone.iter()
+                .filter_map(|address| fronts.remove(address))
+                .collect()
         };
         for front in unused {
             if let Ok(front) = Rc::try_unwrap(front) {

@@ -38,7 +38,9 @@ pub(super) struct DiskReport {
 impl DiskReport {
     /// It has a checkpoint of that name.
     pub(super) fn has_checkpoint(&self, name: &str) -> bool {
-        self.checkpoints.iter().any(|checkpoint| checkpoint.name == name)
+        self.checkpoints
+            .iter()
+            .any(|checkpoint| checkpoint.name == name)
     }
 }
 
@@ -82,7 +84,10 @@ impl Served {
             format: self.opened.format.name().to_owned(),
             size_bytes: geometry.size_bytes,
             read_only: geometry.read_only || self.config.read_only,
-            uris: fronts.iter().map(|front| uri(&front.address, &self.config.name)).collect(),
+            uris: fronts
+                .iter()
+                .map(|front| uri(&front.address, &self.config.name))
+                .collect(),
             vhost_user: vhost_user.map(|path| path.display().to_string()).collect(),
             exports,
             tracking,

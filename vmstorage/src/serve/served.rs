@@ -202,7 +202,9 @@ fn scratch_file(directory: &Path) -> Result<std::fs::File, Failure> {
     options.custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC);
     options.open(directory).map_err(|error| {
         let call = format!("open(`{}`, O_TMPFILE)", directory.display());
-        Error::io(call, error).context("a place for the old content of checkpoints").into()
+        Error::io(call, error)
+            .context("a place for the old content of checkpoints")
+            .into()
     })
 }
 

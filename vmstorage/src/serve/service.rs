@@ -73,7 +73,9 @@ pub fn run(setup: Setup) -> Result<(), ServeError> {
     let config = setup.read()?;
     // Sockets, maps and scratch files are for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|source| ServeError::System {
         doing: "start the control plane".into(),
         source,
@@ -236,7 +238,11 @@ impl Service {
                 group.each("refpoints", &disks, each).await
             }
             Request::Refpoint { disk, request } => {
-                group.on(&disk, move |served| async move { served.refpoint(request).await }).await
+                group
+                    .on(&disk, move |served| async move {
+                        served.refpoint(request).await
+                    })
+                    .await
             }
             Request::Resize {
                 disk,

@@ -82,7 +82,10 @@ async fn next_line(stream: &UnixStream, pending: &mut Vec<u8>) -> io::Result<Opt
         }
         looked = pending.len();
         if looked > MAX_REQUEST_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a request is too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a request is too long",
+            ));
         }
         stream.readable().await?;
         let mut buf = [0; 4096];

@@ -53,7 +53,9 @@ impl Tracking {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let call = || format!("open(`{}`)", track.map.display());
-        let file = options.open(&track.map).map_err(|error| Error::io(call(), error))?;
+        let file = options
+            .open(&track.map)
+            .map_err(|error| Error::io(call(), error))?;
         lock_map(&file, &track.map)?;
         let map = Rc::new(MapFile::new(file, &track.map)?);
         let options = track::Options {
@@ -110,7 +112,9 @@ impl Tracking {
         match self.catalog.answer(Request::List).await {
             Ok(Reply::Points(points)) => {
                 let points = points.into_iter();
-                points.map(|known| (known.point, known.void.is_none())).collect()
+                points
+                    .map(|known| (known.point, known.void.is_none()))
+                    .collect()
             }
             _ => Vec::new(),
         }
@@ -120,9 +124,9 @@ impl Tracking {
     pub(super) async fn contexts(&self, until: Option<Point>) -> Vec<Rc<dyn Context>> {
         let points = self.points().await;
         let earlier = |at: Point| until.is_none_or(|until| at.epoch <= until.epoch);
-        let usable = points.into_iter().filter(|(known, usable)| {
-            *usable && earlier(known.point)
-        });
+        let usable = points
+            .into_iter()
+            .filter(|(known, usable)| *usable && earlier(known.point));
         let usable = usable.map(|(known, _)| known);
         let mut contexts: Vec<Rc<dyn Context>> = Vec::new();
         for point in usable {
@@ -177,7 +181,10 @@ impl Context for ChangesContext {
     fn status(&self, extent: Extent, limit: usize) -> Answer<'_, Vec<StatusExtent>> {
         Box::pin(async move {
             let until = self.until.as_ref();
-            let changes = self.tracker.changes(&self.since, until, extent, limit.max(1)).await?;
+            let changes = self
+                .tracker
+                .changes(&self.since, until, extent, limit.max(1))
+                .await?;
             Ok(extents(&changes, extent, limit.max(1)))
         })
     }

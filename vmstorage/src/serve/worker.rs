@@ -50,7 +50,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the system gives no thread or no engine.
-    pub(super) fn start(name: &str, choice: Choice) -> io::Result<Self> {
+    pub(super) fn start(name: &str, _: crate::disk::open::Engine) -> io::Result<Self> {
         let (sender, receiver) = std::sync::mpsc::channel();
         // The kernel keeps 15 bytes of it.
         let thread = std::thread::Builder::new().name(format!("disk {name}"));

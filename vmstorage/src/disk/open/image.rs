@@ -80,18 +80,25 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
     let call = |name: &str| format!("{name}(`{}`)", path.display());
     let mut flags = OpenOptions::new();
     flags.read(true).write(!options.read_only);
-    let file = flags.open(path).map_err(|error| Error::io(call("open"), error))?;
+    let file = flags
+        .open(path)
+        .map_err(|error| Error::io(call("open"), error))?;
     let mut first = [0; 8];
-    let read = file.read_at(&mut first, 0).map_err(|error| Error::io(call("pread"), error))?;
+    let read = file
+        .read_at(&mut first, 0)
+        .map_err(|error| Error::io(call("pread"), error))?;
     let format = format_of(path, &first[..read], options.format)?;
     let fingerprint = Fingerprint::of_file(&file)?;
     let data = if options.direct {
         // The same file, whatever its path names by now.
         let again = format!("/proc/self/fd/{}", file.as_raw_fd());
         flags.custom_flags(libc::O_DIRECT);
-        flags.open(again).map_err(|error| Error::io(call("open O_DIRECT"), error))?
+        flags
+            .open(again)
+            .map_err(|error| Error::io(call("open O_DIRECT"), error))?
     } else {
-        file.try_clone().map_err(|error| Error::io(call("dup"), error))?
+        file.try_clone()
+            .map_err(|error| Error::io(call("dup"), error))?
     };
     let raw = Rc::new(FileDisk::new(data, path, options.read_only)?);
     let disk: Rc<dyn Disk> = match format {

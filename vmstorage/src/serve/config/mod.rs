@@ -195,10 +195,11 @@ fn check_disk(raw: RawDisk, directory: &Path) -> Result<DiskConfig, Wrong> {
     let format = raw.format.as_deref().map(Format::parse).transpose();
     let engine = raw.engine.as_deref().map(Engine::parse).transpose();
     let (nbd, vhost_user) = check_listen(&raw.listen, directory).map_err(|why| ("listen", why))?;
+    let source = source.relative_to(directory);
     let track = raw
         .track
-        .map(|track| check_track(track, directory))
-        .transpose()?;
+        .map(|track| check_track(track, &source, directory));
+    let track = track.transpose()?;
     if raw.read_only && track.is_some() {
         return Err(("track", "a disk that is read-only does not change".into()));
     }
