@@ -9,7 +9,7 @@ pub mod units;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 pub use error::Error;
@@ -54,6 +54,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
     }
+}
+
+/// The model of the command line, for its documentation.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Prints a line for the caller. A reader that has gone away is no error of ours.

@@ -9,6 +9,8 @@ use std::fmt;
 use std::ops::{Bound, Deref, DerefMut, RangeBounds};
 use std::sync::Arc;
 
+use super::arena::Arena;
+use super::budget::Permit;
 use super::sys::Chunk;
 
 /// A range of memory with one owner, who may write it.
@@ -36,9 +38,34 @@ impl IoBufMut {
         }
     }
 
+    /// `len_bytes` to be filled wholly, aligned to a page: cheaper than [`IoBufMut::zeroed`]. Until
+    /// then it holds zeroes or what an earlier buffer of this process held.
+    pub fn scratch(len_bytes: usize) -> Self {
+        Self::within(len_bytes, None)
+    }
+
+    /// As [`IoBufMut::scratch`], counted in a budget until the memory is free again.
+    pub(super) fn within(len_bytes: usize, permit: Option<Permit>) -> Self {
+        Self {
+            chunk: Arc::new(Chunk::scratch(len_bytes, permit)),
+            start: 0,
+            len: len_bytes,
+        }
+    }
+
+    /// Where the kernel finds byte `at`.
+    pub(super) fn address(&self, at: usize) -> *mut u8 {
+        self.chunk.address(self.start + at)
+    }
+
+    /// The arena that it is in.
+    pub(super) fn arena(&self) -> Option<&Arc<Arena>> {
+        self.chunk.arena()
+    }
+
     /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        let mut buf = Self::zeroed(bytes.len());
+        let mut buf = Self::scratch(bytes.len());
         buf.copy_from_slice(bytes);
         buf
     }
@@ -111,6 +138,16 @@ impl IoBuf {
     /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Self {
         IoBufMut::copy_of(bytes).freeze()
+    }
+
+    /// Where the kernel finds byte `at`.
+    pub(super) fn address(&self, at: usize) -> *const u8 {
+        self.chunk.address(self.start + at)
+    }
+
+    /// The arena that it is in.
+    pub(super) fn arena(&self) -> Option<&Arc<Arena>> {
+        self.chunk.arena()
     }
 
     /// A part, sharing the memory.

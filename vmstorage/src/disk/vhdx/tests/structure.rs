@@ -1,0 +1,1 @@
+//! What the file itself looks like after what was done.
