@@ -298,3 +298,6 @@ async fn transmission(registry: &Rc<Registry>, id: u64, session: Session) {
     wire.close().await;
     link.served.leave(id);
 }
+
+#[cfg(test)]
+mod tests;
