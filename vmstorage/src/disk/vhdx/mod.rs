@@ -8,10 +8,12 @@
 //!
 //! In reading order: [`layout`], [`header`], [`regions`], [`metadata`], [`locator`], [`bat`] (the
 //! format), [`space`], [`lock`], [`image`] (what is open), [`data`], [`zero`], [`status`] (requests),
-//! [`bitmap`], [`commit`], [`log`] (how changes become durable), [`resize`], [`create`].
+//! [`bitmap`], [`commit`], [`log`] (how changes become durable), [`resize`], [`create`],
+//! [`chain`].
 
 mod bat;
 mod bitmap;
+mod chain;
 mod commit;
 mod create;
 mod data;
@@ -34,6 +36,7 @@ mod tests;
 
 use std::rc::Rc;
 
+pub use chain::open_chain;
 pub use create::{CreateOptions, Kind};
 pub use locator::Locator;
 use uuid::Uuid;

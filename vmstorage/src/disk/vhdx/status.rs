@@ -69,9 +69,15 @@ impl Image {
             limit: limit.max(1),
         };
         for part in self.parts(extent) {
-            let guard = self.locks.shared(part.block).await;
-            let more = self.status_part(part, &mut found).await;
-            guard.done();
+            // Only what is in the file can move while somebody looks.
+            let more = if self.bat.payload(part.block)?.in_file() {
+                let guard = self.locks.shared(part.block).await;
+                let more = self.status_part(part, &mut found).await;
+                guard.done();
+                more
+            } else {
+                self.status_part(part, &mut found).await
+            };
             if !more? {
                 break;
             }
