@@ -71,6 +71,7 @@ pub(super) struct Core {
     pub(super) pool: Pool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one an engine, asked often")]
 enum Means {
     Uring(Uring),
     Threads(Threads),
