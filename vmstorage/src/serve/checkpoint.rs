@@ -91,7 +91,7 @@ impl Host {
                 let why = format!("disk `{disk}` has a checkpoint `{name}` already");
                 return Err(Failure::new(Kind::Exists, why));
             }
-            served.prepare_store()?;
+            served.prepare_store().await?;
             served.opened.disk.flush().await?;
             if let Some(tracking) = &served.tracking {
                 tracking.prepare().await?;

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use super::control::{Failure, Kind};
 use super::front::Front;
 use super::service::value;
 use super::tracking::Tracking;
-use crate::disk::file::FileDisk;
+use crate::disk::file::{self, FileDisk};
 use crate::disk::open::{self, Opened};
 use crate::disk::{Disk, Error};
 use crate::filter::gate::{Gate, Gated, Held};
@@ -171,12 +172,11 @@ impl Served {
     }
 
     /// Sees to it that checkpoints have a store: a file without a name, which goes with the process.
-    pub(super) fn prepare_store(&self) -> Result<(), Failure> {
+    pub(super) async fn prepare_store(&self) -> Result<(), Failure> {
         if self.snapshots.has_store() {
             return Ok(());
         }
-        let store = scratch_file(&self.scratch)?;
-        let store = FileDisk::new(store, &self.scratch, false)?;
+        let store = scratch_file(&self.scratch).await?;
         let limit = self.config.checkpoints.limit_bytes;
         Ok(self.snapshots.set_store(Rc::new(store), limit)?)
     }
@@ -196,16 +196,20 @@ impl Served {
     }
 }
 
-fn scratch_file(directory: &Path) -> Result<std::fs::File, Failure> {
+async fn scratch_file(directory: &Path) -> Result<FileDisk, Failure> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
-    options.custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC);
-    options.open(directory).map_err(|error| {
+    options.custom_flags(libc::O_TMPFILE);
+    let file = options.open(directory).map_err(|error| {
         let call = format!("open(`{}`, O_TMPFILE)", directory.display());
-        Error::io(call, error)
-            .context("a place for the old content of checkpoints")
-            .into()
-    })
+        Error::io(call, error).context("a place for the old content of checkpoints")
+    })?;
+    let options = file::OpenOptions {
+        lock: false,
+        ..file::OpenOptions::default()
+    };
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(FileDisk::open(Path::new(&path), &options).await?)
 }
 
 fn limits(raw: RawThrottle) -> Limits {

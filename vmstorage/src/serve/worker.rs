@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use super::control::{Failure, Kind};
 use super::host::Host;
-use crate::engine::{self, Engine, Remote};
+use crate::disk::open;
+use crate::engine::{self, Choice, Engine, Remote};
 use crate::filter::Signal;
 
 thread_local! {
@@ -50,12 +51,17 @@ impl Worker {
     ///
     /// # Errors
     /// When the system gives no thread or no engine.
-    pub(super) fn start(name: &str, _: crate::disk::open::Engine) -> io::Result<Self> {
+    pub(super) fn start(name: &str, engine: open::Engine) -> io::Result<Self> {
         let (sender, receiver) = std::sync::mpsc::channel();
         // The kernel keeps 15 bytes of it.
         let thread = std::thread::Builder::new().name(format!("disk {name}"));
         let thread = thread.spawn(move || {
-            let engine = match Engine::new() {
+            let choice = match engine {
+                open::Engine::Auto => Choice::Auto,
+                open::Engine::Uring => Choice::Uring,
+                open::Engine::Threads => Choice::Threads,
+            };
+            let engine = match Engine::with(choice) {
                 Ok(engine) => engine,
                 Err(error) => {
                     let _ = sender.send(Err(error));

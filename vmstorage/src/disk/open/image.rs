@@ -1,13 +1,14 @@
 //! Image files: which format, and the layers that make a disk of them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::rc::Rc;
 
 use super::{Format, Options};
-use crate::disk::file::FileDisk;
+use crate::disk::file::{FileDisk, OpenOptions};
+use crate::disk::vhdx::{self, Vhdx};
 use crate::disk::{Disk, Error, ErrorKind, Result};
 use crate::track::Fingerprint;
 
@@ -20,7 +21,15 @@ pub struct Opened {
     pub format: Format,
     /// How it looked before it was opened.
     pub fingerprint: Fingerprint,
+    image: Option<Image>,
     file: Option<Rc<File>>,
+}
+
+/// What has to be closed.
+#[derive(Debug, Clone)]
+enum Image {
+    Raw(Rc<FileDisk>),
+    Vhdx(Rc<Vhdx>),
 }
 
 impl Opened {
@@ -29,6 +38,7 @@ impl Opened {
             disk,
             format: Format::Raw,
             fingerprint: Fingerprint::new(),
+            image: None,
             file: None,
         }
     }
@@ -49,7 +59,11 @@ impl Opened {
     /// # Errors
     /// Of the disk.
     pub async fn close(&self) -> Result<()> {
-        self.disk.flush().await
+        self.disk.flush().await?;
+        match &self.image {
+            Some(Image::Vhdx(image)) => image.close().await,
+            Some(Image::Raw(_)) | None => Ok(()),
+        }
     }
 }
 
@@ -77,38 +91,52 @@ pub fn format_of(path: &Path, first_bytes: &[u8], said: Option<Format>) -> Resul
 }
 
 pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
-    let call = |name: &str| format!("{name}(`{}`)", path.display());
-    let mut flags = OpenOptions::new();
-    flags.read(true).write(!options.read_only);
-    let file = flags
-        .open(path)
-        .map_err(|error| Error::io(call("open"), error))?;
-    let mut first = [0; 8];
-    let read = file
-        .read_at(&mut first, 0)
-        .map_err(|error| Error::io(call("pread"), error))?;
-    let format = format_of(path, &first[..read], options.format)?;
-    let fingerprint = Fingerprint::of_file(&file)?;
-    let data = if options.direct {
-        // The same file, whatever its path names by now.
-        let again = format!("/proc/self/fd/{}", file.as_raw_fd());
-        flags.custom_flags(libc::O_DIRECT);
-        flags
-            .open(again)
-            .map_err(|error| Error::io(call("open O_DIRECT"), error))?
-    } else {
-        file.try_clone()
-            .map_err(|error| Error::io(call("dup"), error))?
+    let file_options = |read_only| OpenOptions {
+        read_only,
+        direct: options.direct,
+        lock: !options.shared,
     };
-    let raw = Rc::new(FileDisk::new(data, path, options.read_only)?);
-    let disk: Rc<dyn Disk> = match format {
-        Format::Raw => raw,
-        _ => return Err(Error::new(ErrorKind::Unsupported, "not yet")),
+    let raw = Rc::new(FileDisk::open(path, &file_options(options.read_only)).await?);
+    let file = cached(&raw, path)?;
+    let fingerprint = Fingerprint::of_file(&file)?;
+    let mut first = [0; 8];
+    let read = file.read_at(&mut first, 0);
+    let read = read.map_err(|error| Error::io(format!("pread(`{}`)", path.display()), error))?;
+    let format = format_of(path, &first[..read], options.format)?;
+    let image = match format {
+        Format::Raw => Image::Raw(raw),
+        Format::Vhdx => {
+            let open_file = async |file: &Path, read_only: bool| {
+                if file == path {
+                    return Ok(Rc::clone(&raw) as Rc<dyn Disk>);
+                }
+                let opened = FileDisk::open(file, &file_options(read_only)).await?;
+                Ok(Rc::new(opened) as Rc<dyn Disk>)
+            };
+            Image::Vhdx(Rc::new(vhdx::open_chain(path, options.read_only, open_file).await?))
+        }
+        Format::Qcow2 => return Err(Error::new(ErrorKind::Unsupported, "not yet")),
     };
     Ok(Opened {
-        disk,
+        disk: image.disk(),
         format,
         fingerprint,
+        image: Some(image),
         file: Some(Rc::new(file)),
     })
+}
+
+/// The same file through the page cache, whatever its path names by now.
+fn cached(raw: &FileDisk, path: &Path) -> Result<File> {
+    let again = format!("/proc/self/fd/{}", raw.as_std().as_raw_fd());
+    File::open(again).map_err(|error| Error::io(format!("open(`{}`)", path.display()), error))
+}
+
+impl Image {
+    fn disk(&self) -> Rc<dyn Disk> {
+        match self {
+            Self::Raw(disk) => Rc::clone(disk) as Rc<dyn Disk>,
+            Self::Vhdx(disk) => Rc::clone(disk) as Rc<dyn Disk>,
+        }
+    }
 }
