@@ -234,6 +234,9 @@ impl Served {
             let why = format!("checkpoint `{name}` is being deleted");
             return Err(Failure::new(Kind::NotFound, why));
         };
+        if checkpoint.exported.get() {
+            return Ok(checkpoint.report(&self.config.name, name));
+        }
         if self.fronts.borrow().is_empty() {
             let why = "the disk has no NBD address; help: give it one with `listen`";
             return Err(Failure::new(Kind::Unsupported, why));
@@ -277,7 +280,7 @@ impl Served {
             return Err(Failure::new(Kind::Unsupported, why));
         };
         tracking.add(refpoint, point)?;
-        self.delete_checkpoint(name).await?;
-        self.offer(&self.export().await)
+        self.refresh().await;
+        self.delete_checkpoint(name).await
     }
 }

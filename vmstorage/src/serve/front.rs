@@ -1,5 +1,6 @@
 //! Addresses on which clients connect.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::FileTypeExt;
@@ -18,7 +19,7 @@ pub(super) struct Front {
     pub(super) server: Server,
     /// The address as it is: with the real port where 0 was asked for.
     pub(super) address: Address,
-    accepting: Task<()>,
+    accepting: RefCell<Option<Task<()>>>,
 }
 
 impl Front {
@@ -41,16 +42,19 @@ impl Front {
         });
         let serving = server.clone();
         Ok(Self {
-            accepting: spawn(async move { serving.serve(listener).await }),
+            accepting: RefCell::new(Some(spawn(async move { serving.serve(listener).await }))),
             server,
             address,
         })
     }
 
     /// Lets clients finish, flushes, and removes the socket.
-    pub(super) async fn close(self) -> crate::disk::Result<()> {
+    pub(super) async fn close(&self) -> crate::disk::Result<()> {
         let closed = self.server.shutdown().await;
-        self.accepting.await;
+        let accepting = self.accepting.take();
+        if let Some(accepting) = accepting {
+            accepting.await;
+        }
         if let Address::Unix(path) = &self.address {
             let _ = std::fs::remove_file(path);
         }

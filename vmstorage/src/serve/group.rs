@@ -274,6 +274,29 @@ impl Group {
         Ok(having)
     }
 
+    /// The disks that are named, or all whose checkpoint of that name is a point of their tracker.
+    pub(super) async fn with_point(
+        &self,
+        name: &str,
+        disks: Vec<String>,
+    ) -> Result<Vec<String>, Failure> {
+        let reports = self.report().await?;
+        let having = self.with_checkpoint(name, disks.clone()).await?;
+        if !disks.is_empty() {
+            return Ok(disks);
+        }
+        let tracked = |disk: &String| {
+            let report = reports.iter().find(|report| report.name == *disk);
+            report.is_some_and(DiskReport::is_tracked)
+        };
+        let having: Vec<_> = having.into_iter().filter(tracked).collect();
+        if having.is_empty() {
+            let why = format!("no disk with a checkpoint `{name}` is tracked; help: `track`");
+            return Err(Failure::new(Kind::Unsupported, why));
+        }
+        Ok(having)
+    }
+
     /// Takes a checkpoint of disks at one instant.
     pub(super) async fn checkpoint(
         &self,

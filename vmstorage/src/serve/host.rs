@@ -141,9 +141,7 @@ impl Host {
                 .collect()
         };
         for front in unused {
-            if let Ok(front) = Rc::try_unwrap(front) {
-                result = result.and(front.close().await.map_err(Failure::from));
-            }
+            result = result.and(front.close().await.map_err(Failure::from));
         }
         result
     }

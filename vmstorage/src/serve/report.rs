@@ -36,6 +36,11 @@ pub(super) struct DiskReport {
 }
 
 impl DiskReport {
+    /// Its changes are tracked.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.tracking.is_some()
+    }
+
     /// It has a checkpoint of that name.
     pub(super) fn has_checkpoint(&self, name: &str) -> bool {
         self.checkpoints

@@ -22,7 +22,7 @@ use crate::disk::{Disk, Error};
 use crate::filter::gate::{Gate, Gated, Held};
 use crate::filter::snapshot::{self, Snapshots};
 use crate::filter::throttle::{Limits, Throttle};
-use crate::nbd::server::Export;
+use crate::nbd::server::{Context, Export};
 use crate::track::catalog;
 
 /// A disk with its layers.
@@ -103,23 +103,35 @@ impl Served {
 
     /// The export of the disk itself.
     pub(super) async fn export(&self) -> Export {
-        let contexts = match &self.tracking {
-            Some(tracking) => tracking.contexts(None).await,
-            None => Vec::new(),
-        };
         Export {
             description: self.config.description.clone(),
             read_only: self.config.read_only,
-            contexts,
+            contexts: self.contexts().await,
             ..Export::new(self.config.name.clone(), self.top())
         }
     }
 
-    /// Offers a disk at all addresses, in place of an export that has the name.
+    async fn contexts(&self) -> Vec<Rc<dyn Context>> {
+        match &self.tracking {
+            Some(tracking) => tracking.contexts(None).await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Has clients see the reference points that there are by now.
+    pub(super) async fn refresh(&self) {
+        let contexts = self.contexts().await;
+        for front in self.fronts.borrow().iter() {
+            // An export that is not there any more needs none.
+            let _ = front.server.set_contexts(&self.config.name, contexts.clone());
+        }
+    }
+
+    /// Offers a disk at all addresses.
     pub(super) fn offer(&self, export: &Export) -> Result<(), Failure> {
         for front in self.fronts.borrow().iter() {
-            let added = front.server.replace(export.clone());
-            added.map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
+            let added = front.server.add(export.clone());
+            added.map_err(|error| Failure::new(Kind::Exists, error.to_string()))?;
         }
         Ok(())
     }
@@ -151,7 +163,7 @@ impl Served {
             return Err(Failure::new(Kind::Unsupported, why));
         };
         let reply = tracking.answer(request).await?;
-        self.offer(&self.export().await)?;
+        self.refresh().await;
         value(&reply)
     }
 

@@ -229,7 +229,7 @@ impl Service {
                 refpoint,
                 disks,
             } => {
-                let disks = group.with_checkpoint(&name, disks).await?;
+                let disks = group.with_point(&name, disks).await?;
                 let refpoint = refpoint.unwrap_or_else(|| name.clone());
                 let each = move |served: Rc<Served>| {
                     let (name, refpoint) = (name.clone(), refpoint.clone());

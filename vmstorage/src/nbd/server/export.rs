@@ -81,6 +81,8 @@ impl Export {
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) export: Export,
+    /// Those of `export`, or what took their place.
+    pub(super) contexts: RefCell<Vec<Rc<dyn Context>>>,
     pub(super) statistics: Counters,
     /// No more clients: it is being removed, or the server goes down.
     closing: Cell<bool>,
@@ -91,6 +93,7 @@ pub(super) struct Served {
 impl Served {
     pub(super) fn new(export: Export) -> Rc<Self> {
         Rc::new(Self {
+            contexts: RefCell::new(export.contexts.clone()),
             export,
             statistics: Counters::default(),
             closing: Cell::new(false),

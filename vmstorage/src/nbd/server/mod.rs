@@ -144,6 +144,22 @@ impl Server {
         Ok(())
     }
 
+    /// Other metadata contexts for clients that ask from now on; who chose some keeps them.
+    ///
+    /// # Errors
+    /// When there is no such export.
+    pub fn set_contexts(
+        &self,
+        name: &str,
+        contexts: Vec<Rc<dyn Context>>,
+    ) -> Result<(), ExportError> {
+        let served = self.registry.served();
+        let served = served.iter().find(|served| served.export.name == name);
+        let served = served.ok_or_else(|| ExportError::Unknown(name.to_owned()))?;
+        *served.contexts.borrow_mut() = contexts;
+        Ok(())
+    }
+
     /// Offers a disk no more. Its clients' requests under way are finished, later ones refused with
     /// `ESHUTDOWN`; once all clients have gone the disk is flushed.
     ///

@@ -226,7 +226,7 @@ fn meta(handshake: &mut Handshake<'_>, kind: u32, data: &[u8]) -> Result<Next, R
     }
     let query = MetaQuery::decode(data).map_err(|error| (reply::ERR_INVALID, error.to_string()))?;
     let served = find(handshake, &query.export)?;
-    let mut contexts = status::contexts(&served.export);
+    let mut contexts = status::contexts(&served);
     contexts.retain(|context| {
         let name = context.name();
         let named = |query: &String| {

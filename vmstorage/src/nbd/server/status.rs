@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::export::{Context, Export};
+use super::export::{Context, Served};
 use super::link::{Body, Link};
 use crate::disk::{Answer, Disk, Error, ErrorKind, Extent, Result};
 use crate::nbd::proto::{
@@ -44,12 +44,12 @@ impl Context for Allocation {
 }
 
 /// All contexts of an export.
-pub(super) fn contexts(export: &Export) -> Vec<Rc<dyn Context>> {
+pub(super) fn contexts(served: &Served) -> Vec<Rc<dyn Context>> {
     let allocation = Allocation {
-        disk: Rc::clone(&export.disk),
+        disk: Rc::clone(&served.export.disk),
     };
     let mut all: Vec<Rc<dyn Context>> = vec![Rc::new(allocation)];
-    all.extend(export.contexts.iter().cloned());
+    all.extend(served.contexts.borrow().iter().cloned());
     all
 }
 
