@@ -37,7 +37,8 @@ impl Wire {
         }
     }
 
-    /// Ends the stream as its peer expects: TLS says that nothing was cut off. Nobody may be sending.
+    /// Ends the stream as its peer expects: TLS says that nothing was cut off. Nobody may be
+    /// sending.
     pub async fn close(&self) {
         match self {
             Self::Plain(stream) => stream.shutdown(),

@@ -1,8 +1,8 @@
 //! The bytes of NBD: constants, and every message encoded and decoded.
 //!
 //! No I/O and no state. Decoders check all lengths against what they were given and take nothing on
-//! trust; they fail with [`Malformed`]. All numbers on the wire are big-endian. Source: `doc/proto.md`
-//! of the NBD project, whose section names are given below.
+//! trust; they fail with [`Malformed`]. All numbers on the wire are big-endian. Source:
+//! `doc/proto.md` of the NBD project, whose section names are given below.
 
 mod handshake;
 mod payload;

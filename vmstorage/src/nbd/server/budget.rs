@@ -1,9 +1,9 @@
 //! How much of the server its clients may have in use: requests and bytes in flight.
 //!
 //! A connection that has used up its share is not read from until replies have left: TCP and the
-//! socket buffers then slow the client down. The first [`Limits::own_bytes`] of every connection are
-//! its own, so that clients which never read their replies can use up the common pool, but cannot
-//! stop the others.
+//! socket buffers then slow the client down. The first [`Limits::own_bytes`] of every connection
+//! are its own, so that clients which never read their replies can use up the common pool, but
+//! cannot stop the others.
 
 use std::cell::Cell;
 use std::rc::Rc;

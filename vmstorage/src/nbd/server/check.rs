@@ -21,7 +21,7 @@ pub(super) fn request(link: &Link, request: &Request) -> Result<(), Refusal> {
         request.command,
         command::WRITE | command::TRIM | command::WRITE_ZEROES
     );
-    if changes && link.served.export.is_read_only() {
+    if changes && link.served.read_only {
         return refuse(errno::EPERM, "the export is read-only");
     }
     if request.command == command::FLUSH {

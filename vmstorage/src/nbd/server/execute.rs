@@ -28,7 +28,7 @@ async fn read(disk: &dyn Disk, request: &Request) -> Result<Body> {
         return Ok(Body::Done);
     }
     let data = disk
-        .read(request.offset_bytes, IoBufMut::zeroed(len))
+        .read(request.offset_bytes, IoBufMut::scratch(len))
         .await?;
     if data.len() != len {
         let message = format!("a read of {len} bytes gave {}", data.len());

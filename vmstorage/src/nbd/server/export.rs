@@ -39,8 +39,8 @@ pub trait Context: Debug {
     /// Its name: a name space, a colon, and what it likes (`reeve:changes:monday`).
     fn name(&self) -> String;
 
-    /// What it says of a part: at most `limit` neighbouring parts from its start, at least one, none
-    /// of them empty. Their status has 32 bits.
+    /// What it says of a part: at most `limit` neighbouring parts from its start, at least one,
+    /// none of them empty. Their status has 32 bits.
     ///
     /// # Errors
     /// Whatever keeps it from answering; the client's request fails with it.
@@ -81,8 +81,9 @@ impl Export {
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) export: Export,
-    /// Those of `export`, or what took their place.
-    pub(super) contexts: RefCell<Vec<Rc<dyn Context>>>,
+    pub(super) read_only: bool,
+    /// Of clients that come from now on.
+    contexts: RefCell<Vec<Rc<dyn Context>>>,
     pub(super) statistics: Counters,
     /// No more clients: it is being removed, or the server goes down.
     closing: Cell<bool>,
@@ -93,6 +94,7 @@ pub(super) struct Served {
 impl Served {
     pub(super) fn new(export: Export) -> Rc<Self> {
         Rc::new(Self {
+            read_only: export.is_read_only(),
             contexts: RefCell::new(export.contexts.clone()),
             export,
             statistics: Counters::default(),
@@ -100,6 +102,15 @@ impl Served {
             links: RefCell::default(),
             left: Notify::default(),
         })
+    }
+
+    /// Its metadata contexts besides `base:allocation`.
+    pub(super) fn contexts(&self) -> Vec<Rc<dyn Context>> {
+        self.contexts.borrow().clone()
+    }
+
+    pub(super) fn set_contexts(&self, contexts: Vec<Rc<dyn Context>>) {
+        *self.contexts.borrow_mut() = contexts;
     }
 
     pub(super) fn join(&self, id: u64, link: Rc<Link>) {

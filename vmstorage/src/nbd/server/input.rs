@@ -2,13 +2,15 @@
 
 use std::io;
 
-use crate::engine::IoBufMut;
+use crate::engine::{IoBufMut, yield_now};
 use crate::nbd::wire::Wire;
 
 /// Received at once from a client that is mostly idle, in bytes: thousands of them cost little.
 const LEAST_BYTES: usize = 4 << 10;
 /// Received at once from a busy client, in bytes.
 const MOST_BYTES: usize = 256 << 10;
+/// After so many bytes without a pause the other tasks have their turn.
+const TURN_BYTES: usize = 1 << 20;
 /// So many small receives make a client idle.
 const SMALL_RECEIVES: u32 = 32;
 /// From here on a payload's rest is received into its own memory, in bytes; less is copied.
@@ -27,6 +29,8 @@ pub(super) struct Input {
     wanted: usize,
     /// How many receives in a row were small.
     small: u32,
+    /// Bytes since other tasks had their turn.
+    turn: usize,
 }
 
 impl Input {
@@ -38,6 +42,7 @@ impl Input {
             end: 0,
             wanted: LEAST_BYTES,
             small: 0,
+            turn: 0,
         }
     }
 
@@ -72,7 +77,7 @@ impl Input {
 
     /// The next `len` bytes in memory of their own, aligned to a page.
     pub(super) async fn payload(&mut self, len: usize) -> io::Result<IoBufMut> {
-        let mut payload = IoBufMut::zeroed(len);
+        let mut payload = IoBufMut::scratch(len);
         let mut filled = 0;
         loop {
             let taken = self.len().min(len - filled);
@@ -94,6 +99,7 @@ impl Input {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 filled += got.1;
+                self.pause(got.1).await;
                 // What follows a large payload is often another: its header alone is wanted here.
                 self.wanted = LEAST_BYTES;
             } else if self.fill(1).await? == 0 {
@@ -117,8 +123,8 @@ impl Input {
         }
     }
 
-    /// Receives once, having made room for `len` bytes from the first one that was not taken. At the
-    /// end of the stream it receives nothing.
+    /// Receives once, having made room for `len` bytes from the first one that was not taken. At
+    /// the end of the stream it receives nothing.
     async fn fill(&mut self, len: usize) -> io::Result<usize> {
         let mut buf = self.room(len);
         if self.start == self.end {
@@ -134,7 +140,18 @@ impl Input {
         self.buf = Some(buf);
         self.end += received;
         self.adapt(size, room, received);
+        self.pause(received).await;
         Ok(received)
+    }
+
+    /// Lets other tasks run once in a while: a client that always has more to say does not wait.
+    async fn pause(&mut self, received: usize) {
+        // A receive costs something however little it brings.
+        self.turn += received.max(LEAST_BYTES);
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
+            yield_now().await;
+        }
     }
 
     /// Learns how much to receive at once: a full buffer means that the client has more to say,
@@ -154,8 +171,8 @@ impl Input {
         }
     }
 
-    /// The buffer with room for `len` bytes from the first one that was not taken, or a new one if it
-    /// has another size than is wanted.
+    /// The buffer with room for `len` bytes from the first one that was not taken, or a new one if
+    /// it has another size than is wanted.
     fn room(&mut self, len: usize) -> IoBufMut {
         let held = self.len();
         let size = self
@@ -177,7 +194,8 @@ impl Input {
     }
 }
 
-/// Receives once into `buf` from its byte `at` on; the buffer comes back whole, with how much it was.
+/// Receives once into `buf` from its byte `at` on; the buffer comes back whole, with how much it
+/// was.
 async fn receive_at(wire: &Wire, mut buf: IoBufMut, at: usize) -> io::Result<(IoBufMut, usize)> {
     let len = buf.len();
     let kept = buf.split_to(at);

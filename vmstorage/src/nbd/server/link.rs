@@ -131,7 +131,8 @@ impl Link {
             .await
     }
 
-    /// The replies that are to be sent, at least one, into `batch`; false when there will be no more.
+    /// The replies that are to be sent, at least one, into `batch`; false when there will be no
+    /// more.
     pub(super) async fn replies(&self, batch: &mut Vec<Reply>) -> bool {
         self.ready
             .until(|| {

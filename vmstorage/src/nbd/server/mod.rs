@@ -2,9 +2,9 @@
 //!
 //! A connection is a reader, a writer and a task for each request under way. The reader takes many
 //! requests from one receive ([`input`]), checks them ([`check`]) and starts them as the budget
-//! allows ([`budget`]); requests run beside each other and end in any order ([`execute`]); the writer
-//! sends all replies that are ready at once ([`send`]). A request is a token that is answered, with
-//! an error if nothing else ([`link`]).
+//! allows ([`budget`]); requests run beside each other and end in any order ([`execute`]); the
+//! writer sends all replies that are ready at once ([`send`]). A request is a token that is
+//! answered, with an error if nothing else ([`link`]).
 //!
 //! Clients are not trusted. Whatever they send, the server neither panics nor uses more memory than
 //! its [`Limits`] say, and other clients are served on. They cannot be kept from using their part
@@ -40,7 +40,7 @@ pub use budget::Limits;
 pub use export::{Context, Export, Statistics};
 
 use crate::disk;
-use crate::engine::{Listener, Stream, sleep, spawn};
+use crate::engine::{Listener, Stream, sleep, spawn, yield_now};
 use crate::nbd::wire::Wire;
 use budget::Budget;
 use export::Served;
@@ -144,22 +144,6 @@ impl Server {
         Ok(())
     }
 
-    /// Other metadata contexts for clients that ask from now on; who chose some keeps them.
-    ///
-    /// # Errors
-    /// When there is no such export.
-    pub fn set_contexts(
-        &self,
-        name: &str,
-        contexts: Vec<Rc<dyn Context>>,
-    ) -> Result<(), ExportError> {
-        let served = self.registry.served();
-        let served = served.iter().find(|served| served.export.name == name);
-        let served = served.ok_or_else(|| ExportError::Unknown(name.to_owned()))?;
-        *served.contexts.borrow_mut() = contexts;
-        Ok(())
-    }
-
     /// Offers a disk no more. Its clients' requests under way are finished, later ones refused with
     /// `ESHUTDOWN`; once all clients have gone the disk is flushed.
     ///
@@ -171,6 +155,26 @@ impl Server {
         served.close();
         served.drained().await;
         Ok(settle(&served).await)
+    }
+
+    /// Changes the metadata contexts of an export, for clients that come from now on; those that
+    /// have it open keep what they chose.
+    ///
+    /// # Errors
+    /// When there is no such export.
+    pub fn set_contexts(
+        &self,
+        name: &str,
+        contexts: Vec<Rc<dyn Context>>,
+    ) -> Result<(), ExportError> {
+        let exact = |served: &Rc<Served>| served.export.name == name;
+        match self.registry.served().into_iter().find(exact) {
+            Some(served) => {
+                served.set_contexts(contexts);
+                Ok(())
+            }
+            None => Err(ExportError::Unknown(name.to_owned())),
+        }
     }
 
     /// What was done with each export since it was added.
@@ -196,7 +200,11 @@ impl Server {
                 }
             };
             match accepted {
-                Ok(stream) => self.connect(stream),
+                Ok(stream) => {
+                    self.connect(stream);
+                    // Whoever connects time and again keeps nobody waiting.
+                    yield_now().await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "accept");
                     sleep(ACCEPT_PAUSE).await;
@@ -247,7 +255,7 @@ fn check_name(name: &str) -> Result<(), ExportError> {
 
 /// Makes what clients wrote durable.
 async fn settle(served: &Served) -> disk::Result<()> {
-    if served.export.is_read_only() {
+    if served.read_only {
         return Ok(());
     }
     let flushed = served.export.disk.flush().await;
@@ -311,7 +319,8 @@ async fn transmission(registry: &Rc<Registry>, id: u64, session: Session) {
         wire.shutdown();
         writer.await;
     }
-    wire.close().await;
+    select(pin!(wire.close()), pin!(sleep(limits.linger))).await;
+    wire.shutdown();
     link.served.leave(id);
 }
 

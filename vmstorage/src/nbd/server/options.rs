@@ -199,7 +199,7 @@ fn describe(handshake: &Handshake<'_>, served: &Rc<Served>) -> ExportReply {
         | export_flag::SEND_CACHE
         // All connections of a disk run on its engine over the one disk, so a flush covers all.
         | export_flag::CAN_MULTI_CONN;
-    flags |= if served.export.is_read_only() {
+    flags |= if served.read_only {
         export_flag::READ_ONLY
     } else {
         export_flag::SEND_TRIM | export_flag::SEND_WRITE_ZEROES | export_flag::SEND_FAST_ZERO

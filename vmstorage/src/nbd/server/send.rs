@@ -98,8 +98,8 @@ impl Encoder {
         }
     }
 
-    /// A simple reply is the shortest, and allowed without extended headers unless it answers a read
-    /// that was to be structured.
+    /// A simple reply is the shortest, and allowed without extended headers unless it answers a
+    /// read that was to be structured.
     fn may_be_simple(&self, reply: &Reply) -> bool {
         match self.headers {
             Headers::Simple => true,

@@ -49,7 +49,7 @@ pub(super) fn contexts(served: &Served) -> Vec<Rc<dyn Context>> {
         disk: Rc::clone(&served.export.disk),
     };
     let mut all: Vec<Rc<dyn Context>> = vec![Rc::new(allocation)];
-    all.extend(served.contexts.borrow().iter().cloned());
+    all.extend(served.contexts());
     all
 }
 

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::recorder::Recorder;
 use super::{Raw, SIZE, disk, on_engine, server_of, server_with};
-use crate::disk::memory::Memory;
 use crate::disk::{Answer, Extent};
 use crate::nbd::proto::{
     ExportReply, Headers, Info, InfoRequest, OptionHeader, ServerEntry, export_flag, info, option,
@@ -196,6 +196,7 @@ fn contexts_are_found_by_name_and_listed_by_prefix() {
         }
         let set = option::SET_META_CONTEXT;
         assert_eq!(count(raw.meta(set, "disk", &["reeve:", "base:"]).await), 0);
+        server.set_contexts("nothing", vec![]).unwrap_err();
         let queries = ["qemu:dirty-bitmap:b", "base:allocation", "nobody:x"];
         let chosen = raw.meta(set, "disk", &queries).await.unwrap();
         let names: Vec<_> = chosen
@@ -203,6 +204,9 @@ fn contexts_are_found_by_name_and_listed_by_prefix() {
             .map(|context| (context.id, &*context.name))
             .collect();
         assert_eq!(names, [(0, "base:allocation"), (1, "qemu:dirty-bitmap:b")]);
+        // What is changed now is for those who come later.
+        server.set_contexts("disk", vec![]).unwrap();
+        assert_eq!(count(raw.meta(list, "disk", &[]).await), 1);
         // They were chosen of another export.
         raw.go("other").await;
         let answer = raw.ask(7, 0, 0, 4096, &[]).await;
@@ -278,14 +282,11 @@ fn export_name_ends_the_handshake_of_old_clients() {
 #[test]
 fn strict_exports_want_clients_that_ask_for_block_sizes() {
     on_engine(async {
-        #[derive(Debug)]
-        struct Blocks(Memory);
-        crate::nbd::server::tests::transmission::delegate!(Blocks, |this: &Blocks| {
-            let mut geometry = this.0.geometry();
-            geometry.min_block_bytes = 512;
-            geometry
-        });
-        let mut export = Export::new("disk", Rc::new(Blocks(Memory::new(SIZE))));
+        let disk = Recorder {
+            block_bytes: Some(512),
+            ..Recorder::default()
+        };
+        let mut export = Export::new("disk", Rc::new(disk));
         export.strict_blocks = true;
         let server = server_of(vec![export]);
         let mut raw = Raw::greeted(&server).await;

@@ -3,6 +3,9 @@
 mod fuzz;
 mod handshake;
 mod hostile;
+mod lifecycle;
+mod recorder;
+mod tls;
 mod transmission;
 
 use std::net::Shutdown;
