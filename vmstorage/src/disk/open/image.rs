@@ -113,7 +113,9 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
                 let opened = FileDisk::open(file, &file_options(read_only)).await?;
                 Ok(Rc::new(opened) as Rc<dyn Disk>)
             };
-            Image::Vhdx(Rc::new(vhdx::open_chain(path, options.read_only, open_file).await?))
+            Image::Vhdx(Rc::new(
+                vhdx::open_chain(path, options.read_only, open_file).await?,
+            ))
         }
         Format::Qcow2 => return Err(Error::new(ErrorKind::Unsupported, "not yet")),
     };
