@@ -225,6 +225,19 @@ fn other_threads_wake_the_loop() {
 }
 
 #[test]
+fn a_call_that_panics_does_so_where_it_is_awaited() {
+    on_both(|| async {
+        for _ in 0..40 {
+            let task = unblock(|| -> u8 { panic!("on purpose") });
+            let caught =
+                futures_util::future::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(task));
+            caught.await.unwrap_err();
+        }
+        assert_eq!(unblock(|| 1).await, 1);
+    });
+}
+
+#[test]
 fn remotes_call_a_loop_that_sleeps() {
     for choice in [Choice::Uring, Choice::Threads] {
         let engine = Engine::with(choice).unwrap();
