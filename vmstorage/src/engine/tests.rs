@@ -100,7 +100,8 @@ fn a_request_whose_future_is_dropped_keeps_its_buffer() {
         let expected = vec![7; 1 << 20];
         {
             let mut write = pin!(file.write_at(0, IoBuf::copy_of(&expected)));
-            begin(write.as_mut());
+            // A thread may be so fast that it has ended.
+            let _ = write.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         }
         // Whoever takes the memory next must not be written to the file.
         for _ in 0..100 {
