@@ -107,6 +107,18 @@ impl IoBufMut {
         self.len = self.len.min(len);
     }
 
+    /// Has the whole allocation again, with what is in it, after a part was split off or truncated
+    /// away: one buffer can receive many times. It fails while another handle of it lives.
+    pub fn reclaim(&mut self) -> bool {
+        match Arc::get_mut(&mut self.chunk) {
+            Some(chunk) => {
+                (self.start, self.len) = (0, chunk.capacity());
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Gives up writing, for a handle that can be shared.
     pub fn freeze(self) -> IoBuf {
         IoBuf {
@@ -229,6 +241,18 @@ mod tests {
         head.unsplit(rest);
         assert_eq!(&head[..], b"xyzdef");
         assert_eq!(&head.freeze().slice(1..3)[..], b"yz");
+    }
+
+    #[test]
+    fn what_was_cut_off_is_reclaimed_by_the_last_handle() {
+        let mut rest = IoBufMut::zeroed(1024);
+        let mut head = rest.split_to(2);
+        head.copy_from_slice(b"ab");
+        rest.truncate(1);
+        assert!(!rest.reclaim());
+        drop(head);
+        assert!(rest.reclaim());
+        assert_eq!((rest.len(), &rest[..2]), (1024, &b"ab"[..]));
     }
 
     #[test]

@@ -178,6 +178,11 @@ pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
     Ok(Engine::new()?.block_on(future))
 }
 
+/// The thread is in [`Engine::block_on`], so tasks can be started.
+pub fn is_running() -> bool {
+    CURRENT.with(|current| current.borrow().is_some())
+}
+
 /// Starts a task beside the caller's on the thread's engine.
 ///
 /// # Panics

@@ -51,6 +51,11 @@ impl Chunk {
         }
     }
 
+    /// How many bytes it has.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Memory of at least `len_bytes` that holds zeroes or what an earlier buffer of this process
     /// held.
     pub(super) fn scratch(len_bytes: usize, permit: Option<Permit>) -> Self {

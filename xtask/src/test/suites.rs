@@ -272,6 +272,7 @@ impl Run {
             append: self.suite.append.to_owned(),
             memory_mib: MEMORY_MIB,
             payload: Some(payload.path().to_owned()),
+            root: None,
             job,
             show: Show::Named(self.name()),
         }

@@ -158,6 +158,13 @@ impl Inner {
     }
 }
 
+impl FileDisk {
+    /// The file itself, for calls that are no I/O.
+    pub fn as_std(&self) -> &std::fs::File {
+        self.inner.file.as_std()
+    }
+}
+
 impl Disk for FileDisk {
     fn name(&self) -> String {
         self.inner.name.clone()
