@@ -10,7 +10,7 @@ use super::bat::Bat;
 use super::bitmap::Bitmaps;
 use super::commit::LogState;
 use super::header::{Header, Headers};
-use super::layout::{self, HEADER_SECTION_BYTES, MAX_FILE_BYTES, Region, SIGNATURE};
+use super::layout::{self, HEADER_SECTION_BYTES, MAX_FILE_BYTES, MIB, Region, SIGNATURE};
 use super::lock::{COMMIT, Locks};
 use super::log::{self, Overlay};
 use super::metadata::Metadata;
@@ -125,11 +125,12 @@ impl Image {
         let parts = Parts::load(file, read_only, session).await?;
         let (regions, metadata) = parts.metadata().await?;
         let log_region = parts.headers.current.log_region;
-        if log_region.len == 0 && !read_only {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "the file has no log: open it for reading only",
-            ));
+        if !(MIB..=log::MAX_LOG_BYTES).contains(&log_region.len) && !read_only {
+            let what = format!(
+                "the file has a log of {} bytes, not of 1 MiB to 64 MiB: open it for reading only",
+                log_region.len
+            );
+            return Err(Error::new(ErrorKind::Unsupported, what));
         }
         let parent = check_parent(&metadata, options.parent)?;
         let space = map(&parts.file, &regions)?;

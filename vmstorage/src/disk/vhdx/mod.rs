@@ -7,7 +7,8 @@
 //! the file, into metadata or to the same place twice is an error at opening.
 //!
 //! In reading order: [`layout`], [`header`], [`regions`], [`metadata`], [`locator`], [`bat`] (the
-//! format), [`space`], [`lock`], [`image`] (what is open), [`data`], [`zero`], [`status`] (requests),
+//! format), [`space`], [`lock`], [`image`] (what is open), [`read`], [`write`], [`zero`], [`status`]
+//! (requests),
 //! [`bitmap`], [`commit`], [`log`] (how changes become durable), [`resize`], [`create`],
 //! [`chain`].
 
@@ -16,7 +17,6 @@ mod bitmap;
 mod chain;
 mod commit;
 mod create;
-mod data;
 mod header;
 mod image;
 mod layout;
@@ -24,11 +24,13 @@ mod locator;
 mod lock;
 mod log;
 mod metadata;
+mod read;
 mod regions;
 mod resize;
 mod space;
 mod status;
 mod task;
+mod write;
 mod zero;
 
 #[cfg(test)]
