@@ -53,7 +53,6 @@ pub(super) struct Image {
 struct Parts {
     file: Rc<dyn Disk>,
     headers: Headers,
-    sequence: u64,
 }
 
 /// What is known of an image without opening its blocks.
@@ -82,19 +81,13 @@ impl Parts {
             log, log_region, ..
         } = headers.current;
         if log.is_nil() {
-            return Ok(Self {
-                file,
-                headers,
-                sequence: 0,
-            });
+            return Ok(Self { file, headers });
         }
         let replay = log::load(&*file, log_region, log).await?;
-        let sequence = replay.sequence;
         if read_only {
             return Ok(Self {
                 file: Rc::new(Overlay::new(file, replay)),
                 headers,
-                sequence,
             });
         }
         let headers = headers
@@ -104,11 +97,7 @@ impl Parts {
         let headers = headers
             .update(&*file, |next| next.log = Uuid::nil())
             .await?;
-        Ok(Self {
-            file,
-            headers,
-            sequence,
-        })
+        Ok(Self { file, headers })
     }
 
     async fn metadata(&self) -> Result<(regions::Regions, Metadata)> {
@@ -139,7 +128,7 @@ impl Image {
         Ok(Self {
             size: Cell::new(metadata.disk_bytes),
             bitmaps: Bitmaps::new(&metadata),
-            log: LogState::new(log_region, parts.sequence, durable_bytes),
+            log: LogState::new(log_region, durable_bytes),
             file: parts.file,
             headers: RefCell::new(parts.headers),
             metadata,

@@ -24,8 +24,6 @@ pub(in crate::disk::vhdx) struct Replay {
     pub(super) pages: BTreeMap<u64, Box<[u8]>>,
     /// How long the file is at least.
     pub(super) file_bytes: u64,
-    /// The highest sequence number seen.
-    pub(in crate::disk::vhdx) sequence: u64,
 }
 
 /// Reads the log of a file whose header says that it is not empty.
@@ -153,7 +151,6 @@ impl Replay {
                 log.offset
             )));
         }
-        self.sequence = self.sequence.max(entry.header.sequence);
         self.file_bytes = self.file_bytes.max(last);
         for patch in entry.patches {
             let place = match &patch {
