@@ -1,1 +1,3 @@
 //! Filters between a front end and a disk.
+
+pub mod throttle;
