@@ -141,7 +141,7 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
 
 fn request(command: &Command) -> Request {
     match command {
-        Command::Status | Command::Checkpoint(Checkpoint::List) => Request::Status,
+        Command::Status | Command::Checkpoint(Checkpoint::List) => Request::Status {},
         Command::Checkpoint(Checkpoint::Create { name, disks, hold }) => {
             Request::CheckpointCreate {
                 name: name.clone(),
@@ -182,8 +182,8 @@ fn request(command: &Command) -> Request {
                 bytes_per_second: *bandwidth,
             },
         },
-        Command::Reload => Request::Reload,
-        Command::Quit => Request::Quit,
+        Command::Reload => Request::Reload {},
+        Command::Quit => Request::Quit {},
     }
 }
 

@@ -195,7 +195,7 @@ impl Service {
     pub(super) async fn answer(&self, request: Request) -> Result<Value, Failure> {
         let group = self.group.lock().await;
         match request {
-            Request::Status => status(&group.report().await?),
+            Request::Status {} => status(&group.report().await?),
             Request::CheckpointCreate {
                 name,
                 disks,
@@ -262,11 +262,11 @@ impl Service {
                     })
                     .await
             }
-            Request::Reload => {
+            Request::Reload {} => {
                 drop(group);
                 self.reload().await
             }
-            Request::Quit => {
+            Request::Quit {} => {
                 self.quit.notify_one();
                 Ok(json!({}))
             }

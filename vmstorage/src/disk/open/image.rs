@@ -43,6 +43,25 @@ impl Opened {
         }
     }
 
+    /// What its format says of it, for people and programs.
+    pub fn describe(&self) -> serde_json::Value {
+        match &self.image {
+            Some(Image::Vhdx(image)) => {
+                let info = image.info();
+                let parent = info.parent.map(|parent| parent.relative_path.or(parent.absolute_path));
+                serde_json::json!({
+                    "block_bytes": info.block_bytes,
+                    "logical_sector_bytes": info.logical_sector_bytes,
+                    "physical_sector_bytes": info.physical_sector_bytes,
+                    "fixed": info.fixed,
+                    "parent": parent.flatten(),
+                    "disk_id": info.disk_id,
+                })
+            }
+            Some(Image::Raw(_)) | None => serde_json::json!({}),
+        }
+    }
+
     /// How it looks now, for a tracker that is about to be closed.
     ///
     /// # Errors

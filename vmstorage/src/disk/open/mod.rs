@@ -5,12 +5,14 @@
 //! file; a service that probes would then serve that file. So a format is what the caller says, or
 //! what the extension of the file's name says.
 
+mod create;
 mod format;
 mod image;
 mod source;
 
 use std::rc::Rc;
 
+pub use create::create;
 pub use format::{Engine, Format};
 pub use image::{Opened, format_of};
 pub use source::{Address, NBD_PORT, Remote, Source};
