@@ -85,7 +85,7 @@ impl Group {
                 Some(old) if old.clone().with_limits_of(&disk) == disk => {
                     let limits = disk.throttle;
                     let set = move |served: Rc<Served>| async move {
-                        served.set_limits(limits);
+                        served.set_limits(limits)?;
                         Ok(Value::Null)
                     };
                     let changed = self.on(&name, set).await.map(|_| ());

@@ -21,7 +21,7 @@ use crate::disk::open::{self, Opened};
 use crate::disk::{Disk, Error};
 use crate::filter::gate::{Gate, Gated, Held};
 use crate::filter::snapshot::{self, Snapshots};
-use crate::filter::throttle::{Limits, Throttle};
+use crate::filter::throttle::{Group, Limits, Rate, Rates, Throttle};
 use crate::nbd::server::{Context, Export};
 use crate::track::catalog;
 
@@ -80,7 +80,8 @@ impl Served {
         }
         let gate = Rc::new(Gate::default());
         let gated = Rc::new(Gated::new(below, Rc::clone(&gate)));
-        let throttle = Rc::new(Throttle::new(gated, limits(config.throttle)));
+        let group = Group::new(limits(config.throttle))?;
+        let throttle = Rc::new(Throttle::new(gated, group));
         Ok(Self {
             opened: opened.clone(),
             snapshots,
@@ -152,9 +153,10 @@ impl Served {
     }
 
     /// Changes the limits.
-    pub(super) fn set_limits(&self, raw: RawThrottle) {
+    pub(super) fn set_limits(&self, raw: RawThrottle) -> crate::disk::Result<()> {
+        self.throttle.group().set_limits(limits(raw))?;
         self.limits.set(raw);
-        self.throttle.set(limits(raw));
+        Ok(())
     }
 
     /// Does something with reference points; what clients can ask for follows.
@@ -227,8 +229,13 @@ async fn scratch_file(directory: &Path) -> Result<FileDisk, Failure> {
 }
 
 fn limits(raw: RawThrottle) -> Limits {
+    let all = |per_second: Option<u64>| Rates {
+        total: per_second.map(Rate::new),
+        ..Rates::default()
+    };
     Limits {
-        operations_per_second: raw.iops,
-        bytes_per_second: raw.bytes_per_second,
+        requests: all(raw.iops),
+        bytes: all(raw.bytes_per_second),
+        request_bytes: 0,
     }
 }

@@ -257,7 +257,7 @@ impl Service {
             Request::Throttle { disk, limits } => {
                 group
                     .on(&disk, move |served| async move {
-                        served.set_limits(limits);
+                        served.set_limits(limits)?;
                         value(&limits)
                     })
                     .await
