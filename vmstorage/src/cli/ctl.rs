@@ -112,7 +112,9 @@ enum Checkpoint {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Error> {
-    let control = args.control.or_else(|| std::env::var_os("VMSTORAGE_CONTROL").map(Into::into));
+    let control = args
+        .control
+        .or_else(|| std::env::var_os("VMSTORAGE_CONTROL").map(Into::into));
     let Some(control) = control else {
         return Err(Error::Usage(
             "no control socket is named; help: `--control PATH` or VMSTORAGE_CONTROL".into(),
@@ -227,7 +229,9 @@ fn show_status(answer: &Value) {
         if tracking.is_object() {
             let (map, beginning) = (text(tracking, "map"), text(tracking, "beginning"));
             let points = &tracking["refpoints"];
-            say(format!("  tracked in `{map}` ({beginning}), {points} reference points"));
+            say(format!(
+                "  tracked in `{map}` ({beginning}), {points} reference points"
+            ));
         }
         for checkpoint in list(disk, "checkpoints") {
             show_checkpoint(checkpoint);
@@ -245,7 +249,10 @@ fn show_checkpoints(answer: &Value) {
 
 fn show_checkpoint(checkpoint: &Value) {
     let (disk, name) = (text(checkpoint, "disk"), text(checkpoint, "name"));
-    let (bytes, held) = (size(checkpoint, "size_bytes"), size(checkpoint, "held_bytes"));
+    let (bytes, held) = (
+        size(checkpoint, "size_bytes"),
+        size(checkpoint, "held_bytes"),
+    );
     let state = match (checkpoint["error"].as_str(), checkpoint["export"].as_str()) {
         (Some(error), _) => format!("lost: {error}"),
         (None, Some(export)) => format!("exported as `{export}`"),
@@ -262,7 +269,11 @@ fn show_reload(answer: &Value) -> Result<(), Error> {
     }
     let failed = list(answer, "failed");
     for disk in failed {
-        say(format!("failed {}: {}", text(disk, "disk"), text(&disk["error"], "message")));
+        say(format!(
+            "failed {}: {}",
+            text(disk, "disk"),
+            text(&disk["error"], "message")
+        ));
     }
     if failed.is_empty() {
         Ok(())

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::Error;
-use crate::serve::config::{RawCheckpoints, RawConfig, RawDisk, RawThrottle, RawTls, RawTrack, Size};
+use crate::serve::config::{
+    RawCheckpoints, RawConfig, RawDisk, RawThrottle, RawTls, RawTrack, Size,
+};
 use crate::serve::{Setup, run as serve};
 
 /// Serve virtual disks over NBD and vhost-user-blk, with change tracking and checkpoints

@@ -123,7 +123,9 @@ impl Served {
         let contexts = self.contexts().await;
         for front in self.fronts.borrow().iter() {
             // An export that is not there any more needs none.
-            let _ = front.server.set_contexts(&self.config.name, contexts.clone());
+            let _ = front
+                .server
+                .set_contexts(&self.config.name, contexts.clone());
         }
     }
 

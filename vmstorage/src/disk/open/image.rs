@@ -48,7 +48,9 @@ impl Opened {
         match &self.image {
             Some(Image::Vhdx(image)) => {
                 let info = image.info();
-                let parent = info.parent.map(|parent| parent.relative_path.or(parent.absolute_path));
+                let parent = info
+                    .parent
+                    .map(|parent| parent.relative_path.or(parent.absolute_path));
                 serde_json::json!({
                     "block_bytes": info.block_bytes,
                     "logical_sector_bytes": info.logical_sector_bytes,
@@ -132,7 +134,9 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
                 let opened = FileDisk::open(file, &file_options(read_only)).await?;
                 Ok(Rc::new(opened) as Rc<dyn Disk>)
             };
-            Image::Vhdx(Rc::new(vhdx::open_chain(path, options.read_only, open_file).await?))
+            Image::Vhdx(Rc::new(
+                vhdx::open_chain(path, options.read_only, open_file).await?,
+            ))
         }
         Format::Qcow2 => return Err(Error::new(ErrorKind::Unsupported, "not yet")),
     };
