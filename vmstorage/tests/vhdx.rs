@@ -1,5 +1,10 @@
 //! VHDX images beside QEMU's tools: what they write reads the same here, and the other way round.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what fails in a helper of a test fails the test"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;

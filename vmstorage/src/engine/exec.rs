@@ -233,6 +233,16 @@ pub(super) fn arena() -> Option<Arc<Arena>> {
         .ok()?
 }
 
+/// Whether this is the thread of that engine, in its loop.
+pub(super) fn is_current(shared: &Shared) -> bool {
+    let is_it = |current: &RefCell<Option<Rc<Core>>>| {
+        let current = current.borrow();
+        let core = current.as_ref();
+        core.is_some_and(|core| std::ptr::eq(Arc::as_ptr(&core.shared), shared))
+    };
+    CURRENT.try_with(is_it).unwrap_or(false)
+}
+
 /// Has a task run if this is the thread of its engine; gives it back otherwise.
 pub(super) fn push_local(shared: &Shared, runnable: Runnable) -> Result<(), Runnable> {
     let mut runnable = Some(runnable);

@@ -146,9 +146,9 @@ impl Catalog {
                 let points = store.points().iter().map(|point| self.describe(point));
                 Ok(Reply::Points(points.collect()))
             }
-            Request::Show { name } => {
-                Ok(Reply::Point(self.describe(self.store.borrow().find(&name)?)))
-            }
+            Request::Show { name } => Ok(Reply::Point(
+                self.describe(self.store.borrow().find(&name)?),
+            )),
             Request::Delete { name } => {
                 let gone = self.store.borrow_mut().remove(&name)?;
                 Ok(Reply::Point(self.describe(&gone)))

@@ -56,7 +56,11 @@ impl Inner {
     /// Notes that the session makes points.
     fn begin_branch(&self, point: Point) {
         let mut root = self.root.borrow_mut();
-        if root.branches.last().is_some_and(|last| last.session == point.session) {
+        if root
+            .branches
+            .last()
+            .is_some_and(|last| last.session == point.session)
+        {
             return;
         }
         if root.branches.len() == MAX_BRANCHES {
@@ -100,7 +104,10 @@ impl Inner {
             } else {
                 before.epoch + 1
             };
-            let fresh = self.table.borrow().fresh(before.size_bytes, before.block_bytes);
+            let fresh = self
+                .table
+                .borrow()
+                .fresh(before.size_bytes, before.block_bytes);
             self.table.replace(fresh)
         };
         let epoch = self.root.borrow().epoch;

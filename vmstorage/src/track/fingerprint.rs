@@ -122,7 +122,11 @@ mod tests {
         assert_eq!(after.difference(&before.prints(), true), None);
         let other = Fingerprint::of_file(&tempfile::tempfile().unwrap()).unwrap();
         assert!(other.difference(&before.prints(), true).is_some());
-        assert!(Fingerprint::new().difference(&before.prints(), true).is_some());
+        assert!(
+            Fingerprint::new()
+                .difference(&before.prints(), true)
+                .is_some()
+        );
         assert_eq!(Fingerprint::new().difference(&[], false), None);
     }
 }

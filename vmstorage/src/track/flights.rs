@@ -136,7 +136,12 @@ mod tests {
             drop(flights.take_off(blocks(first, first)));
         }
         assert!(flights.all().len() <= MAX_ABANDONED + 1);
-        let covered = |block| flights.all().iter().any(|r| r.first <= block && block <= r.last);
+        let covered = |block| {
+            flights
+                .all()
+                .iter()
+                .any(|r| r.first <= block && block <= r.last)
+        };
         assert!((0..5000).all(covered));
     }
 }

@@ -163,7 +163,10 @@ impl Inner {
 
     /// From now on no question about changes is answered; a new generation begins soon.
     fn set_void(self: &Rc<Self>, reason: String) {
-        warn!(disk = self.disk.name(), reason, "the generation map is void");
+        warn!(
+            disk = self.disk.name(),
+            reason, "the generation map is void"
+        );
         *self.void.borrow_mut() = Some(reason.clone());
         if self.read_only {
             return;
@@ -180,7 +183,10 @@ impl Inner {
     /// Writes the root; what it says is durable when this has ended.
     pub(super) async fn commit(self: &Rc<Self>) -> Result<()> {
         if self.read_only || self.closed.get() {
-            return Err(Error::new(ErrorKind::Shutdown, "the map is not open for writing"));
+            return Err(Error::new(
+                ErrorKind::Shutdown,
+                "the map is not open for writing",
+            ));
         }
         let (done, wait) = oneshot::channel();
         self.commits.borrow_mut().push(done);
@@ -189,7 +195,10 @@ impl Inner {
             // after the next one.
             spawn(Rc::clone(self).commit_all()).detach();
         }
-        let lost = Err(Error::new(ErrorKind::Shutdown, "the engine is shutting down"));
+        let lost = Err(Error::new(
+            ErrorKind::Shutdown,
+            "the engine is shutting down",
+        ));
         wait.await.unwrap_or(lost)
     }
 

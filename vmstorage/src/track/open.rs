@@ -214,7 +214,10 @@ async fn read_roots(map: &dyn Disk) -> Result<Roots> {
     let mut first_copy = 0;
     for copy in 0..2 {
         let start = copy * ROOT_BYTES as u64;
-        let len = size.saturating_sub(start).min(ROOT_BYTES as u64) as usize;
+        if start >= size {
+            break;
+        }
+        let len = (size - start).min(ROOT_BYTES as u64) as usize;
         let bytes = map.read(start, IoBufMut::zeroed(len)).await?;
         let head = bytes.get(..8).unwrap_or_default();
         if head.iter().all(|&byte| byte == 0) {
@@ -226,7 +229,11 @@ async fn read_roots(map: &dyn Disk) -> Result<Roots> {
                 map.name()
             )));
         }
-        let newer = |root: &Root| newest.as_ref().map_or(true, |other: &Root| root.seq > other.seq);
+        let newer = |root: &Root| {
+            newest
+                .as_ref()
+                .map_or(true, |other: &Root| root.seq > other.seq)
+        };
         match Root::decode(&bytes) {
             Ok(root) if newer(&root) => {
                 newest = Ok(root);
@@ -297,9 +304,8 @@ async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Fou
         let reads = (start..end).map(|slot| read_index(map, &root, slot));
         for (slot, read) in (start..end).zip(join_all(reads).await) {
             let known = read?;
-            let adopted = known.is_some_and(|(number, records)| {
-                table.adopt(slot, number, &records)
-            });
+            let adopted =
+                known.is_some_and(|(number, records)| table.adopt(slot, number, &records));
             if !adopted {
                 let reason = damaged(format!("index page {slot}"));
                 return Ok(Found::Unusable(Some(root), reason));

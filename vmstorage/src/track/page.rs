@@ -127,7 +127,9 @@ impl Summary {
 
     /// Takes account of a change of some blocks in `epoch`.
     pub(super) fn touch(&mut self, epoch: u32) {
-        self.before_max = self.before_max.max(self.last_max.min(epoch.saturating_sub(1)));
+        self.before_max = self
+            .before_max
+            .max(self.last_max.min(epoch.saturating_sub(1)));
         self.last_max = self.last_max.max(epoch);
     }
 
@@ -234,7 +236,9 @@ pub(super) fn decode_index(
             && summary.before_min <= summary.before_max
             && summary.last_max <= epoch;
         if !ordered || (!record.stored && summary.one().is_none()) {
-            return Err(Error::corrupt("a record of an index page contradicts itself"));
+            return Err(Error::corrupt(
+                "a record of an index page contradicts itself",
+            ));
         }
         records.push(record);
     }

@@ -123,13 +123,19 @@ impl Root {
         if point.block_bytes != self.block_bytes || point.size_bytes > self.size_bytes {
             return Err(full_needed("the point's sizes are not those of this disk"));
         }
-        let at = self.branches.iter().position(|b| b.session == point.session);
+        let at = self
+            .branches
+            .iter()
+            .position(|b| b.session == point.session);
         let Some(at) = at else {
             return Err(full_needed(
                 "the point was made on a copy of this disk, or too many restarts ago",
             ));
         };
-        let end = self.branches.get(at + 1).map_or(self.epoch, |next| next.first_epoch);
+        let end = self
+            .branches
+            .get(at + 1)
+            .map_or(self.epoch, |next| next.first_epoch);
         if point.epoch < self.branches[at].first_epoch || point.epoch >= end {
             return Err(full_needed(
                 "the point was made on a copy of this disk that has gone its own way",

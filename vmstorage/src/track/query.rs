@@ -71,7 +71,9 @@ impl Tracker {
             limit: limit.max(1),
         };
         if span.since < span.until {
-            self.inner.collect(span, range.offset_bytes, &mut found).await?;
+            self.inner
+                .collect(span, range.offset_bytes, &mut found)
+                .await?;
         }
         // A page that was read may have voided the map.
         self.check(since)?;

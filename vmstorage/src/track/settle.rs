@@ -24,14 +24,20 @@ impl Inner {
             let _ = done.send(inner.settle_now(cool).await);
         };
         spawn(settle).detach();
-        let lost = Err(Error::new(ErrorKind::Shutdown, "the engine is shutting down"));
+        let lost = Err(Error::new(
+            ErrorKind::Shutdown,
+            "the engine is shutting down",
+        ));
         wait.await.unwrap_or(lost)
     }
 
     /// As [`Inner::settle`], for who has the turn.
     async fn settle_now(&self, cool: Cool) -> Result<()> {
         if self.read_only || self.closed.get() {
-            return Err(Error::new(ErrorKind::Shutdown, "the map is not open for writing"));
+            return Err(Error::new(
+                ErrorKind::Shutdown,
+                "the map is not open for writing",
+            ));
         }
         let staged = {
             let mut root = self.root.borrow_mut();
@@ -39,7 +45,9 @@ impl Inner {
             self.table.borrow_mut().stage(root.generation, root.stamp)
         };
         let written = self.write_staged(&staged).await;
-        self.table.borrow_mut().settled(&staged, written.is_ok(), cool);
+        self.table
+            .borrow_mut()
+            .settled(&staged, written.is_ok(), cool);
         written.map_err(|error| error.context(format!("writing back `{}`", self.map.name())))
     }
 
@@ -50,20 +58,23 @@ impl Inner {
         if self.map.geometry().size_bytes < staged.file_bytes {
             self.map.resize(staged.file_bytes).await?;
         }
-        let first = staged.indexes.iter().map(|(first, _, bytes)| (*first, bytes));
+        let first = staged
+            .indexes
+            .iter()
+            .map(|(first, _, bytes)| (*first, bytes));
         let pages = staged.pages.iter().map(|(place, bytes)| (*place, bytes));
         self.write_all(pages.chain(first)).await?;
         self.map.flush().await?;
         self.table.borrow_mut().first_copies_written(staged);
-        let second = staged.indexes.iter().map(|(_, second, bytes)| (*second, bytes));
+        let second = staged
+            .indexes
+            .iter()
+            .map(|(_, second, bytes)| (*second, bytes));
         self.write_all(second).await?;
         self.map.flush().await
     }
 
-    async fn write_all<'a>(
-        &self,
-        writes: impl Iterator<Item = (u64, &'a Vec<u8>)>,
-    ) -> Result<()> {
+    async fn write_all<'a>(&self, writes: impl Iterator<Item = (u64, &'a Vec<u8>)>) -> Result<()> {
         let mut writes = writes.peekable();
         while writes.peek().is_some() {
             let batch = writes.by_ref().take(BATCH).map(|(place, bytes)| {

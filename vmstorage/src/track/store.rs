@@ -109,7 +109,10 @@ impl Store {
         let mut all = self.points.clone();
         for point in points {
             self.check_free(&point.name)?;
-            if all.iter().any(|known| known.name == point.name || known.id == point.id) {
+            if all
+                .iter()
+                .any(|known| known.name == point.name || known.id == point.id)
+            {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     format!("the point `{}` ({}) is there already", point.name, point.id),
@@ -169,8 +172,14 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<RefPoint>> {
     }
     for (at, point) in content.points.iter().enumerate() {
         point.check()?;
-        if content.points[..at].iter().any(|known| known.name == point.name) {
-            return Err(Error::corrupt(format!("the name `{}` is there twice", point.name)));
+        if content.points[..at]
+            .iter()
+            .any(|known| known.name == point.name)
+        {
+            return Err(Error::corrupt(format!(
+                "the name `{}` is there twice",
+                point.name
+            )));
         }
     }
     Ok(content.points)
@@ -193,14 +202,17 @@ pub(super) fn replace_file(
     step(Step::Create)?;
     let mut file = File::create(&new).map_err(|error| io("open", &new, error))?;
     step(Step::Write)?;
-    file.write_all(text).map_err(|error| io("write", &new, error))?;
+    file.write_all(text)
+        .map_err(|error| io("write", &new, error))?;
     step(Step::Sync)?;
     file.sync_all().map_err(|error| io("fsync", &new, error))?;
     step(Step::Rename)?;
     fs::rename(&new, path).map_err(|error| io("rename", &new, error))?;
     step(Step::SyncFolder)?;
     let opened = File::open(folder).map_err(|error| io("open", folder, error))?;
-    opened.sync_all().map_err(|error| io("fsync", folder, error))
+    opened
+        .sync_all()
+        .map_err(|error| io("fsync", folder, error))
 }
 
 /// Takes the map for this process until `file` is closed.
@@ -253,22 +265,39 @@ mod tests {
         store.add(vec![point("one", 1), point("two", 2)]).unwrap();
         store.add(vec![point("two", 3)]).unwrap_err();
         store.add(vec![point("a/b", 3)]).unwrap_err();
-        store.add(vec![point("three", 3), point("three", 3)]).unwrap_err();
+        store
+            .add(vec![point("three", 3), point("three", 3)])
+            .unwrap_err();
         let mut again = Store::load(&path).unwrap();
         assert_eq!(again.points(), store.points());
         let id = again.find("one").unwrap().id.to_string();
         assert_eq!(again.remove(&id).unwrap().name, "one");
-        assert!(again.find("one").unwrap_err().to_string().contains("no reference point"));
+        assert!(
+            again
+                .find("one")
+                .unwrap_err()
+                .to_string()
+                .contains("no reference point")
+        );
         assert_eq!(Store::load(&path).unwrap().points().len(), 1);
     }
 
     #[test]
     fn a_kill_at_every_step_leaves_the_old_points_or_the_new_ones() {
-        let steps = [Step::Create, Step::Write, Step::Sync, Step::Rename, Step::SyncFolder];
+        let steps = [
+            Step::Create,
+            Step::Write,
+            Step::Sync,
+            Step::Rename,
+            Step::SyncFolder,
+        ];
         for last in steps {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("points");
-            Store::load(&path).unwrap().add(vec![point("old", 1)]).unwrap();
+            Store::load(&path)
+                .unwrap()
+                .add(vec![point("old", 1)])
+                .unwrap();
             let text = render(&[point("old", 1), point("new", 2)]).unwrap();
             let killed = |step| {
                 if step == last {

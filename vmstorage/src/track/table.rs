@@ -215,12 +215,15 @@ impl Table {
 
     /// Whether the entries of all of these blocks are of this epoch.
     pub(super) fn covered(&self, blocks: Blocks, epoch: u32) -> bool {
-        self.spans(blocks).all(|span| self.span_covered(span, epoch))
+        self.spans(blocks)
+            .all(|span| self.span_covered(span, epoch))
     }
 
     /// The first of these blocks that are not covered, in at most `limit` pages.
     pub(super) fn uncovered(&self, blocks: Blocks, epoch: u32, limit: usize) -> Option<Blocks> {
-        let mut spans = self.spans(blocks).skip_while(|&s| self.span_covered(s, epoch));
+        let mut spans = self
+            .spans(blocks)
+            .skip_while(|&s| self.span_covered(s, epoch));
         let first = u64::from(spans.next()?.page) * ENTRIES as u64;
         let end = first + (limit.min(self.max_hot / 2) * ENTRIES) as u64;
         Some(Blocks {
@@ -256,13 +259,17 @@ impl Table {
             .spans(blocks)
             .filter(|&span| !self.span_covered(span, epoch))
             .collect();
-        let new = spans.iter().filter(|span| !self.hot.contains_key(&span.page));
+        let new = spans
+            .iter()
+            .filter(|span| !self.hot.contains_key(&span.page));
         if self.hot.len() + new.count() > self.max_hot {
             return false;
         }
         for span in spans {
             let streaming = span.page.checked_sub(1).is_some_and(|before| {
-                self.hot.get(&before).is_some_and(|hot| hot.wanted == ALL_PARTS)
+                self.hot
+                    .get(&before)
+                    .is_some_and(|hot| hot.wanted == ALL_PARTS)
             });
             let known = self.hot.contains_key(&span.page);
             let wanted = if known || streaming {
@@ -599,7 +606,9 @@ impl Table {
     /// block of its segment ever changed.
     pub(super) fn look(&self, page: u32) -> Option<(Summary, Option<&Entries>)> {
         let page = self.page(page)?;
-        let cached = page.cached.map(|slot| &*self.cache.slots[slot as usize].entries);
+        let cached = page
+            .cached
+            .map(|slot| &*self.cache.slots[slot as usize].entries);
         Some((page.record.summary, cached))
     }
 

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::flights::Flight;
 use super::fingerprint::Fingerprint;
+use super::flights::Flight;
 use super::inner::Inner;
 use super::point::Point;
 use super::table::Cool;
@@ -40,6 +40,26 @@ impl Tracker {
         self.inner.settle(Cool::All).await?;
         self.inner.disk.flush().await?;
         self.hold_now().checkpoint().await
+    }
+
+    /// Makes a point of which is known what changed since: a dirty bitmap of QEMU, say. The blocks of
+    /// `changed` count as changed after the point; changes until it are not known.
+    ///
+    /// # Errors
+    /// As [`Tracker::checkpoint`].
+    pub async fn import_bitmap(&self, changed: &[Extent]) -> Result<Point> {
+        let geometry = self.geometry();
+        for &extent in changed {
+            geometry.check(extent)?;
+        }
+        let hold = self.hold_now();
+        let point = hold.checkpoint().await?;
+        for &extent in changed {
+            if let Some(blocks) = self.inner.blocks(extent) {
+                self.inner.cover(blocks).await?;
+            }
+        }
+        Ok(point)
     }
 
     /// Holds new changes back, and waits for those under way: for an instant that several disks
@@ -83,7 +103,10 @@ impl Tracker {
     ///
     /// # Errors
     /// When disk or map cannot be written; the next opening then goes on as after a crash.
-    pub async fn close(&self, fingerprint: impl AsyncFnOnce() -> Result<Fingerprint>) -> Result<()> {
+    pub async fn close(
+        &self,
+        fingerprint: impl AsyncFnOnce() -> Result<Fingerprint>,
+    ) -> Result<()> {
         let _turn = self.inner.cutting.lock().await;
         let _hold = self.hold().await;
         if self.inner.closed.get() {

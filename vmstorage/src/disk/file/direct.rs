@@ -47,6 +47,10 @@ impl Inner {
         }
         let _beside = self.ranges.enter(offset, end, false).await;
         self.geometry().check_write(extent)?; // it may have been resized meanwhile
+        if !self.direct && how == Durability::Durable {
+            let cached = self.cached().await?;
+            return self.write_whole(&cached, offset, data, how).await;
+        }
         if !self.direct || self.fits_memory(&data) {
             return self.write_whole(&self.file, offset, data, how).await;
         }
@@ -122,7 +126,7 @@ impl Inner {
         self.write_whole(&cached, offset, data, how).await?;
         if let Err(error) = cached.sync_data().await {
             let error = Error::io(format!("fdatasync of {}", self.name), error);
-            self.lost.borrow_mut().get_or_insert_with(|| error.clone());
+            self.lose(error.clone());
             return Err(error);
         }
         let start = offset - offset % PAGE_BYTES;

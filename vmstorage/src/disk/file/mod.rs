@@ -6,6 +6,7 @@
 //! lose each other's bytes.
 
 mod direct;
+mod flush;
 mod lock;
 mod open;
 mod ranges;
@@ -24,6 +25,7 @@ use std::task::{Context, Poll};
 
 use super::{Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes};
 use crate::engine::{File, IoBuf, IoBufMut, Task, spawn, unblock};
+use flush::Flushes;
 pub use open::OpenOptions;
 use ranges::Ranges;
 
@@ -42,8 +44,9 @@ struct Inner {
     /// For messages.
     name: String,
     file: File,
-    /// The same file through the page cache: for the last bytes of a size that is no multiple of the
-    /// block, which `O_DIRECT` cannot write.
+    /// The same file opened a second time, through the page cache: for the last bytes of a size that is
+    /// no multiple of the block, which `O_DIRECT` cannot write; and for durable writes, which would
+    /// otherwise be told of lost writes in the place of a flush.
     cached: OnceCell<File>,
     size_bytes: Cell<u64>,
     read_only: bool,
@@ -55,6 +58,7 @@ struct Inner {
     preferred_bytes: u32,
     direct: bool,
     ranges: Ranges,
+    flushes: Flushes,
     /// The first failure after which written data may be lost.
     lost: RefCell<Option<Error>>,
     no_punch: Cell<bool>,
@@ -110,37 +114,11 @@ impl Inner {
         };
         written.map_err(|error| {
             let error = self.failed(call, offset, len, error);
-            // It may have been the report of an earlier write, which no flush will repeat.
             if how == Durability::Durable && error.kind() == ErrorKind::Io {
-                self.lost.borrow_mut().get_or_insert_with(|| error.clone());
+                self.lose(error.clone());
             }
             error
         })
-    }
-
-    async fn flush(&self) -> Result<()> {
-        self.refuse_after_loss()?;
-        if self.read_only {
-            return Ok(());
-        }
-        match self.file.sync_data().await {
-            // Another flush, which ran beside this one, may have taken the kernel's only report.
-            Ok(()) => self.refuse_after_loss(),
-            Err(error) => {
-                let error = Error::io(format!("fdatasync of {}", self.name), error);
-                self.lost.borrow_mut().get_or_insert_with(|| error.clone());
-                Err(error)
-            }
-        }
-    }
-
-    fn refuse_after_loss(&self) -> Result<()> {
-        match &*self.lost.borrow() {
-            Some(lost) => Err(lost
-                .clone()
-                .context("writes may be lost since an earlier flush failed")),
-            None => Ok(()),
-        }
     }
 
     async fn resize(&self, size_bytes: u64) -> Result<()> {
@@ -229,7 +207,7 @@ impl Disk for FileDisk {
     }
 
     fn flush(&self) -> Answer<'_, ()> {
-        Box::pin(self.inner.flush())
+        Box::pin(async move { self.inner.flush().await })
     }
 
     fn cache(&self, extent: Extent) -> Answer<'_, ()> {

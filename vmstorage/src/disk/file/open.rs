@@ -93,6 +93,7 @@ impl FileDisk {
             preferred_bytes: probed.preferred_bytes,
             direct: probed.direct,
             ranges: Default::default(),
+            flushes: Default::default(),
             lost: Default::default(),
             no_punch: Default::default(),
             no_zero_range: Default::default(),
