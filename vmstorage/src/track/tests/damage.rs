@@ -16,7 +16,10 @@ fn closed() -> (World, Point) {
         let point = tracker.checkpoint().await.unwrap();
         for block in CHANGED {
             let data = IoBuf::copy_of(&[1; 9]);
-            tracker.write(block * BLOCK, data, Durability::Volatile).await.unwrap();
+            tracker
+                .write(block * BLOCK, data, Durability::Volatile)
+                .await
+                .unwrap();
         }
         tracker.close(async || Ok(world.look())).await.unwrap();
         point
@@ -31,16 +34,25 @@ fn ask(disk: &[u8], map: Vec<u8>, point: &Point, what: &str) -> bool {
         let Ok((tracker, _)) = world.open().await else {
             return false; // another kind of file
         };
-        match tracker.changes(point, None, Extent::new(0, u64::MAX), usize::MAX).await {
+        match tracker
+            .changes(point, None, Extent::new(0, u64::MAX), usize::MAX)
+            .await
+        {
             Ok(changes) => {
                 for block in CHANGED {
-                    assert!(covered(block * BLOCK, &changes.extents), "{what}: block {block}");
+                    assert!(
+                        covered(block * BLOCK, &changes.extents),
+                        "{what}: block {block}"
+                    );
                 }
                 true
             }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::FullNeeded, "{what}: {error}");
-                let fresh = tracker.checkpoint().await.map(|point| tracker.check(&point));
+                let fresh = tracker
+                    .checkpoint()
+                    .await
+                    .map(|point| tracker.check(&point));
                 let _ = fresh; // it may still be beginning anew
                 false
             }

@@ -9,9 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::world::{BLOCK, World};
 use crate::disk::memory::Memory;
-use crate::disk::{
-    Answer, Disk, Durability, Extent, Geometry, Result, Status, Zeroes,
-};
+use crate::disk::{Answer, Disk, Durability, Extent, Geometry, Result, Status, Zeroes};
 use crate::engine::{IoBuf, IoBufMut, run};
 use crate::track::{Fingerprint, Options, Tracker, open};
 
@@ -88,7 +86,11 @@ async fn scatter(
     let size = tracker.geometry().size_bytes;
     for _ in 0..rng.random_range(0..12) {
         let offset = rng.random_range(0..size - 1);
-        let longest = if rng.random_range(0..5) == 0 { 3 << 20 } else { 3 * BLOCK };
+        let longest = if rng.random_range(0..5) == 0 {
+            3 << 20
+        } else {
+            3 * BLOCK
+        };
         let len = rng.random_range(1..longest).min(size - offset);
         tracker.discard(Extent::new(offset, len)).await?;
         let epoch = tracker.now().epoch;
@@ -130,7 +132,10 @@ fn after_a_clean_end_the_answer_is_exact() {
                 let later = points[at + 1..].iter().map(Some);
                 for until in later.chain([None]) {
                     let all = Extent::new(0, u64::MAX);
-                    let changes = tracker.changes(since, until, all, usize::MAX).await.unwrap();
+                    let changes = tracker
+                        .changes(since, until, all, usize::MAX)
+                        .await
+                        .unwrap();
                     let end = until.map_or(u32::MAX, |until| until.epoch);
                     // Exact but for a block that changed in two epochs after the later point.
                     let told = epochs.iter().filter(|(_, changed)| {
@@ -155,23 +160,41 @@ fn a_sparse_disk_of_16_tib_is_asked_in_no_time() {
         let options = Options::default();
         let look = Fingerprint::new();
         let disk: Rc<dyn Disk> = Rc::new(Nothing(size));
-        let (tracker, _) = open(disk.clone(), map.clone(), &look, &options).await.unwrap();
+        let (tracker, _) = open(disk.clone(), map.clone(), &look, &options)
+            .await
+            .unwrap();
         let point = tracker.checkpoint().await.unwrap();
         let mut expected = Vec::new();
         for at in 0..40 {
             let offset = (at * (size / 40)) / 65536 * 65536;
-            tracker.discard(Extent::new(offset + 1, 65536)).await.unwrap();
+            tracker
+                .discard(Extent::new(offset + 1, 65536))
+                .await
+                .unwrap();
             expected.push(Extent::new(offset, 2 * 65536));
         }
-        tracker.close(async || Ok(Fingerprint::new())).await.unwrap();
-        assert!(map.geometry().size_bytes < 30 << 20, "40 segments and the roots");
+        tracker
+            .close(async || Ok(Fingerprint::new()))
+            .await
+            .unwrap();
+        assert!(
+            map.geometry().size_bytes < 30 << 20,
+            "40 segments and the roots"
+        );
         let (tracker, _) = open(disk, map, &look, &options).await.unwrap();
         let begun = Instant::now();
-        let changes = tracker.changes(&point, None, Extent::new(0, size), 99).await.unwrap();
+        let changes = tracker
+            .changes(&point, None, Extent::new(0, size), 99)
+            .await
+            .unwrap();
         let took = begun.elapsed();
         assert_eq!(changes.extents, expected);
         assert!(took < Duration::from_millis(100), "{took:?}");
-        assert!(tracker.memory_bytes() < 20 << 20, "{}", tracker.memory_bytes());
+        assert!(
+            tracker.memory_bytes() < 20 << 20,
+            "{}",
+            tracker.memory_bytes()
+        );
     })
     .unwrap();
 }
@@ -183,15 +206,26 @@ fn a_change_of_a_whole_large_disk_needs_no_pages() {
         let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
         let disk: Rc<dyn Disk> = Rc::new(Nothing(size));
         let options = Options::default();
-        let (tracker, _) = open(disk, map, &Fingerprint::new(), &options).await.unwrap();
+        let (tracker, _) = open(disk, map, &Fingerprint::new(), &options)
+            .await
+            .unwrap();
         let point = tracker.checkpoint().await.unwrap();
         tracker.discard(Extent::new(0, size)).await.unwrap();
-        let changes = tracker.changes(&point, None, Extent::new(0, size), 9).await.unwrap();
+        let changes = tracker
+            .changes(&point, None, Extent::new(0, size), 9)
+            .await
+            .unwrap();
         assert_eq!(changes.extents, [Extent::new(0, size)]);
         let later = tracker.checkpoint().await.unwrap();
         let data = IoBuf::copy_of(b"one");
-        tracker.write(size - 3, data, Durability::Volatile).await.unwrap();
-        let changes = tracker.changes(&later, None, Extent::new(0, size), 9).await.unwrap();
+        tracker
+            .write(size - 3, data, Durability::Volatile)
+            .await
+            .unwrap();
+        let changes = tracker
+            .changes(&later, None, Extent::new(0, size), 9)
+            .await
+            .unwrap();
         assert_eq!(changes.extents, [Extent::new(size - 65536, 65536)]);
     })
     .unwrap();
