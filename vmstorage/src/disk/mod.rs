@@ -8,6 +8,7 @@ mod error;
 pub mod fault;
 pub mod file;
 pub mod memory;
+pub mod open;
 pub mod qcow2;
 pub mod vhdx;
 

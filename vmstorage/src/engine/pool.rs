@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::exec::{current, lock};
+use super::exec::current;
 
 /// How many calls block at once; more wait.
 const MAX_THREADS: usize = 16;
@@ -103,7 +103,7 @@ impl Pool {
             held.idle += 1;
             let (back, waited) = wake
                 .wait_timeout(held, IDLE)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+                .unwrap_or_else(PoisonError::into_inner);
             held = back;
             held.idle -= 1;
             if waited.timed_out() && held.jobs.is_empty() {
@@ -112,4 +112,9 @@ impl Pool {
             }
         }
     }
+}
+
+/// A lock whose holder panicked is taken all the same: what it guards is whole between calls.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
