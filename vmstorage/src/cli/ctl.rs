@@ -180,6 +180,7 @@ fn request(command: &Command) -> Request {
             limits: RawThrottle {
                 iops: *iops,
                 bytes_per_second: *bandwidth,
+                ..RawThrottle::default()
             },
         },
         Command::Reload => Request::Reload {},

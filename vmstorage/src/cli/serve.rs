@@ -162,6 +162,7 @@ impl Flags {
             throttle: Some(RawThrottle {
                 iops: self.iops,
                 bytes_per_second: bandwidth,
+                ..RawThrottle::default()
             }),
         };
         Ok(RawConfig {

@@ -255,12 +255,8 @@ impl Service {
                 group.on(&disk, resize).await
             }
             Request::Throttle { disk, limits } => {
-                group
-                    .on(&disk, move |served| async move {
-                        served.set_limits(limits)?;
-                        value(&limits)
-                    })
-                    .await
+                let set = move |served: Rc<Served>| async move { served.set_limits(limits) };
+                group.on(&disk, set).await
             }
             Request::Reload {} => {
                 drop(group);

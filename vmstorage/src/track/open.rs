@@ -295,7 +295,7 @@ async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Fou
     let size_bytes = root.size_bytes.max(root.next_size_bytes);
     let mut table = options.table(size_bytes, root.block_bytes);
     let damaged = |what: String| format!("the map `{}` is damaged: {what}", map.name());
-    if map.geometry().size_bytes < slot_place(root.segments) {
+    if root.segments > 0 && map.geometry().size_bytes < slot_place(root.segments) {
         let reason = damaged("it is cut off".into());
         return Ok(Found::Unusable(Some(root), reason));
     }

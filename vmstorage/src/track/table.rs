@@ -225,7 +225,9 @@ impl Table {
             .spans(blocks)
             .skip_while(|&s| self.span_covered(s, epoch));
         let first = u64::from(spans.next()?.page) * ENTRIES as u64;
-        let end = first + (limit.min(self.max_hot / 2) * ENTRIES) as u64;
+        // Fewer than there is room for, or two steps would take each other's pages away for ever.
+        let limit = limit.min(self.max_hot / 2).min(self.cache.limit / 2).max(1);
+        let end = first + (limit * ENTRIES) as u64;
         Some(Blocks {
             first: first.max(blocks.first),
             last: blocks.last.min(end - 1),

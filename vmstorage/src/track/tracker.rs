@@ -151,10 +151,14 @@ impl Tracker {
             let Some(blocks) = inner.blocks(extent) else {
                 return Ok(None);
             };
-            if inner.table.borrow().covered(blocks, inner.epoch.get()) {
+            let covered = inner.table.borrow().covered(blocks, inner.epoch.get());
+            if !covered {
+                inner.cover(blocks).await?;
+            }
+            let as_before = inner.held.get() == 0 && !inner.closed.get();
+            if covered || (as_before && self.geometry().check_write(extent).is_ok()) {
                 return Ok(Some(inner.flights.take_off(blocks)));
             }
-            inner.cover(blocks).await?;
         }
     }
 }

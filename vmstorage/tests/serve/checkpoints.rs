@@ -48,8 +48,16 @@ fn writes_in(content: &[u8], blocks: usize) -> usize {
         usize::from(block[0])
     };
     let first = value(blocks[0]);
-    let whole = blocks.iter().take_while(|block| value(block) == first).count();
-    assert!(blocks[whole..].iter().all(|block| value(block) + 1 == first), "a write is missing");
+    let whole = blocks
+        .iter()
+        .take_while(|block| value(block) == first)
+        .count();
+    assert!(
+        blocks[whole..]
+            .iter()
+            .all(|block| value(block) + 1 == first),
+        "a write is missing"
+    );
     (first.max(1) - 1) * blocks.len() + if first == 0 { 0 } else { whole }
 }
 
@@ -61,7 +69,9 @@ fn a_checkpoint_is_an_instant_of_all_disks_while_they_are_written() {
             "name": name, "source": format!("{name}.raw"), "track": {},
             "listen": [format!("unix:{name}.sock")],
         });
-        disk.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        disk.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         world.raw(&format!("{name}.raw"), 4 * MIB);
         disk
     };
@@ -70,28 +80,43 @@ fn a_checkpoint_is_an_instant_of_all_disks_while_they_are_written() {
     let service = world.serve_config(&disks);
     let uris = [world.uri("a.sock", "a"), world.uri("b.sock", "b")];
     let blocks = 256;
-    let mut writer = writer(&uris, 8, blocks);
+    let mut writer = writer(&uris, 200, blocks);
     let mut before = 0;
     for round in 0..5 {
-        std::thread::sleep(std::time::Duration::from_millis(120));
+        // Some writes more, so that the checkpoint is in the middle of them.
+        let writes = |disk: &str| service.disk(disk)["exports"][disk]["writes"].as_u64().unwrap();
+        while writes("a") < before as u64 + 100 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         let name = format!("c{round}");
         create(&service, &name);
         export(&service, &name);
         let pulled = |disk: &str| {
             let uri = world.uri(&format!("{disk}.sock"), &format!("{disk}@{name}"));
             let first = pull(&uri, &world.path("pulled"));
-            assert!(pull(&uri, &world.path("pulled")) == first, "an image changed");
+            assert!(
+                pull(&uri, &world.path("pulled")) == first,
+                "an image changed"
+            );
             writes_in(&first, blocks)
         };
         let (a, b) = (pulled("a"), pulled("b"));
-        assert!(a == b || a == b + 1, "{a} writes in one disk, {b} in the other");
-        assert!(a >= before, "{a} writes after {before}");
+        assert!(
+            a == b || a == b + 1,
+            "{a} writes in one disk, {b} in the other"
+        );
+        assert!(a > before, "{a} writes after {before}");
         before = a;
         if round % 2 == 0 {
             convert(&service, &name);
         }
     }
-    assert!(writer.wait().unwrap().success());
+    assert!(
+        before < 200 * blocks,
+        "the writer was done before the last checkpoint"
+    );
+    writer.kill().unwrap();
+    writer.wait().unwrap();
     for name in ["c1", "c3"] {
         service.ask(json!({"command": "checkpoint-delete", "name": name}));
     }
@@ -107,7 +132,14 @@ fn a_checkpoint_is_an_instant_of_all_disks_while_they_are_written() {
 fn changes_are_those_that_were_written() {
     let world = World::new();
     world.raw("d.raw", 64 * MIB);
-    let args = ["d.raw", "--listen", "unix:nbd", "--control", "control", "--track"];
+    let args = [
+        "d.raw",
+        "--listen",
+        "unix:nbd",
+        "--control",
+        "control",
+        "--track",
+    ];
     let service = world.serve(&args);
     let uri = world.uri("nbd", "d");
     write(&uri, &["-P 1 0 64M"]);

@@ -207,6 +207,9 @@ fn check_disk(raw: RawDisk, directory: &Path) -> Result<DiskConfig, Wrong> {
     if max_clients == 0 {
         return Err(("max_clients", "0 would serve nobody".into()));
     }
+    let throttle = raw.throttle.unwrap_or_default();
+    let limits = throttle.limits().check();
+    limits.map_err(|error| ("throttle", error.to_string()))?;
     Ok(DiskConfig {
         name: raw.name,
         description: raw.description,
@@ -220,7 +223,7 @@ fn check_disk(raw: RawDisk, directory: &Path) -> Result<DiskConfig, Wrong> {
         max_clients,
         track,
         checkpoints: check_checkpoints(&raw.checkpoints)?,
-        throttle: raw.throttle.unwrap_or_default(),
+        throttle,
     })
 }
 
