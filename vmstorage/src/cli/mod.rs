@@ -3,6 +3,7 @@
 
 mod ctl;
 mod error;
+mod refpoint;
 mod serve;
 pub mod units;
 
@@ -36,6 +37,7 @@ struct Args {
 enum Command {
     Serve(Box<serve::Args>),
     Ctl(ctl::Args),
+    Refpoint(refpoint::Args),
 }
 
 /// Runs the command line of the process.
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
     let done = match args.command {
         Command::Serve(args) => serve::run(*args),
         Command::Ctl(args) => ctl::run(args),
+        Command::Refpoint(args) => refpoint::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
