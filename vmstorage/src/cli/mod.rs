@@ -4,6 +4,7 @@
 mod ctl;
 mod error;
 mod image;
+mod refpoint;
 mod serve;
 pub mod units;
 
@@ -38,6 +39,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Ctl(ctl::Args),
     Image(image::Args),
+    Refpoint(refpoint::Args),
 }
 
 /// Runs the command line of the process.
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Ctl(args) => ctl::run(args),
         Command::Image(args) => image::run(args),
+        Command::Refpoint(args) => refpoint::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
