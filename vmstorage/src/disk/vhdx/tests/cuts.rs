@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 
-use super::*;
+use super::{
+    CreateOptions, Disk, Durability, Fault, IoBuf, IoBufMut, Kind, MIB, Memory, OpenOptions,
+    Parent, Rc, Vhdx, image, open, parent, read_all, small,
+};
 use crate::disk::fault::SECTOR_BYTES;
 use crate::engine::{run, spawn};
 

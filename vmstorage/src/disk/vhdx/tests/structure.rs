@@ -3,7 +3,11 @@
 use uuid::Uuid;
 
 use super::super::header::Headers;
-use super::*;
+use super::{
+    CreateOptions, Disk, Durability, Extent, Fault, IoBuf, IoBufMut, Kind, MIB, Memory,
+    OpenOptions, Rc, Result, Vhdx, Zeroes, first_difference, image, open, open_over, parent,
+    read_all, small,
+};
 use crate::disk::ErrorKind;
 use crate::disk::fault::Operation;
 use crate::engine::{run, spawn, yield_now};
