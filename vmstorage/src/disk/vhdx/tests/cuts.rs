@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use super::{
-    CreateOptions, Disk, Durability, Fault, IoBuf, IoBufMut, Kind, MIB, Memory, OpenOptions,
-    Parent, Rc, Vhdx, image, open, parent, read_all, small,
+    CreateOptions, Disk, Durability, Extent, Fault, IoBuf, IoBufMut, Kind, MIB, Memory,
+    OpenOptions, Parent, Rc, Vhdx, image, open, parent, read_all, small,
 };
 use crate::disk::fault::SECTOR_BYTES;
 use crate::engine::{run, spawn};
@@ -150,6 +150,42 @@ fn what_many_tasks_flushed_at_once_is_there() {
                     let new = u64::from(stripe) <= STRIPES && sector == [stripe; SECTOR_BYTES];
                     assert!(sector == old || new, "cut after {cut}, at {at}");
                 }
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_full_log_is_left_only_when_all_it_holds_is_in_place() {
+    run(async {
+        for cut in 0..5 {
+            let (file, disk) = fault(&small(2 * MIB, Kind::Dynamic), None).await;
+            let block = |block: u64| Extent::new(block * MIB, MIB);
+            let write = async |offset: u64| {
+                let data = IoBuf::copy_of(&[5; 512]);
+                disk.write(offset, data, Durability::Volatile)
+                    .await
+                    .unwrap();
+                disk.flush().await.unwrap();
+            };
+            write(MIB).await;
+            // Entries are of 8 KiB, so 128 of them fill the log; the last one is a write.
+            for entry in 1..128 {
+                if entry % 2 == 1 {
+                    write(0).await;
+                } else {
+                    disk.discard(block(0)).await.unwrap();
+                    disk.flush().await.unwrap();
+                }
+            }
+            disk.discard(block(1)).await.unwrap();
+            file.cut_power_after(cut);
+            disk.flush().await.unwrap_err();
+            for seed in 0..40 {
+                let again = open(&file.after_power_cut(seed)).await.unwrap();
+                let data = again.read(0, IoBufMut::zeroed(512)).await.unwrap();
+                assert_eq!(data[..], [5; 512], "cut after {cut}, seed {seed}");
             }
         }
     })
