@@ -47,6 +47,15 @@ pub enum Request {
         /// Most extents to answer.
         limit: usize,
     },
+    /// What a point has allocated.
+    Allocated {
+        /// Name or id of the point.
+        name: String,
+        /// Where to begin.
+        offset_bytes: u64,
+        /// Most extents to answer.
+        limit: usize,
+    },
     /// Points as text, to travel with the disk.
     Export {
         /// Those to export; all if there are none.
@@ -74,7 +83,7 @@ pub enum Reply {
     Point(Described),
     /// Several: listed or imported.
     Points(Vec<Described>),
-    /// Changes, as pairs of offset and length in bytes.
+    /// Changes, or what is allocated, as pairs of offset and length in bytes.
     Changes {
         /// In order.
         extents: Vec<(u64, u64)>,
@@ -163,11 +172,16 @@ impl Catalog {
             } => {
                 let until = until.as_deref();
                 let changes = self.changes(&since, until, offset_bytes, limit).await?;
-                Ok(Reply::Changes {
-                    extents: pairs(&changes.extents),
-                    next_bytes: changes.next_bytes,
-                    block_bytes: self.tracker.now().block_bytes,
-                })
+                Ok(self.extents(&changes))
+            }
+            Request::Allocated {
+                name,
+                offset_bytes,
+                limit,
+            } => {
+                let point = self.find(&name)?.point;
+                let allocated = self.tracker.allocated(&point, offset_bytes, limit).await?;
+                Ok(self.extents(&allocated))
             }
             Request::Export { names } => self.export(&names).map(Reply::Text),
             Request::Bitmap { name, extents } => {
@@ -237,6 +251,18 @@ impl Catalog {
             .await
     }
 
+    fn extents(&self, changes: &Changes) -> Reply {
+        let pairs = changes
+            .extents
+            .iter()
+            .map(|e| (e.offset_bytes, e.len_bytes));
+        Reply::Changes {
+            extents: pairs.collect(),
+            next_bytes: changes.next_bytes,
+            block_bytes: self.tracker.now().block_bytes,
+        }
+    }
+
     fn export(&self, names: &[String]) -> Result<String> {
         let store = self.store.borrow();
         let points = if names.is_empty() {
@@ -284,9 +310,4 @@ fn later(point: RefPoint) -> Result<Point> {
         ));
     }
     Ok(point.point)
-}
-
-fn pairs(extents: &[Extent]) -> Vec<(u64, u64)> {
-    let pairs = extents.iter().map(|e| (e.offset_bytes, e.len_bytes));
-    pairs.collect()
 }
