@@ -1,6 +1,7 @@
 //! The command line of `vmstorage`: one module a command, each a struct of arguments and a thin
 //! `run`.
 
+mod csi;
 mod ctl;
 mod error;
 mod refpoint;
@@ -36,6 +37,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Csi(csi::Args),
     Ctl(ctl::Args),
     Refpoint(refpoint::Args),
 }
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
         .init();
     let done = match args.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Csi(args) => csi::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Refpoint(args) => refpoint::run(args),
     };

@@ -113,6 +113,9 @@ pub struct Catalog {
     store: RefCell<Store>,
 }
 
+/// Most extents in a reply.
+const MAX_EXTENTS: usize = 65_536;
+
 /// Where the map of a disk is: beside it, `NAME.reeve-map`.
 pub fn map_path(disk: &Path) -> PathBuf {
     beside(disk, ".reeve-map")
@@ -171,6 +174,7 @@ impl Catalog {
                 limit,
             } => {
                 let until = until.as_deref();
+                let limit = limit.min(MAX_EXTENTS);
                 let changes = self.changes(&since, until, offset_bytes, limit).await?;
                 Ok(self.extents(&changes))
             }
@@ -180,6 +184,7 @@ impl Catalog {
                 limit,
             } => {
                 let point = self.find(&name)?.point;
+                let limit = limit.min(MAX_EXTENTS);
                 let allocated = self.tracker.allocated(&point, offset_bytes, limit).await?;
                 Ok(self.extents(&allocated))
             }
@@ -310,4 +315,42 @@ fn later(point: RefPoint) -> Result<Point> {
         ));
     }
     Ok(point.point)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn replies_come_back_from_a_control_socket() {
+        let point = Point {
+            disk_id: Uuid::from_u128(1),
+            generation: Uuid::from_u128(2),
+            session: Uuid::from_u128(3),
+            epoch: 4,
+            size_bytes: 5,
+            block_bytes: 65536,
+        };
+        let point = Described {
+            point: RefPoint::new("one", point),
+            void: Some("why".into()),
+        };
+        let changes = Reply::Changes {
+            extents: vec![(0, 5)],
+            next_bytes: None,
+            block_bytes: 65536,
+        };
+        let replies = [
+            Reply::Point(point.clone()),
+            Reply::Points(vec![point]),
+            changes,
+            Reply::Text("text".into()),
+        ];
+        for reply in replies {
+            let text = serde_json::to_string(&reply).unwrap();
+            assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+        }
+    }
 }
