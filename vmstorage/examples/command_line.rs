@@ -7,9 +7,9 @@ const OPENING: &str = "\
 
 # Command line of `vmstorage`
 
-Exit status 0 is success, 1 a failure, 2 wrong usage. Commands that take long show a progress bar on
-a terminal and plain lines elsewhere; with `--json` they print one JSON value a line on standard
-output and nothing else.
+Exit status: 0 done, 1 the answer is no, 2 wrong usage, 3 only a full backup is right, 4 failed.
+Commands that take long show a progress bar on a terminal and plain lines elsewhere; with `--json`
+they print JSON on standard output and nothing else. Messages go to standard error.
 ";
 
 fn main() -> ExitCode {

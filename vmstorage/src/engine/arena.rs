@@ -14,8 +14,9 @@ pub(super) const PAGE_BYTES: usize = 4096;
 /// Largest block in bytes; a request of the usual front ends is no longer.
 pub(super) const MAX_BLOCK_BYTES: usize = PAGE_BYTES << MAX_ORDER;
 const MAX_ORDER: usize = 9;
-/// Bytes that an engine registers: 8 largest requests, or 4096 of a page each.
-pub(super) const ARENA_BYTES: usize = 16 << 20;
+/// Bytes that an engine registers, all of them in memory from then on: what users without privileges
+/// may lock by default.
+pub(super) const ARENA_BYTES: usize = 8 << 20;
 
 /// Marks the end of a list, and a block that is not free.
 const NONE: u16 = u16::MAX;

@@ -71,6 +71,7 @@ pub(super) struct Core {
     pub(super) pool: Pool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one an engine, asked often")]
 enum Means {
     Uring(Uring),
     Threads(Threads),
@@ -177,6 +178,11 @@ pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
     Ok(Engine::new()?.block_on(future))
 }
 
+/// The thread is in [`Engine::block_on`], so tasks can be started.
+pub fn is_running() -> bool {
+    CURRENT.with(|current| current.borrow().is_some())
+}
+
 /// Starts a task beside the caller's on the thread's engine.
 ///
 /// # Panics
@@ -225,6 +231,16 @@ pub(super) fn arena() -> Option<Arc<Arena>> {
     CURRENT
         .try_with(|current| current.borrow().as_ref()?.arena())
         .ok()?
+}
+
+/// Whether this is the thread of that engine, in its loop.
+pub(super) fn is_current(shared: &Shared) -> bool {
+    let is_it = |current: &RefCell<Option<Rc<Core>>>| {
+        let current = current.borrow();
+        let core = current.as_ref();
+        core.is_some_and(|core| std::ptr::eq(Arc::as_ptr(&core.shared), shared))
+    };
+    CURRENT.try_with(is_it).unwrap_or(false)
 }
 
 /// Has a task run if this is the thread of its engine; gives it back otherwise.

@@ -19,7 +19,7 @@ mod uring;
 
 pub use budget::Budget;
 pub use buf::{IoBuf, IoBufMut};
-pub use exec::{Choice, Driver, Engine, Task, run, spawn};
+pub use exec::{Choice, Driver, Engine, Task, is_running, run, spawn};
 pub use file::File;
 pub use net::{Listener, Stream};
 pub use pool::unblock;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::PollFlags;
 use rustix::net::{
@@ -20,6 +21,8 @@ use super::{IoBuf, IoBufMut};
 #[derive(Clone, Debug)]
 pub struct Stream {
     fd: Arc<OwnedFd>,
+    /// The last call received less than it could: the next would find nothing.
+    drained: Arc<AtomicBool>,
 }
 
 /// A socket that takes connections.
@@ -91,7 +94,10 @@ impl Stream {
     fn new(fd: OwnedFd) -> Self {
         // Requests and replies are small and waited for; unix sockets refuse, which is fine.
         let _ = sockopt::set_tcp_nodelay(&fd, true);
-        Self { fd: Arc::new(fd) }
+        Self {
+            fd: Arc::new(fd),
+            drained: Arc::default(),
+        }
     }
 
     /// A stream that is connected already.
@@ -146,9 +152,13 @@ impl Stream {
     /// # Errors
     /// Of `recvfrom`.
     pub async fn recv(&self, mut buf: IoBufMut) -> io::Result<IoBufMut> {
+        if self.drained.load(Ordering::Relaxed) {
+            ready(&self.fd, PollFlags::IN).await;
+        }
         loop {
             match recv(&self.fd, &mut *buf, RecvFlags::empty()) {
                 Ok((received, _)) => {
+                    self.drained.store(received < buf.len(), Ordering::Relaxed);
                     buf.truncate(received);
                     return Ok(buf);
                 }

@@ -9,7 +9,7 @@ use std::task::Wake;
 
 use async_task::Runnable;
 
-use super::exec::push_local;
+use super::exec::{is_current, push_local};
 use super::pool::lock;
 
 /// A call made on the engine's thread by another one.
@@ -100,7 +100,10 @@ impl Shared {
 
     pub(super) fn wake_main(&self) {
         self.main_woken.store(true, Ordering::SeqCst);
-        self.rouse();
+        // The loop's own thread is awake, also where it still counts as sleeping.
+        if !is_current(self) {
+            self.rouse();
+        }
     }
 
     pub(super) fn main_woken(&self) -> bool {

@@ -118,7 +118,9 @@ impl Metadata {
         }
         if self.disk_bytes == 0
             || self.disk_bytes > MAX_DISK_BYTES
-            || self.disk_bytes % u64::from(self.logical_bytes) != 0
+            || !self
+                .disk_bytes
+                .is_multiple_of(u64::from(self.logical_bytes))
         {
             let rule = "a multiple of the logical sector size, above 0 and at most 64 TiB";
             return wrong("virtual disk size", self.disk_bytes, rule);

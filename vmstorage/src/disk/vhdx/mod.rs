@@ -3,18 +3,20 @@
 //! [`Vhdx`] is a [`Disk`] over the disk that holds the file. All of the BAT is in memory (8 bytes for
 //! a block), so a request to a block that is in the file goes straight to its place. Changes of the
 //! BAT and of sector bitmaps become durable with the next flush, always through the log; what that
-//! promises after a power loss is said in [`commit`]. Files are not trusted: whatever points out of
+//! promises after a power loss is said in `commit`. Files are not trusted: whatever points out of
 //! the file, into metadata or to the same place twice is an error at opening.
 //!
-//! In reading order: [`layout`], [`header`], [`regions`], [`metadata`], [`locator`], [`bat`] (the
-//! format), [`space`], [`lock`], [`image`] (what is open), [`data`], [`zero`], [`status`] (requests),
-//! [`bitmap`], [`commit`], [`log`] (how changes become durable), [`resize`], [`create`].
+//! In reading order: `layout`, `header`, `regions`, `metadata`, `locator`, `bat` (the
+//! format), `space`, `lock`, `image` (what is open), `read`, `write`, `zero`, `status`
+//! (requests),
+//! `bitmap`, `commit`, `log` (how changes become durable), `resize`, `create`,
+//! `chain`.
 
 mod bat;
 mod bitmap;
+mod chain;
 mod commit;
 mod create;
-mod data;
 mod header;
 mod image;
 mod layout;
@@ -22,11 +24,13 @@ mod locator;
 mod lock;
 mod log;
 mod metadata;
+mod read;
 mod regions;
 mod resize;
 mod space;
 mod status;
 mod task;
+mod write;
 mod zero;
 
 #[cfg(test)]
@@ -34,6 +38,7 @@ mod tests;
 
 use std::rc::Rc;
 
+pub use chain::open_chain;
 pub use create::{CreateOptions, Kind};
 pub use locator::Locator;
 use uuid::Uuid;

@@ -1,8 +1,9 @@
 //! What parts of the disk hold.
 
 use super::bat::State;
-use super::data::Part;
 use super::image::Image;
+use super::read::Part;
+use super::zero::breathe;
 use crate::disk::{Disk, Extent, Result, Status};
 
 /// Parts found so far; neighbours that hold the same are one.
@@ -68,10 +69,17 @@ impl Image {
             parts: Vec::new(),
             limit: limit.max(1),
         };
-        for part in self.parts(extent) {
-            let guard = self.locks.shared(part.block).await;
-            let more = self.status_part(part, &mut found).await;
-            guard.done();
+        for (index, part) in self.parts(extent).enumerate() {
+            breathe(index).await;
+            // Only what is in the file can move while somebody looks.
+            let more = if self.bat.payload(part.block)?.in_file() {
+                let guard = self.locks.shared(part.block).await;
+                let more = self.status_part(part, &mut found).await;
+                guard.done();
+                more
+            } else {
+                self.status_part(part, &mut found).await
+            };
             if !more? {
                 break;
             }

@@ -424,16 +424,12 @@ mod tests {
             filter: filter.as_mut_ptr(),
         };
         // SAFETY: a flag of this thread, no memory.
-        assert_eq!(
-            unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
-            0
-        );
+        let flagged = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        assert_eq!(flagged, 0);
         let mode = libc::SECCOMP_MODE_FILTER;
         // SAFETY: the program lives during the call, which copies it.
-        assert_eq!(
-            unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &program) },
-            0
-        );
+        let filtered = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &program) };
+        assert_eq!(filtered, 0);
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn vmstorage(program: &Path, disk: &Disk, socket: &Path, tracked: Option<&Path>)
     command
         .arg("serve")
         .arg(&disk.image)
-        .args(["--format", disk.format, "--export", ""]);
+        .args(["--format", disk.format, "--name", "disk"]);
     command
         .arg("--listen")
         .arg(format!("unix:{}", socket.display()));
@@ -103,7 +103,7 @@ fn vmstorage(program: &Path, disk: &Disk, socket: &Path, tracked: Option<&Path>)
         command.arg("--direct");
     }
     if let Some(dir) = tracked {
-        command.arg("--track").arg(dir.join("disk.map"));
+        command.arg(format!("--track={}", dir.join("disk.map").display()));
     }
     command
 }
