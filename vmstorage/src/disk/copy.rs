@@ -94,7 +94,9 @@ async fn copy_piece(
     let data = source.read(extent.offset_bytes, buf).await?.freeze();
     if !options.find_zeroes {
         Progress::add(&progress.copied_bytes, extent.len_bytes);
-        return target.write(extent.offset_bytes, data, Durability::Volatile).await;
+        return target
+            .write(extent.offset_bytes, data, Durability::Volatile)
+            .await;
     }
     for (start, end, zero) in runs(&data) {
         let offset_bytes = extent.offset_bytes + start as u64;
@@ -105,7 +107,9 @@ async fn copy_piece(
         } else {
             Progress::add(&progress.copied_bytes, len_bytes);
             let part = data.slice(start..end);
-            target.write(offset_bytes, part, Durability::Volatile).await?;
+            target
+                .write(offset_bytes, part, Durability::Volatile)
+                .await?;
         }
     }
     Ok(())
@@ -151,7 +155,10 @@ fn pieces(disk: &dyn Disk, extent: Extent) -> impl stream::Stream<Item = Result<
         yield_now().await;
         let end = at + parts.iter().map(|part| part.extent.len_bytes).sum::<u64>();
         if end <= at {
-            return Err(Error::new(ErrorKind::Io, "a disk says nothing about a part of it"));
+            return Err(Error::new(
+                ErrorKind::Io,
+                "a disk says nothing about a part of it",
+            ));
         }
         let zero_chunk = CHUNK_BYTES * 256;
         let cut = parts.into_iter().flat_map(move |part| {
@@ -203,11 +210,7 @@ pub async fn compare(
     Ok(None)
 }
 
-async fn differs(
-    one: &Rc<dyn Disk>,
-    other: &Rc<dyn Disk>,
-    extent: Extent,
-) -> Result<Option<u64>> {
+async fn differs(one: &Rc<dyn Disk>, other: &Rc<dyn Disk>, extent: Extent) -> Result<Option<u64>> {
     let mut at = extent.offset_bytes;
     while at < extent.end_bytes() {
         let len = (extent.end_bytes() - at).min(CHUNK_BYTES);
@@ -236,7 +239,9 @@ fn or_zeroes(read: Option<IoBufMut>, len: u64) -> IoBufMut {
 /// Bytes of a disk, zeroes beyond its end; nothing when all of it is known to be zero.
 async fn read(disk: &Rc<dyn Disk>, extent: Extent) -> Result<Option<IoBufMut>> {
     let size = disk.geometry().size_bytes;
-    let len = extent.len_bytes.min(size.saturating_sub(extent.offset_bytes));
+    let len = extent
+        .len_bytes
+        .min(size.saturating_sub(extent.offset_bytes));
     if len == 0 {
         return Ok(None);
     }
@@ -285,7 +290,9 @@ mod tests {
                 assert!(memory.content() == bytes);
                 assert_eq!(progress.done_bytes.get(), bytes.len() as u64);
                 assert!(progress.copied_bytes.get() < bytes.len() as u64 / 3);
-                let same = compare(&source, &target, &Progress::default()).await.unwrap();
+                let same = compare(&source, &target, &Progress::default())
+                    .await
+                    .unwrap();
                 assert_eq!(same, None);
             }
             let mut other = bytes.clone();
@@ -298,11 +305,15 @@ mod tests {
             }
             other[2_999_999] ^= 1;
             let longer: Rc<dyn Disk> = Rc::new(Memory::with_content(other.clone()));
-            let same = compare(&source, &longer, &Progress::default()).await.unwrap();
+            let same = compare(&source, &longer, &Progress::default())
+                .await
+                .unwrap();
             assert_eq!(same, None);
             other[3_000_001 + 4000] = 1;
             let longer: Rc<dyn Disk> = Rc::new(Memory::with_content(other));
-            let found = compare(&source, &longer, &Progress::default()).await.unwrap();
+            let found = compare(&source, &longer, &Progress::default())
+                .await
+                .unwrap();
             assert_eq!(found, Some(3_004_001));
         })
         .unwrap();

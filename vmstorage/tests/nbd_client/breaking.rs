@@ -104,7 +104,10 @@ fn a_server_that_is_not_there_is_named() {
     on_engine(async {
         let opened = Remote::open(place.target("disk"), Options::default()).await;
         let error = opened.unwrap_err().to_string();
-        assert!(error.contains("connect") && error.contains("disk"), "{error}");
+        assert!(
+            error.contains("connect") && error.contains("disk"),
+            "{error}"
+        );
     });
 }
 

@@ -76,7 +76,7 @@ fn nbdkit_with_filters_takes_every_request() {
             "--filter=fua",
             "memory",
             &size,
-            "fuamode=none",
+            "fuamode=emulate",
         ],
         &[
             "--filter=blocksize-policy",

@@ -48,8 +48,16 @@ fn writes_in(content: &[u8], blocks: usize) -> usize {
         usize::from(block[0])
     };
     let first = value(blocks[0]);
-    let whole = blocks.iter().take_while(|block| value(block) == first).count();
-    assert!(blocks[whole..].iter().all(|block| value(block) + 1 == first), "a write is missing");
+    let whole = blocks
+        .iter()
+        .take_while(|block| value(block) == first)
+        .count();
+    assert!(
+        blocks[whole..]
+            .iter()
+            .all(|block| value(block) + 1 == first),
+        "a write is missing"
+    );
     (first.max(1) - 1) * blocks.len() + if first == 0 { 0 } else { whole }
 }
 
@@ -61,7 +69,9 @@ fn a_checkpoint_is_an_instant_of_all_disks_while_they_are_written() {
             "name": name, "source": format!("{name}.raw"), "track": {},
             "listen": [format!("unix:{name}.sock")],
         });
-        disk.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        disk.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         world.raw(&format!("{name}.raw"), 4 * MIB);
         disk
     };
@@ -80,11 +90,17 @@ fn a_checkpoint_is_an_instant_of_all_disks_while_they_are_written() {
         let pulled = |disk: &str| {
             let uri = world.uri(&format!("{disk}.sock"), &format!("{disk}@{name}"));
             let first = pull(&uri, &world.path("pulled"));
-            assert!(pull(&uri, &world.path("pulled")) == first, "an image changed");
+            assert!(
+                pull(&uri, &world.path("pulled")) == first,
+                "an image changed"
+            );
             writes_in(&first, blocks)
         };
         let (a, b) = (pulled("a"), pulled("b"));
-        assert!(a == b || a == b + 1, "{a} writes in one disk, {b} in the other");
+        assert!(
+            a == b || a == b + 1,
+            "{a} writes in one disk, {b} in the other"
+        );
         assert!(a >= before, "{a} writes after {before}");
         before = a;
         if round % 2 == 0 {
@@ -107,7 +123,14 @@ fn a_checkpoint_is_an_instant_of_all_disks_while_they_are_written() {
 fn changes_are_those_that_were_written() {
     let world = World::new();
     world.raw("d.raw", 64 * MIB);
-    let args = ["d.raw", "--listen", "unix:nbd", "--control", "control", "--track"];
+    let args = [
+        "d.raw",
+        "--listen",
+        "unix:nbd",
+        "--control",
+        "control",
+        "--track",
+    ];
     let service = world.serve(&args);
     let uri = world.uri("nbd", "d");
     write(&uri, &["-P 1 0 64M"]);

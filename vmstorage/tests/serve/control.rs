@@ -18,7 +18,9 @@ fn memory(name: &str) -> Value {
 fn names(service: &Service) -> Vec<String> {
     let status = service.ask(json!({"command": "status"}));
     let disks = status["disks"].as_array().unwrap().iter();
-    disks.map(|disk| disk["name"].as_str().unwrap().to_owned()).collect()
+    disks
+        .map(|disk| disk["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -27,7 +29,14 @@ fn the_configuration_is_read_again_without_harm_to_others() {
     let service = world.serve_config(&json!([memory("stays"), memory("goes")]));
     let fio = format!("--uri={}", world.uri("stays.sock", "stays"));
     let load = std::thread::spawn(move || {
-        let args = ["--name=w", "--ioengine=nbd", &fio, "--rw=randwrite", "--bs=4k", "--size=8M"];
+        let args = [
+            "--name=w",
+            "--ioengine=nbd",
+            &fio,
+            "--rw=randwrite",
+            "--bs=4k",
+            "--size=8M",
+        ];
         let more = ["--runtime=3", "--time_based", "--iodepth=4"];
         run("fio", &[&args[..], &more].concat());
     });
@@ -36,7 +45,11 @@ fn the_configuration_is_read_again_without_harm_to_others() {
     service.signal("HUP");
     let begin = Instant::now();
     while names(&service) != ["comes", "stays"] {
-        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", names(&service));
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            names(&service)
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(!world.path("goes.sock").exists());
@@ -45,7 +58,8 @@ fn the_configuration_is_read_again_without_harm_to_others() {
     std::fs::write(world.path("config.json"), "{\n  \"disks\": [,]\n}").unwrap();
     let error = service.try_ask(json!({"command": "reload"})).unwrap_err();
     assert!(error.to_string().contains("config.json:2:13:"), "{error}");
-    world.write_config(&json!([memory("stays"), memory("comes"), {"name": "x", "source": "x.raw"}]));
+    world
+        .write_config(&json!([memory("stays"), memory("comes"), {"name": "x", "source": "x.raw"}]));
     let answer = service.ask(json!({"command": "reload"}));
     assert_eq!(answer["failed"][0]["disk"], "x", "{answer}");
     assert_eq!(names(&service), ["comes", "stays"]);
@@ -58,12 +72,21 @@ fn the_configuration_is_read_again_without_harm_to_others() {
 fn configurations_that_cannot_be_used_are_explained() {
     let world = World::new();
     for (text, expected) in [
-        ("{\n\"disks\": [{\"nam\": 1}]}", "config.json:2:17: unknown field `nam`"),
-        (r#"{"disks": [{"name": "a b", "source": "x"}]}"#, "disks[0].name: `a b` is no name"),
+        (
+            "{\n\"disks\": [{\"nam\": 1}]}",
+            "config.json:2:17: unknown field `nam`",
+        ),
+        (
+            r#"{"disks": [{"name": "a b", "source": "x"}]}"#,
+            "disks[0].name: `a b` is no name",
+        ),
         ("{}", "neither `disks` nor a `control` socket"),
     ] {
         std::fs::write(world.path("config.json"), text).unwrap();
-        let refused = world.command(&["--config", "config.json"]).output().unwrap();
+        let refused = world
+            .command(&["--config", "config.json"])
+            .output()
+            .unwrap();
         let message = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2), "{message}");
         assert!(message.contains(expected), "{message}");
@@ -78,17 +101,30 @@ fn configurations_that_cannot_be_used_are_explained() {
 fn the_control_socket_is_for_its_owner_and_answers_every_line() {
     let world = World::new();
     let service = world.serve_config(&json!([memory("d")]));
-    let mode = std::fs::metadata(world.path("control")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(world.path("control"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut stream = UnixStream::connect(world.path("control")).unwrap();
-    stream.write_all(b"{\"command\":\"status\"}\nnonsense\n{\"command\":\"fly\"}\n").unwrap();
+    stream
+        .write_all(b"{\"command\":\"status\"}\nnonsense\n{\"command\":\"fly\"}\n")
+        .unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answers = String::new();
     stream.read_to_string(&mut answers).unwrap();
-    let answers: Vec<Value> = answers.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let answers: Vec<Value> = answers
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert_eq!(answers[0]["ok"]["disks"][0]["size_bytes"], 8 * MIB);
     assert_eq!(answers[1]["error"]["kind"], "bad-request");
-    assert!(answers[2]["error"]["message"].as_str().unwrap().contains("`fly`"));
+    assert!(
+        answers[2]["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("`fly`")
+    );
     // Somebody who says too much is hung up on, and others are answered.
     let mut stream = UnixStream::connect(world.path("control")).unwrap();
     let _ = stream.write_all(&vec![b'x'; 200_000]);
@@ -96,11 +132,26 @@ fn the_control_socket_is_for_its_owner_and_answers_every_line() {
     let _ = stream.read_to_end(&mut rest);
     assert!(rest.is_empty());
     for (request, kind) in [
-        (json!({"command": "resize", "disk": "none", "size_bytes": 1}), "no disk `none`"),
-        (json!({"command": "resize", "disk": "d", "size_bytes": 1}), "would shrink"),
-        (json!({"command": "checkpoint-delete", "name": "c"}), "no disk has a checkpoint `c`"),
-        (json!({"command": "checkpoint-create", "name": "a/b"}), "is no name"),
-        (json!({"command": "refpoint", "disk": "d", "request": {"refpoint": "list"}}), "tracked"),
+        (
+            json!({"command": "resize", "disk": "none", "size_bytes": 1}),
+            "no disk `none`",
+        ),
+        (
+            json!({"command": "resize", "disk": "d", "size_bytes": 1}),
+            "would shrink",
+        ),
+        (
+            json!({"command": "checkpoint-delete", "name": "c"}),
+            "no disk has a checkpoint `c`",
+        ),
+        (
+            json!({"command": "checkpoint-create", "name": "a/b"}),
+            "is no name",
+        ),
+        (
+            json!({"command": "refpoint", "disk": "d", "request": {"refpoint": "list"}}),
+            "tracked",
+        ),
     ] {
         let error = service.try_ask(request).unwrap_err().to_string();
         assert!(error.contains(kind), "{error}");
@@ -110,7 +161,12 @@ fn the_control_socket_is_for_its_owner_and_answers_every_line() {
     assert!(info.contains("export-size: 16777216"), "{info}");
     service.ask(json!({"command": "checkpoint-create", "name": "c"}));
     let twice = service.try_ask(json!({"command": "checkpoint-create", "name": "c"}));
-    assert!(twice.unwrap_err().to_string().contains("has a checkpoint `c` already"));
+    assert!(
+        twice
+            .unwrap_err()
+            .to_string()
+            .contains("has a checkpoint `c` already")
+    );
     service.stop();
 }
 
@@ -123,12 +179,18 @@ fn the_command_line_asks_for_all_of_it() {
     let control = world.path("control");
     let ctl = |args: &[&str]| {
         let fixed = ["ctl", "--control", control.to_str().unwrap()];
-        run(env!("CARGO_BIN_EXE_vmstorage"), &[&fixed[..], args].concat())
+        run(
+            env!("CARGO_BIN_EXE_vmstorage"),
+            &[&fixed[..], args].concat(),
+        )
     };
     assert!(ctl(&["status"]).contains("d: 8 MiB, raw `"));
     ctl(&["checkpoint", "create", "c"]);
     let shown = ctl(&["checkpoint", "export", "c"]);
-    assert!(shown.contains("d@c: 8 MiB, keeps 0 B, exported as `d@c`"), "{shown}");
+    assert!(
+        shown.contains("d@c: 8 MiB, keeps 0 B, exported as `d@c`"),
+        "{shown}"
+    );
     ctl(&["checkpoint", "convert", "c", "--as", "r"]);
     assert_eq!(ctl(&["checkpoint", "list"]), "");
     assert!(ctl(&["status"]).contains("1 reference points"));
@@ -149,7 +211,9 @@ fn the_service_manager_is_told() {
     let world = World::new();
     let path = world.path("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     let mut child = world
         .command(&["memory:1M", "--listen", "unix:nbd"])
         .env("NOTIFY_SOCKET", &path)

@@ -10,7 +10,14 @@ const MIB: u64 = 1 << 20;
 fn nothing_that_was_flushed_is_lost_and_no_change_is_forgotten() {
     let world = World::new();
     world.raw("d.raw", 64 * MIB);
-    let args = ["d.raw", "--listen", "unix:nbd", "--control", "control", "--track"];
+    let args = [
+        "d.raw",
+        "--listen",
+        "unix:nbd",
+        "--control",
+        "control",
+        "--track",
+    ];
     let uri = world.uri("nbd", "d");
     let service = world.serve(&args);
     service.ask(json!({"command": "checkpoint-create", "name": "p"}));
@@ -35,17 +42,25 @@ fn nothing_that_was_flushed_is_lost_and_no_change_is_forgotten() {
         writer.wait().unwrap();
         let service = world.serve(&args);
         let beginning = service.disk("d")["tracking"]["beginning"].clone();
-        assert!(beginning.as_str().unwrap().starts_with("recovered"), "{beginning}");
+        assert!(
+            beginning.as_str().unwrap().starts_with("recovered"),
+            "{beginning}"
+        );
         let content = pull(&uri, &world.path("copy"));
         for round in 1..=round {
             let start = (round * 5 * MIB) as usize;
             let written = &content[start..start + 102_400];
-            assert!(written.iter().all(|&byte| u64::from(byte) == round), "round {round}");
+            assert!(
+                written.iter().all(|&byte| u64::from(byte) == round),
+                "round {round}"
+            );
         }
         let changed = changes(&uri, "reeve:changes:p");
         for (at, &byte) in content.iter().enumerate().step_by(4096) {
             let at = at as u64;
-            let claimed = changed.iter().any(|(start, len)| (*start..start + len).contains(&at));
+            let claimed = changed
+                .iter()
+                .any(|(start, len)| (*start..start + len).contains(&at));
             assert!(byte == 0 || claimed, "the change at {at} is forgotten");
         }
         service.stop();
@@ -56,7 +71,14 @@ fn nothing_that_was_flushed_is_lost_and_no_change_is_forgotten() {
 fn a_disk_that_was_changed_behind_our_back_needs_a_full_backup() {
     let world = World::new();
     let path = world.raw("d.raw", MIB);
-    let args = ["d.raw", "--listen", "unix:nbd", "--control", "control", "--track"];
+    let args = [
+        "d.raw",
+        "--listen",
+        "unix:nbd",
+        "--control",
+        "control",
+        "--track",
+    ];
     let service = world.serve(&args);
     service.ask(json!({"command": "checkpoint-create", "name": "p"}));
     service.ask(json!({"command": "checkpoint-convert", "name": "p"}));

@@ -14,7 +14,11 @@ fn a_raw_disk_is_served_and_stopped_in_order() {
         let mut args = vec!["root.img", "--listen", "unix:nbd", "--track"];
         args.extend(extra);
         let service = world.serve(&args);
-        assert!(service.ready.contains("root (nbd+unix:///root?socket="), "{}", service.ready);
+        assert!(
+            service.ready.contains("root (nbd+unix:///root?socket="),
+            "{}",
+            service.ready
+        );
         let uri = world.uri("nbd", "root");
         write(&uri, &["-P 7 64k 4k", "-P 8 1M 3M"]);
         assert!(run("nbdinfo", &[&uri]).contains("export-size: 67108864"));
@@ -37,15 +41,29 @@ fn images_are_served_as_qemu_reads_them() {
         let service = world.serve(&[name, "--listen", "unix:nbd", "--track", "--name", "d"]);
         let uri = world.uri("nbd", "d");
         let fio = format!("--uri={uri}");
-        let job = ["--name=w", "--ioengine=nbd", &fio, "--rw=randwrite", "--bsrange=4k-200k"];
-        let more = ["--size=200M", "--io_size=30M", "--iodepth=8", "--verify=crc32c"];
+        let job = [
+            "--name=w",
+            "--ioengine=nbd",
+            &fio,
+            "--rw=randwrite",
+            "--bsrange=4k-200k",
+        ];
+        let more = [
+            "--size=200M",
+            "--io_size=30M",
+            "--iodepth=8",
+            "--verify=crc32c",
+        ];
         run("fio", &[&job[..], &more].concat());
         pull(&uri, &world.path("copy"));
         service.stop();
         run("qemu-img", &["check", "-f", format, path]);
         let copy = world.path("copy");
         let copy = copy.to_str().unwrap();
-        run("qemu-img", &["compare", "-f", format, "-F", "raw", path, copy]);
+        run(
+            "qemu-img",
+            &["compare", "-f", format, "-F", "raw", path, copy],
+        );
     }
 }
 
@@ -53,7 +71,10 @@ fn images_are_served_as_qemu_reads_them() {
 fn a_format_is_not_guessed_from_content() {
     let world = World::new();
     let path = world.path("disk.img");
-    run("qemu-img", &["create", "-q", "-f", "qcow2", path.to_str().unwrap(), "1M"]);
+    run(
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", path.to_str().unwrap(), "1M"],
+    );
     let refused = world.command(&["disk.img"]).output().unwrap();
     let message = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(4), "{message}");
@@ -84,8 +105,20 @@ fn limits_hold_and_change() {
     }]);
     let service = world.serve_config(&disks);
     let fio = format!("--uri={}", world.uri("nbd", "d"));
-    let args = ["--name=r", "--ioengine=nbd", &fio, "--rw=randread", "--bs=4k", "--size=64M"];
-    let timed = ["--iodepth=4", "--runtime=2", "--time_based", "--output-format=json"];
+    let args = [
+        "--name=r",
+        "--ioengine=nbd",
+        &fio,
+        "--rw=randread",
+        "--bs=4k",
+        "--size=64M",
+    ];
+    let timed = [
+        "--iodepth=4",
+        "--runtime=2",
+        "--time_based",
+        "--output-format=json",
+    ];
     let iops = || {
         let report = run("fio", &[&args[..], &timed].concat());
         let report = &report[report.find('{').unwrap()..];
@@ -93,7 +126,10 @@ fn limits_hold_and_change() {
         report["jobs"][0]["read"]["iops"].as_f64().unwrap()
     };
     let slow = iops();
-    assert!((20.0..80.0).contains(&slow), "{slow} operations a second, not 50");
+    assert!(
+        (20.0..80.0).contains(&slow),
+        "{slow} operations a second, not 50"
+    );
     let limits = json!({"command": "throttle", "disk": "d", "limits": {}});
     service.ask(limits);
     let fast = iops();

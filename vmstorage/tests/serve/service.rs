@@ -80,13 +80,17 @@ impl World {
     }
 
     pub(crate) fn uri(&self, socket: &str, export: &str) -> String {
-        format!("nbd+unix:///{export}?socket={}", self.path(socket).display())
+        format!(
+            "nbd+unix:///{export}?socket={}",
+            self.path(socket).display()
+        )
     }
 }
 
 impl Service {
     pub(crate) fn ask(&self, request: Value) -> Value {
-        self.try_ask(request.clone()).unwrap_or_else(|error| panic!("{request}: {error}"))
+        self.try_ask(request.clone())
+            .unwrap_or_else(|error| panic!("{request}: {error}"))
     }
 
     pub(crate) fn try_ask(&self, request: Value) -> Result<Value, ClientError> {
@@ -99,7 +103,9 @@ impl Service {
         let status = self.ask(serde_json::json!({ "command": "status" }));
         let disks = status["disks"].as_array().unwrap();
         let found = disks.iter().find(|disk| disk["name"] == name);
-        found.unwrap_or_else(|| panic!("no `{name}` in {status}")).clone()
+        found
+            .unwrap_or_else(|| panic!("no `{name}` in {status}"))
+            .clone()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -155,17 +161,26 @@ pub(crate) fn run(program: &str, args: &[&str]) -> String {
 /// Runs a tool for at most a minute.
 pub(crate) fn output(program: &str, args: &[&str]) -> Output {
     let mut command = Command::new("timeout");
-    command.arg(PATIENCE.as_secs().to_string()).arg(program).args(args);
+    command
+        .arg(PATIENCE.as_secs().to_string())
+        .arg(program)
+        .args(args);
     command.stdin(Stdio::null());
-    command.output().unwrap_or_else(|error| panic!("{program} is needed: {error}"))
+    command
+        .output()
+        .unwrap_or_else(|error| panic!("{program} is needed: {error}"))
 }
 
 /// Runs a program of nbdsh.
 pub(crate) fn nbdsh(script: &str) -> Child {
     let mut command = Command::new("timeout");
-    command.arg(PATIENCE.as_secs().to_string()).args(["nbdsh", "-c", script]);
+    command
+        .arg(PATIENCE.as_secs().to_string())
+        .args(["nbdsh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    command.spawn().unwrap_or_else(|error| panic!("nbdsh is needed: {error}"))
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("nbdsh is needed: {error}"))
 }
 
 /// Writes a pattern through NBD: `-P 7 64k 4k`.
@@ -186,7 +201,9 @@ pub(crate) fn changes(uri: &str, context: &str) -> Vec<(u64, u64)> {
     let number = |entry: &Value, key: &str| entry[key].as_u64().unwrap();
     let entries = map.as_array().unwrap().iter();
     let changed = entries.filter(|entry| number(entry, "type") == 1);
-    changed.map(|entry| (number(entry, "offset"), number(entry, "length"))).collect()
+    changed
+        .map(|entry| (number(entry, "offset"), number(entry, "length")))
+        .collect()
 }
 
 /// Copies an export to a file.

@@ -150,7 +150,10 @@ pub(super) struct Compare {
 pub(super) async fn compare(args: Compare) -> Result<(), Error> {
     let one = opened(&args.one, args.format, true).await?;
     let other = opened(&args.other, args.other_format, true).await?;
-    let sizes = (one.disk.geometry().size_bytes, other.disk.geometry().size_bytes);
+    let sizes = (
+        one.disk.geometry().size_bytes,
+        other.disk.geometry().size_bytes,
+    );
     let progress = Rc::new(Progress::default());
     let comparing = copy::compare(&one.disk, &other.disk, &progress);
     let difference = shown(sizes.0.max(sizes.1), &progress, args.json, comparing).await?;

@@ -46,13 +46,19 @@ pub(super) async fn info(args: Info) -> Result<(), Error> {
     }
     say(format!("disk:   {}", args.disk));
     say(format!("format: {}", image.format.name()));
-    say(format!("size:   {} ({} bytes)", show_size(geometry.size_bytes), geometry.size_bytes));
+    say(format!(
+        "size:   {} ({} bytes)",
+        show_size(geometry.size_bytes),
+        geometry.size_bytes
+    ));
     if let Some(used) = used {
         say(format!("used:   {}", show_size(used)));
     }
     if let Value::Object(details) = details {
         for (key, value) in details {
-            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let shown = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             say(format!("{}: {shown}", key.replace('_', " ")));
         }
     }

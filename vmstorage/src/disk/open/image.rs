@@ -48,7 +48,9 @@ impl Opened {
         match &self.image {
             Some(Image::Vhdx(image)) => {
                 let info = image.info();
-                let parent = info.parent.map(|parent| parent.relative_path.or(parent.absolute_path));
+                let parent = info
+                    .parent
+                    .map(|parent| parent.relative_path.or(parent.absolute_path));
                 serde_json::json!({
                     "block_bytes": info.block_bytes,
                     "logical_sector_bytes": info.logical_sector_bytes,
