@@ -84,7 +84,11 @@ fn a_checkpoint_is_an_instant_of_all_disks_while_they_are_written() {
     let mut before = 0;
     for round in 0..5 {
         // Some writes more, so that the checkpoint is in the middle of them.
-        let writes = |disk: &str| service.disk(disk)["exports"][disk]["writes"].as_u64().unwrap();
+        let writes = |disk: &str| {
+            service.disk(disk)["exports"][disk]["writes"]
+                .as_u64()
+                .unwrap()
+        };
         while writes("a") < before as u64 + 100 {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
