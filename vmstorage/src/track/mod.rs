@@ -17,6 +17,7 @@ mod cut;
 mod fingerprint;
 mod flights;
 mod inner;
+mod offline;
 mod open;
 mod page;
 mod point;
@@ -31,6 +32,7 @@ mod tracker;
 
 pub use context::{CHANGED, context_extents};
 pub use fingerprint::Fingerprint;
+pub use offline::Offline;
 pub use open::{Beginning, MapInfo, Options, inspect, open, peek};
 pub use point::{Point, RefPoint};
 pub use query::Changes;

@@ -96,8 +96,8 @@ impl Default for Options {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] when `map` is a file of another kind, [`ErrorKind::Unsupported`] for
-/// options out of range, [`ErrorKind::FullNeeded`] when a new map was needed but it is read-only;
-/// and those of `map`.
+/// options out of range; and those of `map`. A map that would have to be begun anew but is read-only
+/// is opened, and answers [`ErrorKind::FullNeeded`] to everything.
 pub async fn open(
     disk: Rc<dyn Disk>,
     map: Rc<dyn Disk>,
@@ -116,7 +116,6 @@ pub async fn open(
         },
     };
     let (mut root, table, beginning) = match found {
-        Found::Unusable(_, reason) if options.read_only => return Err(full_needed(&reason)),
         Found::Unusable(old, reason) => begin(old, &reason, size_bytes, options),
         Found::Whole(root, table, _) if root.clean => (root, *table, Beginning::Continued),
         Found::Whole(root, table, pages) => (root, *table, Beginning::Recovered { pages }),
@@ -125,6 +124,9 @@ pub async fn open(
     root.next_size_bytes = size_bytes;
     if options.read_only {
         let inner = Inner::new(disk, map, table, root, first_copy, true);
+        if let Beginning::Fresh { reason } = &beginning {
+            *inner.void.borrow_mut() = Some(reason.clone());
+        }
         let inner = Rc::new(inner);
         return Ok((Tracker { inner }, beginning));
     }
@@ -168,8 +170,8 @@ pub async fn peek(map: &dyn Disk) -> Result<MapInfo> {
 /// # Errors
 /// As [`open`].
 pub async fn inspect(map: Rc<dyn Disk>, fingerprint: &Fingerprint) -> Result<Tracker> {
-    let size_bytes = peek(&*map).await?.size_bytes;
-    let disk = Rc::new(super::catalog::ClosedDisk { size_bytes });
+    let size_bytes = peek(&*map).await.map_or(0, |info| info.size_bytes);
+    let disk = Rc::new(super::offline::ClosedDisk { size_bytes });
     let options = Options {
         read_only: true,
         ..Options::default()

@@ -28,8 +28,8 @@ pub struct Locator {
 }
 
 impl Locator {
-    /// Names the parent of a disk by both paths; `linkage` is the parent's `DataWriteGuid`. Where one
-    /// of the paths is relative and the other is not, only the parent's own is named.
+    /// Names the parent of a disk by both paths; `linkage` is the parent's `DataWriteGuid`. Where
+    /// one of the paths is relative and the other is not, only the parent's own is named.
     pub fn new(linkage: Uuid, child: &Path, parent: &Path) -> Self {
         let absolute = parent
             .is_absolute()

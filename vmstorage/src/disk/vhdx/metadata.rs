@@ -228,7 +228,8 @@ impl Items {
         let end = u64::from(offset) + u64::from(len);
         if (offset as usize) < TABLE_BYTES || end > region.len || len > MAX_ITEM_BYTES {
             return Err(Error::corrupt(format!(
-                "metadata item `{id}` is {len} bytes at {offset:#x} of its region, beyond its bounds"
+                "metadata item `{id}` is {len} bytes at {offset:#x} of its region, beyond its \
+                 bounds"
             )));
         }
         if item.is_some() {

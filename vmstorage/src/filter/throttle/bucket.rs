@@ -1,5 +1,5 @@
-//! Leaky buckets: each request pours in what it costs, the bucket leaks at the rate that is allowed,
-//! and nothing is let through while it runs over.
+//! Leaky buckets: each request pours in what it costs, the bucket leaks at the rate that is
+//! allowed, and nothing is let through while it runs over.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const NANOS: u128 = 1_000_000_000;
 pub struct Rate {
     /// Units a second in the long run, above 0.
     pub per_second: u64,
-    /// Units a second for a while after a time of rest; 0 allows a tenth of a second's worth at once
-    /// and no more.
+    /// Units a second for a while after a time of rest; 0 allows a tenth of a second's worth at
+    /// once and no more.
     pub burst_per_second: u64,
     /// How long the burst may last, in seconds, at least 1.
     pub burst_seconds: u64,

@@ -1,8 +1,8 @@
 //! Disks that share limits, and whose turn it is.
 //!
-//! Reads and writes wait in queues of their own for each disk. In each direction the disks take turns;
-//! where both directions could go on, the request that has waited longer does. Only the requests whose
-//! turn it is watch the clock.
+//! Reads and writes wait in queues of their own for each disk. In each direction the disks take
+//! turns; where both directions could go on, the request that has waited longer does. Only the
+//! requests whose turn it is watch the clock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;

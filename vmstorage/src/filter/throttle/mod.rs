@@ -1,8 +1,10 @@
-//! Limits of requests and bytes a second, as QEMU's throttle groups have them: for all requests, reads
-//! and writes, with bursts, shared by several disks that take turns, and changed while they run.
+//! Limits of requests and bytes a second, as QEMU's throttle groups have them: for all requests,
+//! reads and writes, with bursts, shared by several disks that take turns, and changed while they
+//! run.
 //!
-//! A request is let through when the ones before it have been paid for, whatever it costs itself, so a
-//! request that is larger than a second's worth waits no longer than others. Flushes never wait.
+//! A request is let through when the ones before it have been paid for, whatever it costs itself,
+//! so a request that is larger than a second's worth waits no longer than others. Flushes never
+//! wait.
 
 mod bucket;
 mod group;

@@ -92,7 +92,8 @@ pub(in crate::disk::vhdx) fn encode(header: &EntryHeader, updates: &[Update]) ->
     bytes.freeze()
 }
 
-/// How long the entry that begins with `page` says it is; `None` when none of this log begins there.
+/// How long the entry that begins with `page` says it is; `None` when none of this log begins
+/// there.
 pub(super) fn claimed_len(page: &[u8], log: Uuid) -> Option<u32> {
     let len = layout::u32_at(page, 8);
     let begins = page.starts_with(ENTRY_SIGNATURE)

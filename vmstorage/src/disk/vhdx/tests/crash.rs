@@ -1,6 +1,11 @@
-//! Power cuts at every operation: the image opens, what was flushed is there, the rest is old or new.
+//! Power cuts at every operation: the image opens, what was flushed is there, the rest is old or
+//! new.
 
-use super::*;
+use super::{
+    Change, Disk, Durability, Extent, Fault, IoBuf, IoBufMut, Kind, MIB, Memory, OpenOptions,
+    Parent, Rc, Rng, SeedableRng, StdRng, Vhdx, Zeroes, first_difference, image, noise, open,
+    parent, read_all, small,
+};
 use crate::disk::fault::{Operation, SECTOR_BYTES};
 use crate::engine::run;
 
@@ -58,8 +63,8 @@ impl Model {
     }
 }
 
-/// Changes that allocate, drop and use again, and flush now and then. Writes are of whole sectors, so
-/// that a torn one is old or new.
+/// Changes that allocate, drop and use again, and flush now and then. Writes are of whole sectors,
+/// so that a torn one is old or new.
 fn script(seed: u64, size: u64) -> Vec<Change> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut changes = Vec::new();

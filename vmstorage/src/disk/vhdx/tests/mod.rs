@@ -2,6 +2,7 @@
 
 mod chain;
 mod crash;
+mod cuts;
 mod hostile;
 mod model;
 mod structure;

@@ -1,6 +1,10 @@
 //! Random requests beside a model in memory.
 
-use super::*;
+use super::{
+    Change, CreateOptions, Disk, Durability, Extent, IoBuf, IoBufMut, Kind, MIB, Memory,
+    OpenOptions, Parent, Rc, Rng, SeedableRng, StdRng, Vhdx, first_difference, image, open_over,
+    parent, read_all, small,
+};
 use crate::engine::{run, spawn};
 
 /// Applies random changes to a disk and to a model, comparing now and then; returns the model's
