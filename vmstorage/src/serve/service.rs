@@ -155,6 +155,7 @@ fn shared(config: &Config) -> Result<Shared, ServeError> {
     let tls = config.tls.as_ref().map(load).transpose()?;
     Ok(Shared {
         scratch: config.scratch.clone(),
+        socket_mode: config.socket_mode,
         tls: tls.unwrap_or(TlsConfig::Off),
     })
 }

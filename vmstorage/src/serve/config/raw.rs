@@ -14,6 +14,8 @@ pub struct RawConfig {
     pub control: Option<PathBuf>,
     /// Directory for the old content that checkpoints keep.
     pub scratch: Option<PathBuf>,
+    /// Permissions of NBD's unix sockets, octal digits.
+    pub socket_mode: Option<String>,
     /// Certificates for addresses that use TLS.
     pub tls: Option<RawTls>,
     /// The disks.
