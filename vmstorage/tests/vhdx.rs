@@ -1,5 +1,10 @@
 //! VHDX images beside QEMU's tools: what they write reads the same here, and the other way round.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what fails in a helper of a test fails the test"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -270,6 +275,49 @@ fn after_a_power_cut_and_an_opening_qemu_finds_the_image_clean() {
                 &content,
                 &format!("cut after {cut}"),
             );
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn qemu_replays_nothing_over_what_has_taken_the_place_of_a_table() {
+    let directory = TempDir::new().unwrap();
+    run(async {
+        let options = CreateOptions {
+            block_bytes: MIB,
+            ..CreateOptions::dynamic(4 * MIB)
+        };
+        let file = Rc::new(Memory::new(0));
+        Vhdx::create(&*file, &options).await.unwrap();
+        let disk = Vhdx::open(file.clone(), OpenOptions::default())
+            .await
+            .unwrap();
+        let write = async |offset: u64, byte: u8| {
+            let data = IoBuf::copy_of(&[byte; 1 << 20]);
+            disk.write(offset, data, Durability::Volatile)
+                .await
+                .unwrap();
+            disk.flush().await.unwrap();
+        };
+        write(0, 1).await;
+        // The BAT moves, and the next block goes where it was.
+        disk.resize(200 << 30).await.unwrap();
+        write(2 * MIB, 2).await;
+        let image = saved(&directory, &file.content());
+        let check = ["check", "-q", "-r", "all", "-f", "vhdx", text(&image)];
+        tool("qemu-img", &check);
+        for command in [
+            "read -P 1 0 1M",
+            "read -P 0 1M 1M",
+            "read -P 2 2M 1M",
+            "read -P 0 3M 16M",
+        ] {
+            let printed = tool(
+                "qemu-io",
+                &["-r", "-f", "vhdx", "-c", command, text(&image)],
+            );
+            assert!(!printed.contains("failed"), "{command}: {printed}");
         }
     })
     .unwrap();

@@ -141,7 +141,7 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
 
 fn request(command: &Command) -> Request {
     match command {
-        Command::Status | Command::Checkpoint(Checkpoint::List) => Request::Status,
+        Command::Status | Command::Checkpoint(Checkpoint::List) => Request::Status {},
         Command::Checkpoint(Checkpoint::Create { name, disks, hold }) => {
             Request::CheckpointCreate {
                 name: name.clone(),
@@ -180,10 +180,11 @@ fn request(command: &Command) -> Request {
             limits: RawThrottle {
                 iops: *iops,
                 bytes_per_second: *bandwidth,
+                ..RawThrottle::default()
             },
         },
-        Command::Reload => Request::Reload,
-        Command::Quit => Request::Quit,
+        Command::Reload => Request::Reload {},
+        Command::Quit => Request::Quit {},
     }
 }
 

@@ -1,12 +1,15 @@
 //! The command line of `vmstorage`: one module a command, each a struct of arguments and a thin
 //! `run`.
 
+mod csi;
 mod ctl;
 mod error;
+mod image;
+mod refpoint;
 mod serve;
 pub mod units;
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -35,7 +38,10 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Csi(csi::Args),
     Ctl(ctl::Args),
+    Image(image::Args),
+    Refpoint(refpoint::Args),
 }
 
 /// Runs the command line of the process.
@@ -44,11 +50,18 @@ pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("VMSTORAGE_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    // Whoever makes a TLS connection without saying how, such as the client of object stores, takes
+    // this provider. It fails only if there is one.
+    let _taken = rustls::crypto::ring::default_provider().install_default();
     let done = match args.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Csi(args) => csi::run(args),
         Command::Ctl(args) => ctl::run(args),
+        Command::Image(args) => image::run(args),
+        Command::Refpoint(args) => refpoint::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

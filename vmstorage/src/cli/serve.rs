@@ -101,6 +101,9 @@ struct Flags {
     /// Where checkpoints keep old content
     #[arg(long, value_name = "DIRECTORY")]
     scratch: Option<PathBuf>,
+    /// Who may connect to unix sockets of NBD: 0600 this user, 0660 its group too
+    #[arg(long, value_name = "MODE")]
+    socket_mode: Option<String>,
     /// A socket for `vmstorage ctl`
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
@@ -162,11 +165,13 @@ impl Flags {
             throttle: Some(RawThrottle {
                 iops: self.iops,
                 bytes_per_second: bandwidth,
+                ..RawThrottle::default()
             }),
         };
         Ok(RawConfig {
             control: self.control,
             scratch: self.scratch,
+            socket_mode: self.socket_mode,
             tls,
             disks: vec![disk],
         })

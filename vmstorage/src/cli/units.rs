@@ -53,7 +53,9 @@ pub fn show_size(bytes: u64) -> String {
     let unit = UNITS.iter().rev().find(|(_, factor)| bytes >= *factor);
     match unit {
         None => format!("{bytes} B"),
-        Some((name, factor)) if bytes % factor == 0 => format!("{} {name}iB", bytes / factor),
+        Some((name, factor)) if bytes.is_multiple_of(*factor) => {
+            format!("{} {name}iB", bytes / factor)
+        }
         Some((name, factor)) => format!("{:.2} {name}iB", bytes as f64 / *factor as f64),
     }
 }

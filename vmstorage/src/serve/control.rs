@@ -25,7 +25,7 @@ pub const MAX_REQUEST_BYTES: usize = 64 << 10;
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Everything about the service and its disks.
-    Status,
+    Status {},
     /// An image of each disk at one instant that they share; of tracked disks also the point.
     CheckpointCreate {
         /// Its name.
@@ -88,9 +88,9 @@ pub enum Request {
         limits: RawThrottle,
     },
     /// Reads the configuration again.
-    Reload,
+    Reload {},
     /// Stops the service as `SIGTERM` does.
-    Quit,
+    Quit {},
 }
 
 fn hold_ms() -> u64 {

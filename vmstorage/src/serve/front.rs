@@ -1,9 +1,10 @@
 //! Addresses on which clients connect.
 
 use std::cell::RefCell;
+use std::fs::Permissions;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -28,8 +29,9 @@ impl Front {
         address: &Address,
         tls: Tls,
         max_clients: u32,
+        socket_mode: u32,
     ) -> Result<Self, Failure> {
-        let opened = listen(address).await;
+        let opened = listen(address, socket_mode).await;
         let failed = |error| Failure::new(Kind::Failed, format!("listen on `{address}`: {error}"));
         let (listener, address) = opened.map_err(failed)?;
         let server = Server::new(Options {
@@ -62,11 +64,14 @@ impl Front {
     }
 }
 
-async fn listen(address: &Address) -> io::Result<(Listener, Address)> {
+async fn listen(address: &Address, mode: u32) -> io::Result<(Listener, Address)> {
     match address {
         Address::Unix(path) => {
             remove_stale(path)?;
-            Ok((Listener::unix(path)?, address.clone()))
+            // For its owner alone at first (`umask`), so nobody gets in before this.
+            let listener = Listener::unix(path)?;
+            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+            Ok((listener, address.clone()))
         }
         Address::Tcp { host, port } => {
             let target = (host.clone(), *port);

@@ -84,10 +84,7 @@ impl Group {
                 Some(old) if old == disk => {}
                 Some(old) if old.clone().with_limits_of(&disk) == disk => {
                     let limits = disk.throttle;
-                    let set = move |served: Rc<Served>| async move {
-                        served.set_limits(limits);
-                        Ok(Value::Null)
-                    };
+                    let set = move |served: Rc<Served>| async move { served.set_limits(limits) };
                     let changed = self.on(&name, set).await.map(|_| ());
                     if let Some(placed) = self.disks.get_mut(&name) {
                         placed.config = disk;

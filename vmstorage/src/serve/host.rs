@@ -26,6 +26,8 @@ pub(super) struct Host {
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) scratch: PathBuf,
+    /// Permissions of unix sockets.
+    pub(super) socket_mode: u32,
     /// TLS at TCP addresses.
     pub(super) tls: TlsConfig,
 }
@@ -93,7 +95,8 @@ impl Host {
                 Some(front) => front,
                 None => {
                     let (tls, clients) = (shared.tls.at(address), served.config.max_clients);
-                    let front = Rc::new(Front::open(address, tls, clients).await?);
+                    let front = Front::open(address, tls, clients, shared.socket_mode);
+                    let front = Rc::new(front.await?);
                     let mut fronts = self.fronts.borrow_mut();
                     fronts.insert(address.clone(), Rc::clone(&front));
                     front

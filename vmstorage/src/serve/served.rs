@@ -21,8 +21,8 @@ use crate::disk::open::{self, Opened};
 use crate::disk::{Disk, Error};
 use crate::filter::gate::{Gate, Gated, Held};
 use crate::filter::snapshot::{self, Snapshots};
-use crate::filter::throttle::{Limits, Throttle};
-use crate::nbd::server::{Context, Export};
+use crate::filter::throttle::{Group, Throttle};
+use crate::nbd::server::{Context, Export, ExportError};
 use crate::track::catalog;
 
 /// A disk with its layers.
@@ -80,7 +80,8 @@ impl Served {
         }
         let gate = Rc::new(Gate::default());
         let gated = Rc::new(Gated::new(below, Rc::clone(&gate)));
-        let throttle = Rc::new(Throttle::new(gated, limits(config.throttle)));
+        let group = Group::new(config.throttle.limits())?;
+        let throttle = Rc::new(Throttle::new(gated, group));
         Ok(Self {
             opened: opened.clone(),
             snapshots,
@@ -144,7 +145,7 @@ impl Served {
         let mut result = Ok(());
         for front in fronts {
             // An error other than of the flush says that it is not offered there, as is wanted.
-            if let Ok(Err(error)) = front.server.remove(name).await {
+            if let Err(ExportError::Flush(error)) = front.server.remove(name).await {
                 result = Err(error.into());
             }
         }
@@ -152,9 +153,10 @@ impl Served {
     }
 
     /// Changes the limits.
-    pub(super) fn set_limits(&self, raw: RawThrottle) {
+    pub(super) fn set_limits(&self, raw: RawThrottle) -> Result<Value, Failure> {
+        self.throttle.group().set_limits(raw.limits())?;
         self.limits.set(raw);
-        self.throttle.set(limits(raw));
+        value(&raw)
     }
 
     /// Does something with reference points; what clients can ask for follows.
@@ -224,11 +226,4 @@ async fn scratch_file(directory: &Path) -> Result<FileDisk, Failure> {
     };
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(FileDisk::open(Path::new(&path), &options).await?)
-}
-
-fn limits(raw: RawThrottle) -> Limits {
-    Limits {
-        operations_per_second: raw.iops,
-        bytes_per_second: raw.bytes_per_second,
-    }
 }

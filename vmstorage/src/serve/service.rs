@@ -155,6 +155,7 @@ fn shared(config: &Config) -> Result<Shared, ServeError> {
     let tls = config.tls.as_ref().map(load).transpose()?;
     Ok(Shared {
         scratch: config.scratch.clone(),
+        socket_mode: config.socket_mode,
         tls: tls.unwrap_or(TlsConfig::Off),
     })
 }
@@ -195,7 +196,7 @@ impl Service {
     pub(super) async fn answer(&self, request: Request) -> Result<Value, Failure> {
         let group = self.group.lock().await;
         match request {
-            Request::Status => status(&group.report().await?),
+            Request::Status {} => status(&group.report().await?),
             Request::CheckpointCreate {
                 name,
                 disks,
@@ -255,18 +256,14 @@ impl Service {
                 group.on(&disk, resize).await
             }
             Request::Throttle { disk, limits } => {
-                group
-                    .on(&disk, move |served| async move {
-                        served.set_limits(limits);
-                        value(&limits)
-                    })
-                    .await
+                let set = move |served: Rc<Served>| async move { served.set_limits(limits) };
+                group.on(&disk, set).await
             }
-            Request::Reload => {
+            Request::Reload {} => {
                 drop(group);
                 self.reload().await
             }
-            Request::Quit => {
+            Request::Quit {} => {
                 self.quit.notify_one();
                 Ok(json!({}))
             }

@@ -3,22 +3,17 @@
 //! socket as they are.
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::Fingerprint;
-use super::open::{Beginning, Options, open, peek};
 use super::point::{Point, RefPoint};
 use super::query::Changes;
-use super::store::{Store, io, lock_map, parse, render};
+use super::store::{Store, parse, render};
 use super::tracker::Tracker;
-use crate::disk::{
-    Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes,
-};
-use crate::engine::{self, IoBuf, IoBufMut};
+use crate::disk::{Error, ErrorKind, Extent, Result};
+
+pub use super::offline::MapFile;
 
 /// What can be asked about reference points.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,10 +47,26 @@ pub enum Request {
         /// Most extents to answer.
         limit: usize,
     },
+    /// What a point has allocated.
+    Allocated {
+        /// Name or id of the point.
+        name: String,
+        /// Where to begin.
+        offset_bytes: u64,
+        /// Most extents to answer.
+        limit: usize,
+    },
     /// Points as text, to travel with the disk.
     Export {
         /// Those to export; all if there are none.
         names: Vec<String>,
+    },
+    /// Makes a point of a dirty bitmap: known is what changed since.
+    Bitmap {
+        /// Of the point; unique among the points of the disk.
+        name: String,
+        /// What the bitmap calls dirty, as pairs of offset and length in bytes.
+        extents: Vec<(u64, u64)>,
     },
     /// Takes points from such a text.
     Import {
@@ -72,7 +83,7 @@ pub enum Reply {
     Point(Described),
     /// Several: listed or imported.
     Points(Vec<Described>),
-    /// Changes, as pairs of offset and length in bytes.
+    /// Changes, or what is allocated, as pairs of offset and length in bytes.
     Changes {
         /// In order.
         extents: Vec<(u64, u64)>,
@@ -101,6 +112,9 @@ pub struct Catalog {
     tracker: Tracker,
     store: RefCell<Store>,
 }
+
+/// Most extents in a reply.
+const MAX_EXTENTS: usize = 65_536;
 
 /// Where the map of a disk is: beside it, `NAME.reeve-map`.
 pub fn map_path(disk: &Path) -> PathBuf {
@@ -160,14 +174,24 @@ impl Catalog {
                 limit,
             } => {
                 let until = until.as_deref();
+                let limit = limit.min(MAX_EXTENTS);
                 let changes = self.changes(&since, until, offset_bytes, limit).await?;
-                Ok(Reply::Changes {
-                    extents: pairs(&changes.extents),
-                    next_bytes: changes.next_bytes,
-                    block_bytes: self.tracker.now().block_bytes,
-                })
+                Ok(self.extents(&changes))
+            }
+            Request::Allocated {
+                name,
+                offset_bytes,
+                limit,
+            } => {
+                let point = self.find(&name)?.point;
+                let limit = limit.min(MAX_EXTENTS);
+                let allocated = self.tracker.allocated(&point, offset_bytes, limit).await?;
+                Ok(self.extents(&allocated))
             }
             Request::Export { names } => self.export(&names).map(Reply::Text),
+            Request::Bitmap { name, extents } => {
+                self.bitmap(name, &extents).await.map(Reply::Point)
+            }
             Request::Import { text } => self.import(&text).map(Reply::Points),
         }
     }
@@ -176,6 +200,19 @@ impl Catalog {
         self.store.borrow().check_free(&name)?;
         let point = self.tracker.checkpoint().await?;
         let point = RefPoint::new(name, point);
+        self.store.borrow_mut().add(vec![point.clone()])?;
+        Ok(self.describe(&point))
+    }
+
+    async fn bitmap(&self, name: String, dirty: &[(u64, u64)]) -> Result<Described> {
+        self.store.borrow().check_free(&name)?;
+        let dirty: Vec<Extent> = dirty
+            .iter()
+            .map(|&(at, len)| Extent::new(at, len))
+            .collect();
+        let point = self.tracker.import_bitmap(&dirty).await?;
+        let mut point = RefPoint::new(name, point);
+        point.imported = true;
         self.store.borrow_mut().add(vec![point.clone()])?;
         Ok(self.describe(&point))
     }
@@ -217,6 +254,18 @@ impl Catalog {
         self.tracker
             .changes(&since, until.as_ref(), rest, limit)
             .await
+    }
+
+    fn extents(&self, changes: &Changes) -> Reply {
+        let pairs = changes
+            .extents
+            .iter()
+            .map(|e| (e.offset_bytes, e.len_bytes));
+        Reply::Changes {
+            extents: pairs.collect(),
+            next_bytes: changes.next_bytes,
+            block_bytes: self.tracker.now().block_bytes,
+        }
     }
 
     fn export(&self, names: &[String]) -> Result<String> {
@@ -268,205 +317,40 @@ fn later(point: RefPoint) -> Result<Point> {
     Ok(point.point)
 }
 
-fn pairs(extents: &[Extent]) -> Vec<(u64, u64)> {
-    let pairs = extents.iter().map(|e| (e.offset_bytes, e.len_bytes));
-    pairs.collect()
-}
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
 
-/// Opens the map of a disk that nobody serves, does what is asked, and closes it again.
-///
-/// # Errors
-/// As [`Catalog::answer`]; when the map is missing or in use ([`lock_map`]); when the disk was
-/// changed untracked.
-pub async fn answer_offline(disk: &Path, request: Request) -> Result<Reply> {
-    let path = map_path(disk);
-    let map_file = OpenOptions::new().read(true).write(true).open(&path);
-    let map_file = map_file.map_err(|error| io("open", &path, error))?;
-    lock_map(&map_file, &path)?;
-    let disk_file = File::open(disk).map_err(|error| io("open", disk, error))?;
-    let look = || Fingerprint::of_file(&disk_file);
-    let map: Rc<dyn Disk> = Rc::new(MapFile::new(map_file, &path)?);
-    let writes = matches!(request, Request::Create { .. });
-    let closed = Rc::new(ClosedDisk {
-        size_bytes: peek(&*map).await?.size_bytes,
-    });
-    let options = Options {
-        read_only: true,
-        ..Options::default()
-    };
-    // First without a change: whether the map fits is to be said before anything is begun anew.
-    let (mut tracker, _) = open(closed.clone(), map.clone(), &look()?, &options).await?;
-    if writes {
-        let options = Options::default();
-        let opened = open(closed, map, &look()?, &options).await?;
-        if let Beginning::Fresh { reason } = opened.1 {
-            return Err(super::inner::full_needed(&reason));
-        }
-        tracker = opened.0;
-    }
-    let catalog = Catalog::new(tracker, Store::load(store_path(disk))?);
-    let reply = catalog.answer(request).await;
-    if writes {
-        catalog.tracker.close(async || look()).await?;
-    }
-    reply
-}
+    use super::*;
 
-/// The map of a disk as a file: a disk to the tracker.
-#[derive(Debug)]
-pub struct MapFile {
-    file: engine::File,
-    path: PathBuf,
-}
-
-impl MapFile {
-    /// Takes an open file.
-    ///
-    /// # Errors
-    /// When it is no regular file.
-    pub fn new(file: File, path: &Path) -> Result<Self> {
-        let meta = file.metadata().map_err(|error| io("fstat", path, error))?;
-        if !meta.is_file() {
-            let message = format!("`{}` is no regular file", path.display());
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        Ok(Self {
-            file: engine::File::new(file),
-            path: path.to_owned(),
-        })
-    }
-
-    fn size(&self) -> u64 {
-        self.file.as_std().metadata().map_or(0, |meta| meta.len())
-    }
-}
-
-impl Disk for MapFile {
-    fn name(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn geometry(&self) -> Geometry {
-        Geometry {
-            size_bytes: self.size(),
-            min_block_bytes: 1,
-            preferred_block_bytes: 4096,
-            read_only: false,
+    #[test]
+    fn replies_come_back_from_a_control_socket() {
+        let point = Point {
+            disk_id: Uuid::from_u128(1),
+            generation: Uuid::from_u128(2),
+            session: Uuid::from_u128(3),
+            epoch: 4,
+            size_bytes: 5,
+            block_bytes: 65536,
+        };
+        let point = Described {
+            point: RefPoint::new("one", point),
+            void: Some("why".into()),
+        };
+        let changes = Reply::Changes {
+            extents: vec![(0, 5)],
+            next_bytes: None,
+            block_bytes: 65536,
+        };
+        let replies = [
+            Reply::Point(point.clone()),
+            Reply::Points(vec![point]),
+            changes,
+            Reply::Text("text".into()),
+        ];
+        for reply in replies {
+            let text = serde_json::to_string(&reply).unwrap();
+            assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
         }
     }
-
-    fn read(&self, offset_bytes: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
-        Box::pin(async move {
-            let len = buf.len();
-            let read = self.file.read_at(offset_bytes, buf).await;
-            let read = read.map_err(|error| io("pread", &self.path, error))?;
-            if read.len() < len {
-                let message = format!("`{}` ends within a page", self.path.display());
-                return Err(Error::new(ErrorKind::OutOfRange, message));
-            }
-            Ok(read)
-        })
-    }
-
-    fn write(&self, offset_bytes: u64, data: IoBuf, durability: Durability) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let written = self.file.write_at(offset_bytes, data).await;
-            written.map_err(|error| io("pwrite", &self.path, error))?;
-            match durability {
-                Durability::Volatile => Ok(()),
-                Durability::Durable => self.flush().await,
-            }
-        })
-    }
-
-    fn write_zeroes(&self, _: Extent, _: Zeroes) -> Answer<'_, ()> {
-        refuse("a map's file is written in pages")
-    }
-
-    fn discard(&self, _: Extent) -> Answer<'_, ()> {
-        refuse("a map's file is written in pages")
-    }
-
-    fn flush(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let synced = self.file.sync_data().await;
-            synced.map_err(|error| io("fdatasync", &self.path, error))
-        })
-    }
-
-    fn status(&self, extent: Extent, _: usize) -> Answer<'_, Vec<Status>> {
-        Box::pin(std::future::ready(Ok(vec![whole(extent)])))
-    }
-
-    fn resize(&self, size_bytes: u64) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let file = self.file.clone();
-            let resized = engine::unblock(move || file.as_std().set_len(size_bytes)).await;
-            resized.map_err(|error| io("ftruncate", &self.path, error))
-        })
-    }
-}
-
-/// A disk that is not open: it has a size and no content.
-#[derive(Debug)]
-pub(super) struct ClosedDisk {
-    pub(super) size_bytes: u64,
-}
-
-impl Disk for ClosedDisk {
-    fn name(&self) -> String {
-        "a closed disk".into()
-    }
-
-    fn geometry(&self) -> Geometry {
-        Geometry {
-            size_bytes: self.size_bytes,
-            min_block_bytes: 1,
-            preferred_block_bytes: 4096,
-            read_only: true,
-        }
-    }
-
-    fn read(&self, _: u64, _: IoBufMut) -> Answer<'_, IoBufMut> {
-        refuse("the disk is not open")
-    }
-
-    fn write(&self, _: u64, _: IoBuf, _: Durability) -> Answer<'_, ()> {
-        refuse("the disk is not open")
-    }
-
-    fn write_zeroes(&self, _: Extent, _: Zeroes) -> Answer<'_, ()> {
-        refuse("the disk is not open")
-    }
-
-    fn discard(&self, _: Extent) -> Answer<'_, ()> {
-        refuse("the disk is not open")
-    }
-
-    fn flush(&self) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn status(&self, extent: Extent, _: usize) -> Answer<'_, Vec<Status>> {
-        Box::pin(std::future::ready(Ok(vec![whole(extent)])))
-    }
-
-    fn resize(&self, _: u64) -> Answer<'_, ()> {
-        refuse("the disk is not open")
-    }
-}
-
-fn whole(extent: Extent) -> Status {
-    Status {
-        extent,
-        allocated: true,
-        zero: false,
-    }
-}
-
-fn refuse<T: 'static>(message: &'static str) -> Answer<'static, T> {
-    Box::pin(std::future::ready(Err(Error::new(
-        ErrorKind::Unsupported,
-        message,
-    ))))
 }

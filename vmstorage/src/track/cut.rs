@@ -108,7 +108,7 @@ impl Inner {
                 .table
                 .borrow()
                 .fresh(before.size_bytes, before.block_bytes);
-            self.table.replace(fresh)
+            self.replace_table(fresh)
         };
         let epoch = self.root.borrow().epoch;
         if let Err(error) = self.commit().await {
@@ -117,7 +117,7 @@ impl Inner {
             *root = before;
             (root.seq, root.stamp) = (seq, stamp);
             drop(root);
-            self.table.replace(table);
+            self.replace_table(table);
             return Err(error);
         }
         self.epoch.set(epoch);

@@ -22,6 +22,8 @@ pub(super) struct Inner {
     pub(super) disk: Rc<dyn Disk>,
     pub(super) map: Rc<dyn Disk>,
     pub(super) table: RefCell<Table>,
+    /// Counts the tables that there were.
+    pub(super) tables: Cell<u64>,
     /// The root as it is to be written next, but for what the table knows.
     pub(super) root: RefCell<Root>,
     /// The epoch of changes that begin now; the root in the file is never behind it.
@@ -58,6 +60,7 @@ impl Inner {
             disk,
             map,
             table: RefCell::new(table),
+            tables: Cell::new(0),
             epoch: Cell::new(root.epoch),
             root: RefCell::new(root),
             held: Cell::new(0),
@@ -85,6 +88,12 @@ impl Inner {
         })
     }
 
+    /// Puts another table in the place of the one there is, and answers that.
+    pub(super) fn replace_table(&self, table: Table) -> Table {
+        self.tables.set(self.tables.get() + 1);
+        self.table.replace(table)
+    }
+
     /// Waits while changes are held back.
     pub(super) async fn until_released(&self) {
         while self.held.get() > 0 {
@@ -95,12 +104,14 @@ impl Inner {
     /// Sees to it that blocks count as changed in the current epoch, also after a crash. That is so
     /// until the caller waits for anything.
     pub(super) async fn cover(self: &Rc<Self>, blocks: Blocks) -> Result<()> {
-        let (mut epoch, mut first) = (self.epoch.get(), blocks.first);
+        let now = || (self.epoch.get(), self.tables.get());
+        let (mut begun, mut first) = (now(), blocks.first);
         loop {
-            if epoch != self.epoch.get() {
+            if begun != now() {
                 // What was marked does not count for the epoch that has begun meanwhile.
-                (epoch, first) = (self.epoch.get(), blocks.first);
+                (begun, first) = (now(), blocks.first);
             }
+            let epoch = begun.0;
             let part = {
                 let table = self.table.borrow();
                 let rest = table.clip(Blocks { first, ..blocks });

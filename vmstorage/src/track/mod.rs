@@ -11,12 +11,14 @@
 //! I/O), [`inner`] (what is written when), [`tracker`] (the filter), [`open`], [`query`], [`store`]
 //! (reference points by name), [`catalog`] (what the command line and the server call).
 
+mod allocated;
 pub mod catalog;
 mod context;
 mod cut;
 mod fingerprint;
 mod flights;
 mod inner;
+mod offline;
 mod open;
 mod page;
 mod point;
@@ -31,6 +33,7 @@ mod tracker;
 
 pub use context::{CHANGED, context_extents};
 pub use fingerprint::Fingerprint;
+pub use offline::Offline;
 pub use open::{Beginning, MapInfo, Options, inspect, open, peek};
 pub use point::{Point, RefPoint};
 pub use query::Changes;

@@ -96,8 +96,8 @@ impl Default for Options {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] when `map` is a file of another kind, [`ErrorKind::Unsupported`] for
-/// options out of range, [`ErrorKind::FullNeeded`] when a new map was needed but it is read-only;
-/// and those of `map`.
+/// options out of range; and those of `map`. A map that would have to be begun anew but is read-only
+/// is opened, and answers [`ErrorKind::FullNeeded`] to everything.
 pub async fn open(
     disk: Rc<dyn Disk>,
     map: Rc<dyn Disk>,
@@ -112,11 +112,10 @@ pub async fn open(
         Err(reason) => Found::Unusable(None, reason),
         Ok(root) => match not_of_disk(&root, size_bytes, fingerprint) {
             Some(reason) => Found::Unusable(Some(root), reason),
-            None => read_table(&*map, root, options).await?,
+            None => read_table(&*map, root, size_bytes, options).await?,
         },
     };
     let (mut root, table, beginning) = match found {
-        Found::Unusable(_, reason) if options.read_only => return Err(full_needed(&reason)),
         Found::Unusable(old, reason) => begin(old, &reason, size_bytes, options),
         Found::Whole(root, table, _) if root.clean => (root, *table, Beginning::Continued),
         Found::Whole(root, table, pages) => (root, *table, Beginning::Recovered { pages }),
@@ -125,6 +124,9 @@ pub async fn open(
     root.next_size_bytes = size_bytes;
     if options.read_only {
         let inner = Inner::new(disk, map, table, root, first_copy, true);
+        if let Beginning::Fresh { reason } = &beginning {
+            *inner.void.borrow_mut() = Some(reason.clone());
+        }
         let inner = Rc::new(inner);
         return Ok((Tracker { inner }, beginning));
     }
@@ -168,8 +170,8 @@ pub async fn peek(map: &dyn Disk) -> Result<MapInfo> {
 /// # Errors
 /// As [`open`].
 pub async fn inspect(map: Rc<dyn Disk>, fingerprint: &Fingerprint) -> Result<Tracker> {
-    let size_bytes = peek(&*map).await?.size_bytes;
-    let disk = Rc::new(super::catalog::ClosedDisk { size_bytes });
+    let size_bytes = peek(&*map).await.map_or(0, |info| info.size_bytes);
+    let disk = Rc::new(super::offline::ClosedDisk { size_bytes });
     let options = Options {
         read_only: true,
         ..Options::default()
@@ -290,12 +292,15 @@ fn begin(
 }
 
 /// Reads the index pages, and claims what a crash left unsure.
-async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Found> {
-    // A size change that the crash interrupted: both sizes have their pages.
-    let size_bytes = root.size_bytes.max(root.next_size_bytes);
+async fn read_table(
+    map: &dyn Disk,
+    root: Root,
+    size_bytes: u64,
+    options: &Options,
+) -> Result<Found> {
     let mut table = options.table(size_bytes, root.block_bytes);
     let damaged = |what: String| format!("the map `{}` is damaged: {what}", map.name());
-    if map.geometry().size_bytes < slot_place(root.segments) {
+    if root.segments > 0 && map.geometry().size_bytes < slot_place(root.segments) {
         let reason = damaged("it is cut off".into());
         return Ok(Found::Unusable(Some(root), reason));
     }
@@ -304,8 +309,9 @@ async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Fou
         let reads = (start..end).map(|slot| read_index(map, &root, slot));
         for (slot, read) in (start..end).zip(join_all(reads).await) {
             let known = read?;
-            let adopted =
-                known.is_some_and(|(number, records)| table.adopt(slot, number, &records));
+            let adopted = known.is_some_and(|(number, newest, records)| {
+                table.adopt(slot, number, newest, &records)
+            });
             if !adopted {
                 let reason = damaged(format!("index page {slot}"));
                 return Ok(Found::Unusable(Some(root), reason));
@@ -313,6 +319,11 @@ async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Fou
         }
     }
     let pages = root.hot.len();
+    let count = page_count(size_bytes, root.block_bytes);
+    if root.hot.iter().any(|hot| u64::from(hot.page) >= count) {
+        let reason = damaged("a hot page is beyond the disk".into());
+        return Ok(Found::Unusable(Some(root), reason));
+    }
     for hot in &root.hot {
         let mut readable = true;
         if let Some((place, _)) = table.place_of(hot.page) {
@@ -327,13 +338,21 @@ async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Fou
     Ok(Found::Whole(root, Box::new(table), pages))
 }
 
-/// The newer copy of a slot's index page; `None` when both are damaged.
-async fn read_index(map: &dyn Disk, root: &Root, slot: u32) -> Result<Option<(u32, Vec<Record>)>> {
+/// The number of a slot's segment, its newer index page and what that says; `None` when both copies
+/// are damaged.
+async fn read_index(
+    map: &dyn Disk,
+    root: &Root,
+    slot: u32,
+) -> Result<Option<(u32, u64, Vec<Record>)>> {
     let bytes = map
         .read(slot_place(slot), IoBufMut::zeroed(2 * PAGE_BYTES))
         .await?;
-    let copies = bytes.chunks_exact(PAGE_BYTES);
-    let copies = copies.filter_map(|copy| decode_index(copy, root.generation, root.epoch).ok());
-    let newest = copies.max_by_key(|(label, _)| label.stamp);
-    Ok(newest.map(|(label, records)| (label.number, records)))
+    let copies = (0..).zip(bytes.chunks_exact(PAGE_BYTES));
+    let copies = copies.filter_map(|(at, copy)| {
+        let (label, records) = decode_index(copy, root.generation, root.epoch).ok()?;
+        Some((label, at, records))
+    });
+    let newest = copies.max_by_key(|(label, ..)| label.stamp);
+    Ok(newest.map(|(label, at, records)| (label.number, at, records)))
 }

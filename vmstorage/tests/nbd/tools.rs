@@ -204,3 +204,54 @@ fn sockets_are_handed_over_and_tcp_is_served() {
     );
     running.stop();
 }
+
+#[test]
+fn qemu_lists_exports_and_maps_contexts() {
+    let running = Running::start(|| {
+        let mut disk = export("disk", Sparse(Memory::with_content(holey(4 * MIB, 9))));
+        disk.description = "with a bitmap".into();
+        disk.contexts.push(Rc::new(Stripes("qemu:dirty-bitmap:b0")));
+        vec![disk]
+    });
+    let socket = running.socket().display().to_string();
+    let listed = run("qemu-nbd", &["--list", "-k", &socket]);
+    for said in [
+        "with a bitmap",
+        "qemu:dirty-bitmap:b0",
+        "base:allocation",
+        "fast-zero",
+    ] {
+        assert!(listed.contains(said), "{listed}");
+    }
+    let map = json(&run(
+        "qemu-img",
+        &["map", "--output=json", &running.uri("disk")],
+    ));
+    let starts = |map: &serde_json::Value, flag: &str| -> Vec<(u64, bool)> {
+        let parts = map.as_array().unwrap().iter();
+        let of = |part: &serde_json::Value| {
+            (
+                part["start"].as_u64().unwrap(),
+                part[flag].as_bool().unwrap(),
+            )
+        };
+        parts.map(of).collect()
+    };
+    assert_eq!(
+        starts(&map, "zero"),
+        [(0, false), (MIB, true), (2 * MIB, false)]
+    );
+    // With this option QEMU takes the bitmap's answers for those of `base:allocation`.
+    let image = format!(
+        "driver=nbd,server.type=unix,server.path={socket},export=disk,\
+         x-dirty-bitmap=qemu:dirty-bitmap:b0"
+    );
+    let map = json(&run(
+        "qemu-img",
+        &["map", "--output=json", "--image-opts", &image],
+    ));
+    let dirty = starts(&map, "data");
+    assert_eq!(dirty.len(), 64);
+    assert_eq!(dirty[..2], [(0, true), (65536, false)]);
+    running.stop();
+}

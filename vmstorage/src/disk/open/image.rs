@@ -6,10 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::rc::Rc;
 
+use super::sealed::Sealed;
 use super::{Format, Options};
 use crate::disk::file::{FileDisk, OpenOptions};
 use crate::disk::vhdx::{self, Vhdx};
 use crate::disk::{Disk, Error, ErrorKind, Result};
+use crate::nbd::client::Remote;
 use crate::track::Fingerprint;
 
 /// An open disk, which is closed in order when its user has done with it. Clones are the same.
@@ -30,6 +32,7 @@ pub struct Opened {
 enum Image {
     Raw(Rc<FileDisk>),
     Vhdx(Rc<Vhdx>),
+    Remote(Rc<Remote>),
 }
 
 impl Opened {
@@ -40,6 +43,38 @@ impl Opened {
             fingerprint: Fingerprint::new(),
             image: None,
             file: None,
+        }
+    }
+
+    pub(super) fn remote(remote: Rc<Remote>, read_only: bool) -> Self {
+        let mut disk: Rc<dyn Disk> = Rc::clone(&remote) as Rc<dyn Disk>;
+        if read_only {
+            disk = Rc::new(Sealed(disk));
+        }
+        Self {
+            image: Some(Image::Remote(remote)),
+            ..Self::plain(disk)
+        }
+    }
+
+    /// What its format says of it, for people and programs.
+    pub fn describe(&self) -> serde_json::Value {
+        match &self.image {
+            Some(Image::Vhdx(image)) => {
+                let info = image.info();
+                let parent = info
+                    .parent
+                    .map(|parent| parent.relative_path.or(parent.absolute_path));
+                serde_json::json!({
+                    "block_bytes": info.block_bytes,
+                    "logical_sector_bytes": info.logical_sector_bytes,
+                    "physical_sector_bytes": info.physical_sector_bytes,
+                    "fixed": info.fixed,
+                    "parent": parent.flatten(),
+                    "disk_id": info.disk_id,
+                })
+            }
+            Some(Image::Raw(_) | Image::Remote(_)) | None => serde_json::json!({}),
         }
     }
 
@@ -62,6 +97,10 @@ impl Opened {
         self.disk.flush().await?;
         match &self.image {
             Some(Image::Vhdx(image)) => image.close().await,
+            Some(Image::Remote(remote)) => {
+                remote.close().await;
+                Ok(())
+            }
             Some(Image::Raw(_)) | None => Ok(()),
         }
     }
@@ -139,6 +178,7 @@ impl Image {
         match self {
             Self::Raw(disk) => Rc::clone(disk) as Rc<dyn Disk>,
             Self::Vhdx(disk) => Rc::clone(disk) as Rc<dyn Disk>,
+            Self::Remote(disk) => Rc::clone(disk) as Rc<dyn Disk>,
         }
     }
 }

@@ -5,18 +5,22 @@
 //! file; a service that probes would then serve that file. So a format is what the caller says, or
 //! what the extension of the file's name says.
 
+mod create;
 mod format;
 mod image;
+mod sealed;
 mod source;
 
 use std::rc::Rc;
 
+pub use create::create;
 pub use format::{Engine, Format};
 pub use image::{Opened, format_of};
-pub use source::{Address, NBD_PORT, Remote, Source};
+pub use source::{Address, NBD_PORT, Source};
 
 use super::memory::Memory;
 use super::{Error, ErrorKind, Result};
+use crate::nbd::client::{self, Remote};
 
 /// How a disk is opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,9 +47,18 @@ pub async fn open(source: &Source, options: Options) -> Result<Opened> {
             if *size_bytes > isize::MAX as u64 {
                 return Err(Error::new(ErrorKind::NoSpace, "more than memory can hold"));
             }
-            Ok(Opened::plain(Rc::new(Memory::new(*size_bytes))))
+            let memory = Memory::new(*size_bytes);
+            let memory = if options.read_only {
+                memory.read_only()
+            } else {
+                memory
+            };
+            Ok(Opened::plain(Rc::new(memory)))
         }
-        Source::Nbd(_) => Err(Error::new(ErrorKind::Unsupported, "not yet")),
+        Source::Nbd(target) => {
+            let remote = Remote::open(target.clone(), client::Options::default()).await;
+            remote.map(|remote| Opened::remote(Rc::new(remote), options.read_only))
+        }
     };
     opened.map_err(|error| error.context(format!("open `{source}`")))
 }

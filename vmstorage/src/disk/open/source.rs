@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::units::parse_size;
+use crate::nbd::client::Target;
 
 /// Where a disk is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,23 +12,12 @@ pub enum Source {
     /// A file or block device.
     File(PathBuf),
     /// An export of a remote server.
-    Nbd(Remote),
+    Nbd(Target),
     /// Zeroes in memory, lost with the process.
     Memory {
         /// How many.
         size_bytes: u64,
     },
-}
-
-/// An export of an NBD server, as the NBD URI specification writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remote {
-    /// Its address.
-    pub address: Address,
-    /// The export's name; often empty.
-    pub export: String,
-    /// TLS is demanded (`nbds`).
-    pub tls: bool,
 }
 
 /// Where a server listens.
@@ -71,8 +61,9 @@ impl Source {
             ));
         }
         match text.split_once(':') {
-            Some((scheme, rest)) if scheme.starts_with("nbd") => {
-                Remote::parse(scheme, rest).map(Self::Nbd)
+            Some((scheme, _)) if scheme.starts_with("nbd") => {
+                let target = Target::parse(text).map_err(|error| error.to_string());
+                target.map(Self::Nbd)
             }
             _ => Ok(Self::File(text.into())),
         }
@@ -84,49 +75,6 @@ impl Source {
             Self::File(path) => Self::File(directory.join(path)),
             other => other,
         }
-    }
-}
-
-impl Remote {
-    fn parse(scheme: &str, rest: &str) -> Result<Self, String> {
-        let whole = format!("{scheme}:{rest}");
-        let wrong = |why: &str| {
-            format!(
-                "`{whole}`: {why}; help: `nbd://HOST[:PORT]/EXPORT` or \
-                 `nbd+unix:///EXPORT?socket=PATH`, with `nbds` for TLS"
-            )
-        };
-        let (tls, unix) = match scheme {
-            "nbd" => (false, false),
-            "nbds" => (true, false),
-            "nbd+unix" => (false, true),
-            "nbds+unix" => (true, true),
-            _ => return Err(wrong("the scheme is not known")),
-        };
-        let rest = rest
-            .strip_prefix("//")
-            .ok_or_else(|| wrong("`//` is missing"))?;
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, export) = rest.split_once('/').unwrap_or((rest, ""));
-        let export = decode(export).ok_or_else(|| wrong("the export's name is not UTF-8"))?;
-        let address = if unix {
-            let socket = query
-                .split('&')
-                .find_map(|part| part.strip_prefix("socket="));
-            let socket = socket.ok_or_else(|| wrong("`?socket=PATH` is missing"))?;
-            if !authority.is_empty() {
-                return Err(wrong("a unix socket has no host"));
-            }
-            let path = decode(socket).ok_or_else(|| wrong("the path is not UTF-8"))?;
-            Address::Unix(path.into())
-        } else {
-            host_and_port(authority).map_err(wrong)?
-        };
-        Ok(Self {
-            address,
-            export,
-            tls,
-        })
     }
 }
 
@@ -180,47 +128,12 @@ fn host_and_port(text: &str) -> Result<Address, &'static str> {
     })
 }
 
-/// Undoes percent-encoding.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).ok()
-}
-
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Memory { size_bytes } => write!(f, "memory:{size_bytes}"),
-            Self::Nbd(remote) => {
-                let s = if remote.tls { "s" } else { "" };
-                match &remote.address {
-                    Address::Unix(path) => {
-                        write!(
-                            f,
-                            "nbd{s}+unix:///{}?socket={}",
-                            remote.export,
-                            path.display()
-                        )
-                    }
-                    Address::Tcp { host, port } if host.contains(':') => {
-                        write!(f, "nbd{s}://[{host}]:{port}/{}", remote.export)
-                    }
-                    Address::Tcp { host, port } => {
-                        write!(f, "nbd{s}://{host}:{port}/{}", remote.export)
-                    }
-                }
-            }
+            Self::Nbd(target) => write!(f, "{target}"),
         }
     }
 }
@@ -258,7 +171,6 @@ mod tests {
             "nbd:host",
             "nbd://",
             "nbd+unix:///x",
-            "nbd+unix://host/x?socket=/s",
             "nbd://host:70000/",
             "nbd://host/%ff",
             "nbd://host/%2",

@@ -135,55 +135,63 @@ impl Bat {
 
     fn check(&self, file_bytes: u64, space: &Space) -> Result<()> {
         let entries = self.entries.borrow();
-        let mut reserved = Vec::new();
-        for (index, &raw) in entries.iter().enumerate() {
-            let index = index as u64;
-            let is_bitmap = index % (self.ratio + 1) == self.ratio;
-            // Some programs leave garbage in the entries of bitmaps that no block can use.
-            if is_bitmap && (!self.differencing || raw & STATE_BITS != BITMAP_PRESENT) {
-                continue;
-            }
-            let offset = raw & OFFSET_BITS;
-            let len = if is_bitmap { MIB } else { self.block_bytes };
-            let place = Region { offset, len };
-            if !is_bitmap {
+        for (index, &raw) in (0..).zip(entries.iter()) {
+            let place = if self.is_bitmap(index) {
+                // Some programs leave garbage in the entries of bitmaps that no block can use.
+                if !self.differencing || raw & STATE_BITS != BITMAP_PRESENT {
+                    continue;
+                }
+                place(raw, MIB)
+            } else {
                 let entry = self.decode(index, raw)?;
                 if !entry.in_file() {
-                    reserved.extend((offset != 0).then_some(place));
                     continue;
                 }
                 if entry.state == State::Partial {
                     self.check_partial(index, &entries)?;
                 }
-            }
-            let at = self.region.get().offset + index * ENTRY_BYTES;
-            if offset < HEADER_SECTION_BYTES
-                || offset.checked_add(len).is_none_or(|end| end > file_bytes)
-            {
-                return Err(Error::corrupt(format!(
-                    "the BAT entry at offset {at:#x} has its block at {offset:#x}, which is not \
-                     within the file of {file_bytes} bytes"
-                )));
-            }
-            if !space.claim(place) {
-                return Err(Error::corrupt(format!(
-                    "the BAT entry at offset {at:#x} has its block at {offset:#x}, which overlaps \
-                     metadata or another block"
-                )));
-            }
+                place(raw, self.block_bytes)
+            };
+            let end = place.offset.checked_add(place.len);
+            let wrong =
+                if place.offset < HEADER_SECTION_BYTES || end.is_none_or(|end| end > file_bytes) {
+                    format!("is not within the file of {file_bytes} bytes")
+                } else if !space.claim(place) {
+                    "overlaps metadata or another block".into()
+                } else {
+                    continue;
+                };
+            let (at, block) = (self.file_offset(index), place.offset);
+            return Err(Error::corrupt(format!(
+                "the BAT entry at offset {at:#x} has its block at {block:#x}, which {wrong}"
+            )));
         }
         // Space that a discarded block may get back from another program is not given away, unless
         // something else is there already.
-        for place in reserved {
-            if place.end() <= file_bytes {
+        for (index, &raw) in (0..).zip(entries.iter()) {
+            let place = place(raw, self.block_bytes);
+            let entry = Entry::decode(raw);
+            if entry.is_some_and(|entry| !entry.in_file() && entry.offset != 0)
+                && !self.is_bitmap(index)
+                && place.end() <= file_bytes
+            {
                 space.claim(place);
             }
         }
         Ok(())
     }
 
+    fn is_bitmap(&self, index: u64) -> bool {
+        index % (self.ratio + 1) == self.ratio
+    }
+
+    /// Where in the file an entry is.
+    fn file_offset(&self, index: u64) -> u64 {
+        self.region.get().offset + index * ENTRY_BYTES
+    }
+
     fn check_partial(&self, index: u64, entries: &[u64]) -> Result<()> {
-        let at = self.region.get().offset + index * ENTRY_BYTES;
+        let at = self.file_offset(index);
         if !self.differencing {
             return Err(Error::corrupt(format!(
                 "the BAT entry at offset {at:#x} has a block that is partially present, in a file \
@@ -204,7 +212,7 @@ impl Bat {
         Entry::decode(raw).ok_or_else(|| {
             Error::corrupt(format!(
                 "the BAT entry at offset {:#x} has the unknown state {}",
-                self.region.get().offset + index * ENTRY_BYTES,
+                self.file_offset(index),
                 raw & STATE_BITS
             ))
         })
@@ -300,4 +308,11 @@ pub(super) fn check_count(count: u64) -> Result<()> {
         ErrorKind::Unsupported,
         format!("the disk has {count} blocks, more than {MAX_ENTRIES}: use larger blocks"),
     ))
+}
+
+fn place(raw: u64, len: u64) -> Region {
+    Region {
+        offset: raw & OFFSET_BITS,
+        len,
+    }
 }

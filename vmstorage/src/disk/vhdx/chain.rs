@@ -1,9 +1,9 @@
 //! Opening an image together with all that it stands on.
 //!
-//! VHD Sets: what is in a `.vhds` file is not documented. The images of a set are: they are VHDX files
-//! beside it, named `<set>_<GUID>.avhdx`, of which the newest is the one that no other one stands on.
-//! That one is opened, for reading only, since the set would not learn of changes; its list of
-//! checkpoints is not read.
+//! VHD Sets: what is in a `.vhds` file is not documented. The images of a set are: they are VHDX
+//! files beside it, named `<set>_<GUID>.avhdx`, of which the newest is the one that no other one
+//! stands on. That one is opened, for reading only, since the set would not learn of changes; its
+//! list of checkpoints is not read.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -24,9 +24,9 @@ struct Link {
     locator: Option<Locator>,
 }
 
-/// Opens the image at `path`, and its parents where their locators say they are. `open_file` opens a
-/// file, its second argument says for reading only. A `.vhds` file stands for the newest image of its
-/// set.
+/// Opens the image at `path`, and its parents where their locators say they are. `open_file` opens
+/// a file, its second argument says for reading only. A `.vhds` file stands for the newest image of
+/// its set.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] when a parent is not found, was changed, or is its own ancestor; as
@@ -135,8 +135,8 @@ where
     )))
 }
 
-/// Where a parent may be, in the order of [MS-VHDX] section 2.6.2.6.3; the last place is the child's
-/// directory, for images that were copied together from another machine.
+/// Where a parent may be, in the order of [MS-VHDX] section 2.6.2.6.3; the last place is the
+/// child's directory, for images that were copied together from another machine.
 fn places(child: &Path, locator: &Locator) -> Vec<PathBuf> {
     let directory = child.parent().unwrap_or(Path::new(""));
     let slashes = |path: &String| PathBuf::from(path.replace('\\', "/"));

@@ -45,11 +45,11 @@ pub(super) struct LogState {
 }
 
 impl LogState {
-    pub(super) fn new(region: Region, sequence: u64, durable_bytes: u64) -> Self {
+    pub(super) fn new(region: Region, durable_bytes: u64) -> Self {
         Self {
             region,
             id: Cell::new(Uuid::nil()),
-            sequence: Cell::new(sequence),
+            sequence: Cell::new(0),
             next: Cell::new(0),
             oldest: Cell::new(None),
             applied: Cell::new(0),

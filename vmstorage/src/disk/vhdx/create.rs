@@ -35,7 +35,7 @@ pub struct CreateOptions {
 /// How the blocks of an image get their space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// All when it is made.
+    /// All when it is made. The file may still have holes there.
     Fixed,
     /// Each when it is first written.
     Dynamic,

@@ -1,5 +1,5 @@
-//! The pair of headers ([MS-VHDX] section 2.2.2): the one with the higher sequence number counts, the
-//! other one is written next, so a torn write loses nothing.
+//! The pair of headers ([MS-VHDX] section 2.2.2): the one with the higher sequence number counts,
+//! the other one is written next, so a torn write loses nothing.
 
 use uuid::Uuid;
 

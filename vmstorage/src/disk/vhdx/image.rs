@@ -10,7 +10,7 @@ use super::bat::Bat;
 use super::bitmap::Bitmaps;
 use super::commit::LogState;
 use super::header::{Header, Headers};
-use super::layout::{self, HEADER_SECTION_BYTES, MAX_FILE_BYTES, Region, SIGNATURE};
+use super::layout::{self, HEADER_SECTION_BYTES, MAX_FILE_BYTES, MIB, Region, SIGNATURE};
 use super::lock::{COMMIT, Locks};
 use super::log::{self, Overlay};
 use super::metadata::Metadata;
@@ -53,7 +53,6 @@ pub(super) struct Image {
 struct Parts {
     file: Rc<dyn Disk>,
     headers: Headers,
-    sequence: u64,
 }
 
 /// What is known of an image without opening its blocks.
@@ -82,19 +81,13 @@ impl Parts {
             log, log_region, ..
         } = headers.current;
         if log.is_nil() {
-            return Ok(Self {
-                file,
-                headers,
-                sequence: 0,
-            });
+            return Ok(Self { file, headers });
         }
         let replay = log::load(&*file, log_region, log).await?;
-        let sequence = replay.sequence;
         if read_only {
             return Ok(Self {
                 file: Rc::new(Overlay::new(file, replay)),
                 headers,
-                sequence,
             });
         }
         let headers = headers
@@ -104,11 +97,7 @@ impl Parts {
         let headers = headers
             .update(&*file, |next| next.log = Uuid::nil())
             .await?;
-        Ok(Self {
-            file,
-            headers,
-            sequence,
-        })
+        Ok(Self { file, headers })
     }
 
     async fn metadata(&self) -> Result<(regions::Regions, Metadata)> {
@@ -125,11 +114,12 @@ impl Image {
         let parts = Parts::load(file, read_only, session).await?;
         let (regions, metadata) = parts.metadata().await?;
         let log_region = parts.headers.current.log_region;
-        if log_region.len == 0 && !read_only {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "the file has no log: open it for reading only",
-            ));
+        if !(MIB..=log::MAX_LOG_BYTES).contains(&log_region.len) && !read_only {
+            let what = format!(
+                "the file has a log of {} bytes, not of 1 MiB to 64 MiB: open it for reading only",
+                log_region.len
+            );
+            return Err(Error::new(ErrorKind::Unsupported, what));
         }
         let parent = check_parent(&metadata, options.parent)?;
         let space = map(&parts.file, &regions)?;
@@ -138,7 +128,7 @@ impl Image {
         Ok(Self {
             size: Cell::new(metadata.disk_bytes),
             bitmaps: Bitmaps::new(&metadata),
-            log: LogState::new(log_region, parts.sequence, durable_bytes),
+            log: LogState::new(log_region, durable_bytes),
             file: parts.file,
             headers: RefCell::new(parts.headers),
             metadata,

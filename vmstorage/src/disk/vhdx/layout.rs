@@ -69,7 +69,8 @@ pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// Puts the CRC-32C of all of `bytes` at offset 4, as headers, region tables and log entries have it.
+/// Puts the CRC-32C of all of `bytes` at offset 4, as headers, region tables and log entries have
+/// it.
 pub(super) fn seal(bytes: &mut [u8]) {
     put(bytes, 4, &[0; 4]);
     let sum = crc32c::crc32c(bytes);

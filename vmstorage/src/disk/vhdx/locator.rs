@@ -1,6 +1,8 @@
 //! The parent locator ([MS-VHDX] section 2.6.2.6): keys and values that name a differencing disk's
 //! parent.
 
+use std::path::{Component, Path};
+
 use uuid::{Uuid, uuid};
 
 use super::layout;
@@ -26,6 +28,21 @@ pub struct Locator {
 }
 
 impl Locator {
+    /// Names the parent of a disk by both paths; `linkage` is the parent's `DataWriteGuid`. Where
+    /// one of the paths is relative and the other is not, only the parent's own is named.
+    pub fn new(linkage: Uuid, child: &Path, parent: &Path) -> Self {
+        let absolute = parent
+            .is_absolute()
+            .then(|| parent.to_string_lossy().into_owned());
+        Self {
+            linkage,
+            linkage2: None,
+            relative_path: relative(child, parent),
+            volume_path: None,
+            absolute_path: absolute,
+        }
+    }
+
     /// Whether a parent with that `DataWriteGuid` is the right one.
     pub fn accepts(&self, data_write: Uuid) -> bool {
         self.linkage == data_write || self.linkage2 == Some(data_write)
@@ -114,6 +131,28 @@ impl Locator {
     }
 }
 
+/// The way from a file's directory to another file, as Windows writes it.
+fn relative(from: &Path, to: &Path) -> Option<String> {
+    if from.is_absolute() != to.is_absolute() {
+        return None;
+    }
+    let directory = from.parent().unwrap_or(Path::new(""));
+    let same = directory.components().zip(to.components());
+    let same = same.take_while(|(from, to)| from == to).count();
+    let mut parts = vec![".".to_string()];
+    for component in directory.components().skip(same) {
+        match component {
+            Component::Normal(_) => parts.push("..".into()),
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    for component in to.components().skip(same) {
+        parts.push(component.as_os_str().to_string_lossy().into_owned());
+    }
+    Some(parts.join("\\"))
+}
+
 fn text(bytes: &[u8], offset: u32, len: u16) -> Result<String> {
     let offset = offset as usize;
     let text = offset
@@ -144,6 +183,26 @@ fn guid(key: &str, value: &str) -> Result<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_lead_from_the_child_to_the_parent() {
+        for (child, parent, expected) in [
+            ("/a/b/child.vhdx", "/a/base.vhdx", Some(".\\..\\base.vhdx")),
+            ("/a/child.vhdx", "/a/base.vhdx", Some(".\\base.vhdx")),
+            ("child.vhdx", "x/base.vhdx", Some(".\\x\\base.vhdx")),
+            ("/a/child.vhdx", "base.vhdx", None),
+            ("../child.vhdx", "base.vhdx", None),
+        ] {
+            let locator = Locator::new(Uuid::nil(), Path::new(child), Path::new(parent));
+            assert_eq!(
+                locator.relative_path.as_deref(),
+                expected,
+                "{child} {parent}"
+            );
+            let absolute = parent.starts_with('/').then_some(parent);
+            assert_eq!(locator.absolute_path.as_deref(), absolute);
+        }
+    }
 
     #[test]
     fn what_is_encoded_is_decoded() {

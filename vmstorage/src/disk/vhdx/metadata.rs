@@ -118,7 +118,9 @@ impl Metadata {
         }
         if self.disk_bytes == 0
             || self.disk_bytes > MAX_DISK_BYTES
-            || self.disk_bytes % u64::from(self.logical_bytes) != 0
+            || !self
+                .disk_bytes
+                .is_multiple_of(u64::from(self.logical_bytes))
         {
             let rule = "a multiple of the logical sector size, above 0 and at most 64 TiB";
             return wrong("virtual disk size", self.disk_bytes, rule);
@@ -226,7 +228,8 @@ impl Items {
         let end = u64::from(offset) + u64::from(len);
         if (offset as usize) < TABLE_BYTES || end > region.len || len > MAX_ITEM_BYTES {
             return Err(Error::corrupt(format!(
-                "metadata item `{id}` is {len} bytes at {offset:#x} of its region, beyond its bounds"
+                "metadata item `{id}` is {len} bytes at {offset:#x} of its region, beyond its \
+                 bounds"
             )));
         }
         if item.is_some() {

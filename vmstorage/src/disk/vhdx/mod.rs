@@ -1,22 +1,22 @@
 //! VHDX images: fixed, dynamic and differencing ([MS-VHDX], revision 8).
 //!
-//! [`Vhdx`] is a [`Disk`] over the disk that holds the file. All of the BAT is in memory (8 bytes for
-//! a block), so a request to a block that is in the file goes straight to its place. Changes of the
-//! BAT and of sector bitmaps become durable with the next flush, always through the log; what that
-//! promises after a power loss is said in [`commit`]. Files are not trusted: whatever points out of
-//! the file, into metadata or to the same place twice is an error at opening.
+//! [`Vhdx`] is a [`Disk`] over the disk that holds the file. All of the BAT is in memory (8 bytes
+//! for a block), so a request to a block that is in the file goes straight to its place. Changes of
+//! the BAT and of sector bitmaps become durable with the next flush, always through the log; what
+//! that promises after a power loss is said in `commit`. Files are not trusted: whatever points out
+//! of the file, into metadata or to the same place twice is an error at opening.
 //!
-//! In reading order: [`layout`], [`header`], [`regions`], [`metadata`], [`locator`], [`bat`] (the
-//! format), [`space`], [`lock`], [`image`] (what is open), [`data`], [`zero`], [`status`] (requests),
-//! [`bitmap`], [`commit`], [`log`] (how changes become durable), [`resize`], [`create`],
-//! [`chain`].
+//! In reading order: `layout`, `header`, `regions`, `metadata`, `locator`, `bat` (the
+//! format), `space`, `lock`, `image` (what is open), `read`, `write`, `zero`, `status`
+//! (requests),
+//! `bitmap`, `commit`, `log` (how changes become durable), `resize`, `create`,
+//! `chain`.
 
 mod bat;
 mod bitmap;
 mod chain;
 mod commit;
 mod create;
-mod data;
 mod header;
 mod image;
 mod layout;
@@ -24,11 +24,13 @@ mod locator;
 mod lock;
 mod log;
 mod metadata;
+mod read;
 mod regions;
 mod resize;
 mod space;
 mod status;
 mod task;
+mod write;
 mod zero;
 
 #[cfg(test)]
@@ -96,7 +98,8 @@ impl Vhdx {
     /// Makes an image of `file`, whose content is lost.
     ///
     /// # Errors
-    /// [`super::ErrorKind::Unsupported`] for options that the format does not allow; those of `file`.
+    /// [`super::ErrorKind::Unsupported`] for options that the format does not allow; those
+    /// of `file`.
     pub async fn create(file: &dyn Disk, options: &CreateOptions) -> Result<()> {
         create::create(file, options).await
     }

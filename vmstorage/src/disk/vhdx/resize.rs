@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use super::bat::{self, Entry, State};
 use super::commit::page_of;
-use super::data::Part;
 use super::image::Image;
 use super::layout::{self, MAX_DISK_BYTES, MIB, PAGE_BYTES, REGION_TABLE_OFFSETS, Region, put};
 use super::lock::{COMMIT, RESIZE};
 use super::log::Update;
+use super::read::Part;
 use super::regions;
 use super::task::to_the_end;
 use crate::disk::{Durability, Error, ErrorKind, Extent, Result, Zeroes};
@@ -24,7 +24,7 @@ impl Image {
             return Err(Error::new(ErrorKind::ReadOnly, "the disk is read-only"));
         }
         let sector = u64::from(self.metadata.logical_bytes);
-        if size == 0 || size > MAX_DISK_BYTES || size % sector != 0 {
+        if size == 0 || size > MAX_DISK_BYTES || !size.is_multiple_of(sector) {
             return Err(unsupported(format!(
                 "a VHDX disk of {size} bytes: it must be a multiple of {sector}, above 0 and at \
                  most 64 TiB"
@@ -142,7 +142,7 @@ impl Image {
             self.file.write_zeroes(place, how).await?;
             self.barrier.set(true);
         }
-        if used % PAGE != 0 {
+        if !used.is_multiple_of(PAGE) {
             self.mark(region.offset + used / PAGE * PAGE);
         }
         self.bat.resize(count)

@@ -19,13 +19,17 @@ impl Space {
     /// The map of a file of which nothing is known to be in use.
     pub(super) fn new(file_bytes: u64) -> Self {
         let end = file_bytes.div_ceil(MIB);
-        Self {
+        let space = Self {
             used: RefCell::new(vec![0; end.div_ceil(64) as usize]),
             end: Cell::new(end),
-            // A last part that is not whole is never given out.
             free: Cell::new(file_bytes / MIB),
             too_many: Cell::new(u64::MAX),
+        };
+        // A last part that is not whole is never given out.
+        if !file_bytes.is_multiple_of(MIB) {
+            space.set(end - 1, true);
         }
+        space
     }
 
     /// Marks a place that is in multiples of 1 MiB and within the file; `false` when part of it was
@@ -121,6 +125,8 @@ mod tests {
         assert_eq!(space.take(3 * MIB), Some(196 * MIB));
         assert_eq!(space.take(3 * MIB), None);
         assert_eq!(space.take(2 * MIB), Some(70 * MIB));
+        assert_eq!(space.take(2 * MIB), None, "the last part is not whole");
+        assert_eq!(space.take(MIB), Some(199 * MIB));
         space.release(at(196, 3));
         assert_eq!(space.take(3 * MIB), Some(196 * MIB));
         assert_eq!(space.end_bytes(), 201 * MIB);

@@ -1,8 +1,9 @@
 //! What parts of the disk hold.
 
 use super::bat::State;
-use super::data::Part;
 use super::image::Image;
+use super::read::Part;
+use super::zero::breathe;
 use crate::disk::{Disk, Extent, Result, Status};
 
 /// Parts found so far; neighbours that hold the same are one.
@@ -68,7 +69,8 @@ impl Image {
             parts: Vec::new(),
             limit: limit.max(1),
         };
-        for part in self.parts(extent) {
+        for (index, part) in self.parts(extent).enumerate() {
+            breathe(index).await;
             // Only what is in the file can move while somebody looks.
             let more = if self.bat.payload(part.block)?.in_file() {
                 let guard = self.locks.shared(part.block).await;

@@ -3,21 +3,26 @@
 use std::rc::Rc;
 
 use super::bat::{Entry, State};
-use super::data::Part;
 use super::image::Image;
 use super::layout::{MIB, Region};
+use super::read::Part;
 use super::task::to_the_end;
 use crate::disk::{Durability, Error, ErrorKind, Extent, Result, Zeroes};
-use crate::engine::IoBuf;
+use crate::engine::{IoBuf, yield_now};
+
+const BLOCKS_AT_ONCE: usize = 4096;
 
 impl Image {
     /// Makes a part of the disk read as zeroes.
     pub(super) async fn write_zeroes(self: &Rc<Self>, extent: Extent, how: Zeroes) -> Result<()> {
         self.geometry().check_write(extent)?;
         self.begin().await?;
-        for part in self.parts(extent) {
+        for (index, part) in self.parts(extent).enumerate() {
+            breathe(index).await;
             if how.may_unmap && self.is_whole(part) && !self.metadata.leave_allocated {
-                self.drop_block(part.block, State::Zero).await?;
+                if !self.is_zero(part.block)? || self.locks.is_held(part.block) {
+                    self.drop_block(part.block, State::Zero).await?;
+                }
             } else {
                 self.zero_part(part, how).await?;
             }
@@ -32,7 +37,8 @@ impl Image {
     pub(super) async fn discard(self: &Rc<Self>, extent: Extent) -> Result<()> {
         self.geometry().check_write(extent)?;
         self.begin().await?;
-        for part in self.parts(extent) {
+        for (index, part) in self.parts(extent).enumerate() {
+            breathe(index).await;
             if self.is_whole(part) && !self.metadata.leave_allocated {
                 if self.bat.payload(part.block)?.in_file() {
                     self.drop_block(part.block, State::Unmapped).await?;
@@ -50,6 +56,15 @@ impl Image {
         part.within == 0 && (part.len == self.bat.block_bytes || end == self.size.get())
     }
 
+    /// Whether every program reads a block as zeroes because of its state.
+    fn is_zero(&self, block: u64) -> Result<bool> {
+        Ok(match self.bat.payload(block)?.state {
+            State::Zero => true,
+            State::NotPresent => self.parent.is_none(),
+            _ => false,
+        })
+    }
+
     /// Has a block be in the file no more.
     pub(super) async fn drop_block(self: &Rc<Self>, block: u64, state: State) -> Result<()> {
         let image = Rc::clone(self);
@@ -57,12 +72,7 @@ impl Image {
             let _alone = image.locks.exclusive(block).await;
             image.make_room().await?;
             let entry = image.bat.payload(block)?;
-            let is_zero = match entry.state {
-                State::Zero => true,
-                State::NotPresent => image.parent.is_none(),
-                _ => false,
-            };
-            if is_zero {
+            if image.is_zero(block)? {
                 return Ok(());
             }
             image.mark(image.bat.set_payload(block, Entry { state, offset: 0 }));
@@ -135,5 +145,12 @@ impl Image {
         };
         guard.done();
         answer
+    }
+}
+
+/// Lets others go on now and then: a disk has millions of blocks.
+pub(super) async fn breathe(index: usize) {
+    if index % BLOCKS_AT_ONCE == BLOCKS_AT_ONCE - 1 {
+        yield_now().await;
     }
 }

@@ -1,10 +1,10 @@
 //! An NBD server: disks under names, for many clients at once, on the engine's thread.
 //!
 //! A connection is a reader, a writer and a task for each request under way. The reader takes many
-//! requests from one receive ([`input`]), checks them ([`check`]) and starts them as the budget
-//! allows ([`budget`]); requests run beside each other and end in any order ([`execute`]); the
-//! writer sends all replies that are ready at once ([`send`]). A request is a token that is
-//! answered, with an error if nothing else ([`link`]).
+//! requests from one receive (`input`), checks them (`check`) and starts them as the budget
+//! allows (`budget`); requests run beside each other and end in any order (`execute`); the
+//! writer sends all replies that are ready at once (`send`). A request is a token that is
+//! answered, with an error if nothing else (`link`).
 //!
 //! Clients are not trusted. Whatever they send, the server neither panics nor uses more memory than
 //! its [`Limits`] say, and other clients are served on. They cannot be kept from using their part
@@ -87,8 +87,8 @@ impl Default for Options {
     }
 }
 
-/// An export cannot be added or found.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// An export cannot be added, found or ended.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ExportError {
     /// The name is taken.
     #[error("an export `{0}` exists already")]
@@ -99,6 +99,9 @@ pub enum ExportError {
     /// The name cannot be sent.
     #[error("the export's name has {0} bytes, or a NUL among them; 4096 are possible")]
     Name(usize),
+    /// It is offered no more, but what was written is not known to be durable.
+    #[error(transparent)]
+    Flush(#[from] disk::Error),
 }
 
 /// A server. Clones are the same server.
@@ -148,13 +151,13 @@ impl Server {
     /// `ESHUTDOWN`; once all clients have gone the disk is flushed.
     ///
     /// # Errors
-    /// When there is no such export; and what [`disk::Disk::flush`] says.
-    pub async fn remove(&self, name: &str) -> Result<disk::Result<()>, ExportError> {
+    /// When there is no such export, or what [`disk::Disk::flush`] says.
+    pub async fn remove(&self, name: &str) -> Result<(), ExportError> {
         let served = self.registry.take(name);
         let served = served.ok_or_else(|| ExportError::Unknown(name.to_owned()))?;
         served.close();
         served.drained().await;
-        Ok(settle(&served).await)
+        Ok(settle(&served).await?)
     }
 
     /// Changes the metadata contexts of an export, for clients that come from now on; those that
@@ -278,7 +281,7 @@ async fn connection(registry: Rc<Registry>, counted: Counted, stream: Stream) {
                 return;
             }
             Either::Right(_) => {
-                tracing::debug!(connection = counted.id, "the handshake took too long");
+                tracing::debug!(connection = counted.id, "the handshake was cut off");
                 stream.shutdown();
                 return;
             }

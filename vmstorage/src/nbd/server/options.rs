@@ -19,6 +19,9 @@ pub(super) enum Next {
     Transmission(Rc<Served>),
 }
 
+/// How many names of metadata contexts a client may send at once.
+const MOST_QUERIES: usize = 1024;
+
 /// The kind of an error reply, and its text.
 type Refusal = (u32, String);
 
@@ -210,8 +213,10 @@ fn describe(handshake: &Handshake<'_>, served: &Rc<Served>) -> ExportReply {
     if handshake.headers == Headers::Extended && !handshake.contexts_of(served).is_empty() {
         flags |= export_flag::BLOCK_STATUS_PAYLOAD;
     }
+    let size = served.export.disk.geometry().size_bytes;
     ExportReply {
-        size_bytes: served.export.disk.geometry().size_bytes,
+        // Whole blocks only: nobody could ask for the rest.
+        size_bytes: size - size % u64::from(served.export.min_block_bytes()),
         flags,
     }
 }
@@ -225,6 +230,12 @@ fn meta(handshake: &mut Handshake<'_>, kind: u32, data: &[u8]) -> Result<Next, R
         return refuse(reply::ERR_INVALID, "structured replies have to come first");
     }
     let query = MetaQuery::decode(data).map_err(|error| (reply::ERR_INVALID, error.to_string()))?;
+    if query.queries.len() > MOST_QUERIES {
+        return refuse(
+            reply::ERR_TOO_BIG,
+            format!("more than {MOST_QUERIES} queries"),
+        );
+    }
     let served = find(handshake, &query.export)?;
     let mut contexts = status::contexts(&served);
     contexts.retain(|context| {

@@ -7,12 +7,16 @@ use super::check::{self, Refusal};
 use super::execute;
 use super::input::Input;
 use super::link::{Body, Link, Token};
+use super::status;
 use crate::engine::spawn;
 use crate::nbd::proto::{Headers, Malformed, Request, command, command_flag, errno};
 
 /// A payload that is not wanted is received all the same up to so many bytes, so that the request
 /// can be refused; a longer one ends the connection.
 const MOST_SKIPPED_BYTES: u64 = 256 << 20;
+
+/// What the answer of a metadata context takes in memory, in bytes, at most.
+const STATUS_BYTES: u64 = 32 * status::PARTS as u64;
 
 /// Why a connection's requests ended.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,10 @@ async fn next(link: &Rc<Link>, input: &mut Input) -> Result<(), End> {
     }
     let memory = match request.command {
         command::READ => request.len_bytes,
+        command::BLOCK_STATUS => {
+            let answer = STATUS_BYTES * link.contexts.len() as u64;
+            (payload + answer).min(link.payload_bytes.into())
+        }
         _ => payload,
     };
     let permit = link.budget.acquire(memory).await;

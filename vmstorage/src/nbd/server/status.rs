@@ -10,7 +10,7 @@ use crate::nbd::proto::{
 };
 
 /// How many parts a context is asked for at once.
-const PARTS: usize = 4096;
+pub(super) const PARTS: usize = 4096;
 /// The same where the client wants one: neighbours that say the same become one.
 const PARTS_OF_ONE: usize = 64;
 /// Longest part without extended headers, in bytes: what fits 32 bits, whole blocks of 64 KiB.

@@ -24,6 +24,8 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// Directory for the old content that checkpoints keep.
     pub scratch: PathBuf,
+    /// Permissions of NBD's unix sockets.
+    pub socket_mode: u32,
     /// Certificates, with all paths made absolute.
     pub tls: Option<RawTls>,
     /// The disks, with different names.
@@ -160,9 +162,14 @@ pub fn check(raw: RawConfig, directory: &Path) -> Result<Config, ConfigError> {
         disks.push(disk);
     }
     let join = |path: PathBuf| directory.join(path);
+    let socket_mode = check_mode(raw.socket_mode.as_deref()).map_err(|why| ConfigError {
+        file: None,
+        message: format!(" socket_mode: {why}"),
+    })?;
     let config = Config {
         control: raw.control.map(join),
         scratch: raw.scratch.map_or_else(std::env::temp_dir, join),
+        socket_mode,
         tls: raw.tls.map(|tls| RawTls {
             certificate: join(tls.certificate),
             key: join(tls.key),
@@ -178,6 +185,13 @@ pub fn check(raw: RawConfig, directory: &Path) -> Result<Config, ConfigError> {
         });
     }
     Ok(config)
+}
+
+fn check_mode(text: Option<&str>) -> Result<u32, String> {
+    let text = text.unwrap_or("0600");
+    let mode = u32::from_str_radix(text, 8).ok();
+    mode.filter(|mode| mode & !0o666 == 0)
+        .ok_or_else(|| format!("`{text}` is none; help: octal, such as `0600` or `0660`"))
 }
 
 fn wrong_at(index: usize, key: &str, why: &str) -> ConfigError {
@@ -207,6 +221,9 @@ fn check_disk(raw: RawDisk, directory: &Path) -> Result<DiskConfig, Wrong> {
     if max_clients == 0 {
         return Err(("max_clients", "0 would serve nobody".into()));
     }
+    let throttle = raw.throttle.unwrap_or_default();
+    let limits = throttle.limits().check();
+    limits.map_err(|error| ("throttle", error.to_string()))?;
     Ok(DiskConfig {
         name: raw.name,
         description: raw.description,
@@ -220,7 +237,7 @@ fn check_disk(raw: RawDisk, directory: &Path) -> Result<DiskConfig, Wrong> {
         max_clients,
         track,
         checkpoints: check_checkpoints(&raw.checkpoints)?,
-        throttle: raw.throttle.unwrap_or_default(),
+        throttle,
     })
 }
 
@@ -387,6 +404,10 @@ mod tests {
             (
                 r#"{"disks":[{"name":"a/b"}]}"#,
                 "disks[0].name: `a/b` is no name",
+            ),
+            (
+                r#"{"socket_mode":"0777","disks":[]}"#,
+                "socket_mode: `0777` is none",
             ),
             (
                 r#"{"disks":[{"name":"a"}]}"#,

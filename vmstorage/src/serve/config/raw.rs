@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::filter::throttle::{Limits, Rate, Rates};
+
 /// The whole file.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -12,6 +14,8 @@ pub struct RawConfig {
     pub control: Option<PathBuf>,
     /// Directory for the old content that checkpoints keep.
     pub scratch: Option<PathBuf>,
+    /// Permissions of NBD's unix sockets, octal digits.
+    pub socket_mode: Option<String>,
     /// Certificates for addresses that use TLS.
     pub tls: Option<RawTls>,
     /// The disks.
@@ -91,14 +95,42 @@ pub struct RawCheckpoints {
     pub on_error: Option<String>,
 }
 
-/// Limits, each of them optional.
+/// Limits, each of them optional; all that are set hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawThrottle {
     /// Operations a second, reads and writes together.
     pub iops: Option<u64>,
+    /// Reads a second.
+    pub read_iops: Option<u64>,
+    /// Writes a second.
+    pub write_iops: Option<u64>,
     /// Bytes a second, reads and writes together.
     pub bytes_per_second: Option<u64>,
+    /// Bytes read a second.
+    pub read_bytes_per_second: Option<u64>,
+    /// Bytes written a second.
+    pub write_bytes_per_second: Option<u64>,
+}
+
+impl RawThrottle {
+    /// The limits as the filter takes them.
+    pub fn limits(self) -> Limits {
+        let rates = |total: Option<u64>, read: Option<u64>, write: Option<u64>| Rates {
+            total: total.map(Rate::new),
+            read: read.map(Rate::new),
+            write: write.map(Rate::new),
+        };
+        Limits {
+            requests: rates(self.iops, self.read_iops, self.write_iops),
+            bytes: rates(
+                self.bytes_per_second,
+                self.read_bytes_per_second,
+                self.write_bytes_per_second,
+            ),
+            request_bytes: 0,
+        }
+    }
 }
 
 /// Bytes: a number, or text such as `64K`.

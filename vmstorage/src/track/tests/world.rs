@@ -83,6 +83,11 @@ impl World {
         )
     }
 
+    /// The power is gone.
+    pub(super) fn is_dead(&self) -> bool {
+        self.power.left.get() == Some(u64::MAX)
+    }
+
     fn wire(&self, fault: &Rc<Fault>) -> Rc<Wire> {
         Rc::new(Wire {
             fault: Rc::clone(fault),

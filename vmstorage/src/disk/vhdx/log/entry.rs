@@ -92,14 +92,15 @@ pub(in crate::disk::vhdx) fn encode(header: &EntryHeader, updates: &[Update]) ->
     bytes.freeze()
 }
 
-/// How long the entry that begins with `page` says it is; `None` when none of this log begins there.
+/// How long the entry that begins with `page` says it is; `None` when none of this log begins
+/// there.
 pub(super) fn claimed_len(page: &[u8], log: Uuid) -> Option<u32> {
     let len = layout::u32_at(page, 8);
     let begins = page.starts_with(ENTRY_SIGNATURE)
         && layout::guid_at(page, 32) == log
         && layout::u64_at(page, 16) != 0
         && len != 0
-        && len as usize % PAGE_BYTES == 0;
+        && (len as usize).is_multiple_of(PAGE_BYTES);
     begins.then_some(len)
 }
 
@@ -124,13 +125,15 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Entry> {
     let mut patches = Vec::with_capacity(count);
     for descriptor in table.chunks_exact(DESCRIPTOR_BYTES) {
         let offset = layout::u64_at(descriptor, 16);
-        if layout::u64_at(descriptor, 24) != header.sequence || offset % PAGE_BYTES as u64 != 0 {
+        if layout::u64_at(descriptor, 24) != header.sequence
+            || !offset.is_multiple_of(PAGE_BYTES as u64)
+        {
             return None;
         }
         if descriptor.starts_with(ZERO_SIGNATURE) {
             let len = layout::u64_at(descriptor, 8);
             offset.checked_add(len)?;
-            if len % PAGE_BYTES as u64 != 0 {
+            if !len.is_multiple_of(PAGE_BYTES as u64) {
                 return None;
             }
             patches.push(Patch::Zero { offset, len });

@@ -6,4 +6,4 @@ mod replay;
 
 pub(super) use entry::{EntryHeader, Update, encode, entry_bytes};
 pub(super) use overlay::Overlay;
-pub(super) use replay::load;
+pub(super) use replay::{MAX_LOG_BYTES, load};

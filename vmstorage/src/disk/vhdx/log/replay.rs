@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::entry::{self, Entry, Patch};
-use crate::disk::vhdx::layout::{
-    self, HEADER_SECTION_BYTES, MAX_FILE_BYTES, PAGE_BYTES, REGION_TABLE_OFFSETS, Region,
-};
+use crate::disk::vhdx::layout::{self, MAX_FILE_BYTES, PAGE_BYTES, REGION_TABLE_OFFSETS, Region};
 use crate::disk::{Disk, Durability, Error, ErrorKind, Extent, Result, Zeroes};
 use crate::engine::IoBuf;
 
 /// The longest log that is read; others write 1 MiB.
-const MAX_LOG_BYTES: u64 = 64 << 20;
+pub(in crate::disk::vhdx) const MAX_LOG_BYTES: u64 = 64 << 20;
 /// How often the bytes of a log may be summed up while its entries are looked for: twice for each
 /// entry of a log that was written by the rules.
 const MAX_PASSES: u64 = 8;
@@ -26,8 +24,6 @@ pub(in crate::disk::vhdx) struct Replay {
     pub(super) pages: BTreeMap<u64, Box<[u8]>>,
     /// How long the file is at least.
     pub(super) file_bytes: u64,
-    /// The highest sequence number seen.
-    pub(in crate::disk::vhdx) sequence: u64,
 }
 
 /// Reads the log of a file whose header says that it is not empty.
@@ -155,7 +151,6 @@ impl Replay {
                 log.offset
             )));
         }
-        self.sequence = self.sequence.max(entry.header.sequence);
         self.file_bytes = self.file_bytes.max(last);
         for patch in entry.patches {
             let place = match &patch {
@@ -190,8 +185,7 @@ impl Replay {
             offset: 0,
             len: REGION_TABLE_OFFSETS[0],
         };
-        let gap_end = HEADER_SECTION_BYTES.min(place.end());
-        if place.overlaps(headers) || place.overlaps(log) || gap_end > MAX_FILE_BYTES {
+        if place.overlaps(headers) || place.overlaps(log) {
             return Err(Error::corrupt(format!(
                 "the log at offset {:#x} changes the headers or itself at {:#x}",
                 log.offset, place.offset

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::*;
+use super::{
+    CreateOptions, Disk, Durability, IoBuf, Kind, Locator, MIB, Memory, Rc, Result, Vhdx, read_all,
+    small,
+};
 use crate::disk::vhdx::open_chain;
 use crate::disk::{Error, ErrorKind};
 use crate::engine::run;

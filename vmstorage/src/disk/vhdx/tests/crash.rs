@@ -1,7 +1,12 @@
-//! Power cuts at every operation: the image opens, what was flushed is there, the rest is old or new.
+//! Power cuts at every operation: the image opens, what was flushed is there, the rest is old or
+//! new.
 
-use super::*;
-use crate::disk::fault::SECTOR_BYTES;
+use super::{
+    Change, Disk, Durability, Extent, Fault, IoBuf, IoBufMut, Kind, MIB, Memory, OpenOptions,
+    Parent, Rc, Rng, SeedableRng, StdRng, Vhdx, Zeroes, first_difference, image, noise, open,
+    parent, read_all, small,
+};
+use crate::disk::fault::{Operation, SECTOR_BYTES};
 use crate::engine::run;
 
 /// What each sector of the disk may hold after a power cut.
@@ -58,8 +63,8 @@ impl Model {
     }
 }
 
-/// Changes that allocate, drop and use again, and flush now and then. Writes are of whole sectors, so
-/// that a torn one is old or new.
+/// Changes that allocate, drop and use again, and flush now and then. Writes are of whole sectors,
+/// so that a torn one is old or new.
 fn script(seed: u64, size: u64) -> Vec<Change> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut changes = Vec::new();
@@ -73,8 +78,8 @@ fn script(seed: u64, size: u64) -> Vec<Change> {
         changes.push(match rng.random_range(0..8) {
             0..=4 => {
                 let offset = rng.random_range(0..size / 512 - 40) * 512;
-                let mut data = vec![0; 512 * rng.random_range(1..40)];
-                rng.fill(&mut data[..]);
+                let len = 512 * rng.random_range(1..40);
+                let data = noise(&mut rng, len);
                 let how = if rng.random_bool(0.2) {
                     Durability::Durable
                 } else {
@@ -187,6 +192,90 @@ fn a_differencing_disk_survives() {
         let bytes = image(&options).await;
         for seed in 50..53 {
             cut_everywhere(&bytes, Some(&below), &content, seed).await;
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_entry_is_replayed_until_its_writes_in_place_are_durable() {
+    run(async {
+        // The BAT entries of the two blocks are in different pages.
+        let bytes = image(&small(2 << 30, Kind::Dynamic)).await;
+        let file = Rc::new(Fault::new(bytes));
+        let disk = Vhdx::open(file.clone(), OpenOptions::default())
+            .await
+            .unwrap();
+        let data = IoBuf::copy_of(&[1; 4096]);
+        disk.write(0, data.clone(), Durability::Volatile)
+            .await
+            .unwrap();
+        disk.flush().await.unwrap();
+        disk.write(600 * MIB, data, Durability::Volatile)
+            .await
+            .unwrap();
+        file.fail_next(Operation::Flush, libc::EIO);
+        disk.flush().await.unwrap_err();
+        // The second entry reached the device, what the first one changed in place did not.
+        let mut bytes = file.content();
+        bytes[3 << 20..][..4096].fill(0);
+        let again = open(&bytes).await.unwrap();
+        for offset in [0, 600 * MIB] {
+            let read = again.read(offset, IoBufMut::zeroed(4096)).await.unwrap();
+            assert_eq!(read[..], [1; 4096], "at {offset}");
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn space_that_is_used_again_never_shows_what_it_held() {
+    run(async {
+        let bytes = image(&small(4 * MIB, Kind::Dynamic)).await;
+        for cut in 0..12 {
+            let file = Rc::new(Fault::new(bytes.clone()));
+            let disk = Vhdx::open(file.clone(), OpenOptions::default())
+                .await
+                .unwrap();
+            let secret = IoBuf::copy_of(&[0xaa; 1 << 20]);
+            disk.write(0, secret, Durability::Volatile).await.unwrap();
+            disk.flush().await.unwrap();
+            disk.discard(Extent::new(0, MIB)).await.unwrap();
+            disk.flush().await.unwrap();
+            file.cut_power_after(cut);
+            let data = IoBuf::copy_of(&[1; 4096]);
+            let _ = disk.write(2 * MIB, data, Durability::Volatile).await;
+            let _ = disk.flush().await;
+            for seed in 0..30 {
+                let again = open(&file.after_power_cut(seed)).await.unwrap();
+                let block = IoBufMut::zeroed(1 << 20);
+                let block = again.read(2 * MIB, block).await.unwrap();
+                assert!(!block.contains(&0xaa), "cut {cut}, seed {seed}");
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn space_is_used_again_only_when_nothing_points_to_it() {
+    run(async {
+        let bytes = image(&small(4 * MIB, Kind::Dynamic)).await;
+        let file = Rc::new(Fault::new(bytes));
+        let disk = Vhdx::open(file.clone(), OpenOptions::default())
+            .await
+            .unwrap();
+        let fill = |byte| IoBuf::copy_of(&[byte; 1 << 20]);
+        disk.write(0, fill(1), Durability::Volatile).await.unwrap();
+        disk.flush().await.unwrap();
+        disk.discard(Extent::new(0, MIB)).await.unwrap();
+        disk.write(2 * MIB, fill(2), Durability::Volatile)
+            .await
+            .unwrap();
+        for seed in 0..30 {
+            let again = open(&file.after_power_cut(seed)).await.unwrap();
+            let block = again.read(0, IoBufMut::zeroed(1 << 20)).await.unwrap();
+            assert!(!block.contains(&2), "seed {seed}");
         }
     })
     .unwrap();

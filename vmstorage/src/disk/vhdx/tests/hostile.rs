@@ -1,9 +1,12 @@
-//! Files that were made to do harm: each is an error that says where, or is read; none is a panic or
-//! takes memory without bound.
+//! Files that were made to do harm: each is an error that says where, or is read; none is a panic
+//! or takes memory without bound.
 
 use super::super::layout::{self, PAGE_BYTES, REGION_TABLE_BYTES, put};
 use super::super::log::{EntryHeader, Update, encode};
-use super::*;
+use super::{
+    CreateOptions, Disk, Durability, Extent, IoBuf, IoBufMut, Kind, MIB, Memory, OpenOptions,
+    Parent, Rc, Rng, SeedableRng, StdRng, Vhdx, Zeroes, image, open, open_over, parent, small,
+};
 use crate::disk::{Answer, Error, ErrorKind, Geometry, Status};
 use crate::engine::run;
 

@@ -2,6 +2,7 @@
 
 mod chain;
 mod crash;
+mod cuts;
 mod hostile;
 mod model;
 mod structure;
@@ -52,8 +53,7 @@ async fn open_over(file: Rc<dyn Disk>, parent: &Parent) -> Result<Vhdx> {
 
 /// A parent of random content and the options of a child of it.
 async fn parent(size_bytes: u64, seed: u64) -> (Parent, Vec<u8>, CreateOptions) {
-    let mut content = vec![0; size_bytes as usize];
-    StdRng::seed_from_u64(seed).fill(&mut content[..]);
+    let content = noise(&mut StdRng::seed_from_u64(seed), size_bytes as usize);
     let parent = Parent {
         disk: Rc::new(Memory::with_content(content.clone()).read_only()),
         data_write_guid: uuid::Uuid::from_u128(1),
@@ -86,6 +86,27 @@ fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
         return Some(a.len().min(b.len()));
     }
     a.iter().zip(b).position(|(a, b)| a != b)
+}
+
+thread_local! {
+    static NOISE: Vec<u8> = {
+        let mut noise = vec![0; 1 << 20];
+        StdRng::seed_from_u64(1).fill(&mut noise[..]);
+        noise
+    };
+}
+
+/// Random bytes, cheaper than new ones.
+fn noise(rng: &mut StdRng, len: usize) -> Vec<u8> {
+    NOISE.with(|noise| {
+        let at = rng.random_range(0..noise.len());
+        let mut bytes = noise[at..noise.len().min(at + len)].to_vec();
+        while bytes.len() < len {
+            bytes.extend_from_slice(noise);
+        }
+        bytes.truncate(len);
+        bytes
+    })
 }
 
 /// A change of a disk.
@@ -123,8 +144,7 @@ impl Change {
         };
         match rng.random_range(0..10) {
             0..=5 => {
-                let mut data = vec![0; len.min(100_000) as usize];
-                rng.fill(&mut data[..]);
+                let data = noise(rng, len.min(100_000) as usize);
                 Self::Write {
                     offset,
                     data,

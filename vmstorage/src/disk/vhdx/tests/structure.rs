@@ -3,7 +3,11 @@
 use uuid::Uuid;
 
 use super::super::header::Headers;
-use super::*;
+use super::{
+    CreateOptions, Disk, Durability, Extent, Fault, IoBuf, IoBufMut, Kind, MIB, Memory,
+    OpenOptions, Rc, Result, Vhdx, Zeroes, first_difference, image, open, open_over, parent,
+    read_all, small,
+};
 use crate::disk::ErrorKind;
 use crate::disk::fault::Operation;
 use crate::engine::{run, spawn, yield_now};
@@ -281,6 +285,29 @@ fn requests_that_are_dropped_do_no_harm() {
             first_difference(&read_all(&again).await, &read_all(&*disk).await),
             None
         );
+    })
+    .unwrap();
+}
+
+#[test]
+fn bits_of_a_block_that_was_not_present_mean_nothing() {
+    run(async {
+        let (below, content, options) = parent(2 * MIB, 61).await;
+        let file = Rc::new(Memory::with_content(image(&options).await));
+        let disk = open_over(file.clone(), &below).await.unwrap();
+        write(&disk, 4096, 1).await.unwrap();
+        disk.close().await.unwrap();
+        // Another program may forget the block and leave its bits.
+        let bat = 3 * MIB;
+        let nothing = IoBuf::zeroed(8);
+        file.write(bat, nothing, Durability::Volatile)
+            .await
+            .unwrap();
+        let disk = open_over(file, &below).await.unwrap();
+        write(&disk, 65536, 2).await.unwrap();
+        let read = read_all(&disk).await;
+        assert_eq!(first_difference(&read[..65536], &content[..65536]), None);
+        assert_eq!(read[65536..][..4096], [2; 4096]);
     })
     .unwrap();
 }

@@ -141,6 +141,11 @@ fn wrong_options_are_refused_and_the_handshake_goes_on() {
                 let part = &query.encode()[..len];
                 assert_eq!(raw.refused(kind, part).await, reply::ERR_INVALID);
             }
+            let many = MetaQuery {
+                export: "disk".into(),
+                queries: vec!["base:".into(); 1025],
+            };
+            assert_eq!(raw.refused(kind, &many.encode()).await, reply::ERR_TOO_BIG);
             let unknown = MetaQuery {
                 export: "other".into(),
                 queries: vec![],
@@ -334,8 +339,8 @@ fn a_handshake_has_a_deadline_and_connections_are_counted() {
 fn names_are_unique_and_can_be_sent() {
     let server = one();
     let again = server.add(Export::new("disk", disk()));
-    assert_eq!(again, Err(ExportError::Exists("disk".into())));
+    assert!(matches!(again, Err(ExportError::Exists(name)) if name == "disk"));
     let long = server.add(Export::new("x".repeat(4097), disk()));
-    assert_eq!(long, Err(ExportError::Name(4097)));
+    assert!(matches!(long, Err(ExportError::Name(4097))));
     server.replace(Export::new("disk", disk())).unwrap();
 }

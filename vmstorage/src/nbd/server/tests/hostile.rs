@@ -149,7 +149,8 @@ fn thousands_of_idle_clients_are_no_burden() {
         current: Some(2 * 3 * clients + 200),
         maximum: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
     };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).unwrap();
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted)
+        .expect("as many descriptors as `ulimit -Hn` says are too few");
     on_engine(async move {
         let server = server_of(vec![Export::new("disk", Rc::new(Memory::new(SIZE)))]);
         let mut idle = Vec::new();

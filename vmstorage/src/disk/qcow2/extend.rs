@@ -1,0 +1,96 @@
+//! Rewriting the first cluster, which must be whole after a power loss at any moment.
+//!
+//! Only one sector is written atomically, and extensions need more than one. So new extensions are
+//! written to a free part of the cluster, and then the first sector is changed to skip what is between:
+//! it names that a padding extension, which others keep as one that they do not know.
+
+use super::header::{Header, PADDING, SECTOR_BYTES};
+use super::image::Image;
+use crate::disk::{Durability, Error, ErrorKind, Result};
+use crate::engine::{IoBuf, IoBufMut};
+
+impl Image {
+    /// Changes the header and its extensions, durably.
+    pub(super) async fn rewrite_header(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
+        let _alone = self.header_lock.lock_all().await;
+        let mut header = self.header.borrow().clone();
+        change(&mut header);
+        let cluster = self.layout.cluster_bytes() as usize;
+        self.file.reserve(cluster as u64).await?;
+        let old = self.file.read_table(0, IoBufMut::zeroed(cluster)).await?;
+        let own = header.header_bytes();
+        for tail_at in [own, header.tail_at] {
+            let new = lay_out(&header, &old, tail_at);
+            let Some(new) = new else { continue };
+            let differs = |sector: &usize| {
+                let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+                old[range.clone()] != new[range]
+            };
+            let changed: Vec<usize> = (0..cluster / SECTOR_BYTES).filter(differs).collect();
+            if changed.len() <= 1 || cluster < 4096 {
+                self.write_sectors(&new, &changed).await?;
+                return self.adopt(header, &new, tail_at);
+            }
+        }
+        let (tail, _) = header.tail(0);
+        let before = header.tail_at / SECTOR_BYTES * SECTOR_BYTES;
+        let after = header.end.next_multiple_of(SECTOR_BYTES);
+        let tail_at = if before >= SECTOR_BYTES + tail.len() {
+            SECTOR_BYTES
+        } else {
+            after
+        };
+        let Some(new) = lay_out(&header, &old, tail_at) else {
+            return Err(Error::new(
+                ErrorKind::NoSpace,
+                "the image's first cluster has no room for the header's extensions",
+            ));
+        };
+        let last = (tail_at + tail.len()).div_ceil(SECTOR_BYTES);
+        let sectors: Vec<usize> = (tail_at / SECTOR_BYTES..last).collect();
+        self.write_sectors(&new, &sectors).await?;
+        self.write_sectors(&new, &[0]).await?;
+        self.adopt(header, &new, tail_at)
+    }
+
+    async fn write_sectors(&self, bytes: &[u8], sectors: &[usize]) -> Result<()> {
+        for sector in sectors {
+            let at = sector * SECTOR_BYTES;
+            let data = IoBuf::copy_of(&bytes[at..at + SECTOR_BYTES]);
+            self.file
+                .write(at as u64, data, Durability::Volatile)
+                .await?;
+        }
+        self.file.flush().await
+    }
+
+    fn adopt(&self, mut header: Header, bytes: &[u8], tail_at: usize) -> Result<()> {
+        let (tail, _) = header.tail(tail_at);
+        header.tail_at = tail_at;
+        header.end = tail_at + tail.len();
+        self.sector
+            .borrow_mut()
+            .copy_from_slice(&bytes[..SECTOR_BYTES]);
+        self.header.replace(header);
+        Ok(())
+    }
+}
+
+/// The first cluster with the extensions at `tail_at`, if they fit.
+fn lay_out(header: &Header, old: &[u8], tail_at: usize) -> Option<Vec<u8>> {
+    let own = header.header_bytes();
+    let (tail, name_at) = header.tail(tail_at);
+    let padded = tail_at != own;
+    if tail_at + tail.len() > old.len() || padded && tail_at < own + 8 || own + 8 > SECTOR_BYTES {
+        return None;
+    }
+    let mut new = old.to_vec();
+    new[..own].copy_from_slice(&header.fields(name_at));
+    if padded {
+        new[own..own + 4].copy_from_slice(&PADDING.to_be_bytes());
+        let len = (tail_at - own - 8) as u32;
+        new[own + 4..own + 8].copy_from_slice(&len.to_be_bytes());
+    }
+    new[tail_at..tail_at + tail.len()].copy_from_slice(&tail);
+    Some(new)
+}
