@@ -20,6 +20,8 @@ const EXTRA_COMPATIBLE: u32 = 4;
 const MAX_DIRECTORY_BYTES: u64 = 64 << 20;
 /// Largest bitmap that is held in memory.
 const MAX_BITMAP_BYTES: u64 = 64 << 20;
+/// Longest table of a bitmap.
+pub(super) const MAX_TABLE_BYTES: u64 = 64 << 20;
 /// Bytes of a directory entry before what varies.
 const ENTRY_BYTES: usize = 24;
 
@@ -284,6 +286,12 @@ impl Image {
         let len = u64::from(entry.table_entries) * 8;
         if entry.table_offset == 0 {
             return Ok(());
+        }
+        if len > MAX_TABLE_BYTES {
+            return Err(Error::corrupt(format!(
+                "the table of the bitmap `{}` has {len} bytes",
+                entry.name
+            )));
         }
         let buf = IoBufMut::zeroed(len as usize);
         let table = self.file.read_table(entry.table_offset, buf).await?;

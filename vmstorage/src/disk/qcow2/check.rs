@@ -1,5 +1,6 @@
 //! Whether an image's tables agree with each other; and repair of reference counts.
 
+use super::bitmap::MAX_TABLE_BYTES;
 use super::header::Header;
 use super::image::Image;
 use super::layout::{COPIED, Entry, OFFSET_MASK};
@@ -177,7 +178,7 @@ impl<'a> Walk<'a> {
         for entry in entries {
             let len = u64::from(entry.table_entries) * 8;
             self.refer(entry.table_offset, len, "a bitmap table");
-            if len > image.file.size_bytes() {
+            if len > image.file.size_bytes().min(MAX_TABLE_BYTES) {
                 continue;
             }
             let buf = IoBufMut::zeroed(len as usize);

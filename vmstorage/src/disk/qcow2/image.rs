@@ -198,10 +198,16 @@ impl Image {
         self.file.write(0, sector, Durability::Volatile).await
     }
 
-    /// Refuses a write of the file that would destroy metadata.
+    /// Refuses a write of the file that would destroy metadata, or grow the file.
     pub(super) fn refuse_overlap(&self, host: u64, len: u64) -> Result<()> {
         let bits = self.layout.cluster_bits;
         let metadata = self.refcounts.metadata.borrow();
+        let size = self.file.size_bytes();
+        if self.layout.cluster_start(host + len - 1) >= size {
+            return Err(Error::corrupt(format!(
+                "data at {host:#x} is beyond the end of the file of {size} bytes"
+            )));
+        }
         let last = (host + len - 1) >> bits;
         match (host >> bits..=last).find(|cluster| metadata.contains(cluster)) {
             None => Ok(()),

@@ -249,7 +249,7 @@ impl Refcounts {
             place << self.layout.cluster_bits,
             self.layout.cluster_bytes(),
         );
-        file.reserve(offset + len).await?;
+        file.reserve(offset, len).await?;
         if !file.claim(offset, len) {
             let zeroes = IoBuf::zeroed(len as usize);
             file.write(offset, zeroes, Durability::Volatile).await?;
