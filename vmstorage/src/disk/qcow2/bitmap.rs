@@ -256,7 +256,10 @@ impl Image {
 
     /// Makes these the image's bitmaps, durably.
     pub(super) async fn put_directory(&self, entries: &[Entry]) -> Result<()> {
-        let old = self.directory_place();
+        // Clusters of bitmaps that were not kept may be somebody else's by now.
+        let old = self
+            .directory_place()
+            .filter(|_| self.bitmaps_are_consistent());
         let mut bytes = Vec::new();
         entries.iter().for_each(|entry| entry.write(&mut bytes));
         let extension = if entries.is_empty() {

@@ -84,6 +84,13 @@ pub(super) async fn repair(image: &Image) -> Result<()> {
     for cluster in 0..walk.references.len() as u64 {
         let references = u64::from(walk.references[cluster as usize]);
         if image.refcounts.count(&image.file, cluster).await? != references {
+            let place = image.refcounts.missing_block(cluster)?;
+            if place.is_some_and(|place| walk.references[place as usize] != 0) {
+                return Err(Error::corrupt(format!(
+                    "the refcount block of cluster {cluster:#x} is lost; \
+                     help: `qemu-img check -r all`"
+                )));
+            }
             image
                 .refcounts
                 .correct(&image.file, cluster, references)

@@ -145,9 +145,8 @@ impl Image {
         for snapshot in &self.snapshots {
             add(snapshot.l1_offset, u64::from(snapshot.l1_entries) * 8);
         }
-        if header.snapshots > 0 {
-            add(header.snapshots_offset, 1);
-        }
+        let table = self.snapshots.iter().map(|snapshot| snapshot.entry_bytes);
+        add(header.snapshots_offset, table.sum());
         for offset in self.refcounts.blocks() {
             if offset != 0 {
                 add(offset, 1);

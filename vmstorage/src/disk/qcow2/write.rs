@@ -38,7 +38,7 @@ impl Image {
             return Ok(());
         }
         if !self.note_change(offset, len) {
-            self.mark_tracked(offset, len).await?;
+            self.start_noting(offset, len).await?;
         }
         let ticket = self.requests.start();
         let (kind, run) = self.find(offset, len).await?;
