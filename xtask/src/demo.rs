@@ -78,6 +78,7 @@ fn in_machine(kernel: Kernel, payload: &TempDir) -> Result<u8> {
         append: String::new(),
         memory_mib: MEMORY_MIB,
         payload: Some(payload.path().to_owned()),
+        root: None,
         job: vm::batch(vec!["/payload/bin/demo".to_owned()], LIMIT_SECONDS),
         show: Show::Plain,
     };

@@ -1,12 +1,34 @@
-//! The command line of `vmstorage`.
+//! The command line of `vmstorage`: one module a command, each a struct of arguments and a thin
+//! `run`.
 
+mod csi;
+mod ctl;
+mod error;
+mod image;
+mod refpoint;
+mod serve;
+pub mod units;
+
+use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
-/// Storage services for virtual machines.
+pub use error::Error;
+
+/// Storage services for virtual machines: disks with change tracking, checkpoints, backups
 #[derive(Debug, Parser)]
-#[command(name = "vmstorage", version, about)]
+#[command(name = "vmstorage", version, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  vmstorage serve root.qcow2 --listen unix:/run/root.sock --track --control /run/vm.ctl
+  vmstorage ctl --control /run/vm.ctl checkpoint create monday
+  nbdcopy 'nbd+unix:///root@monday?socket=/run/root.sock' monday.raw
+  vmstorage ctl --control /run/vm.ctl checkpoint convert monday
+
+Messages go to standard error; `VMSTORAGE_LOG=debug` shows more of them.
+Exit status: 0 done, 1 the answer is no, 2 wrong usage, 3 only a full backup is right, 4 failed.")]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -14,9 +36,45 @@ struct Args {
 
 /// What to do; one module each.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Serve(Box<serve::Args>),
+    Csi(csi::Args),
+    Ctl(ctl::Args),
+    Image(image::Args),
+    Refpoint(refpoint::Args),
+}
 
 /// Runs the command line of the process.
 pub fn main() -> ExitCode {
-    match Args::parse().command {}
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_env("VMSTORAGE_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    // Whoever makes a TLS connection without saying how, such as the client of object stores, takes
+    // this provider. It fails only if there is one.
+    let _taken = rustls::crypto::ring::default_provider().install_default();
+    let done = match args.command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Csi(args) => csi::run(args),
+        Command::Ctl(args) => ctl::run(args),
+        Command::Image(args) => image::run(args),
+        Command::Refpoint(args) => refpoint::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+/// The model of the command line, for its documentation.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+/// Prints a line for the caller. A reader that has gone away is no error of ours.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

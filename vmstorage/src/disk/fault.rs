@@ -42,8 +42,15 @@ pub enum Operation {
 
 #[derive(Debug, Clone)]
 enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
-    Resize { size: usize },
+    Write {
+        offset: usize,
+        bytes: Vec<u8>,
+        /// It was acknowledged as durable: it is there, whatever becomes of those before it.
+        sure: bool,
+    },
+    Resize {
+        size: usize,
+    },
 }
 
 impl Fault {
@@ -95,9 +102,10 @@ impl Fault {
                 Change::Write {
                     offset,
                     bytes: data,
+                    sure,
                 } => {
                     for_sectors(*offset, data, |at, part| {
-                        if rng.random_range(0..100) < keep {
+                        if *sure || rng.random_range(0..100) < keep {
                             if bytes.len() < at + part.len() {
                                 bytes.resize(at + part.len(), 0);
                             }
@@ -140,15 +148,14 @@ impl Fault {
         let failed = self.fail(Operation::Change, "write");
         if failed.is_ok() || self.left.get() == Some(0) {
             self.current.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(&bytes);
-            self.cached
-                .borrow_mut()
-                .push(Change::Write { offset, bytes });
+            let sure = failed.is_ok() && how == Durability::Durable;
+            self.cached.borrow_mut().push(Change::Write {
+                offset,
+                bytes,
+                sure,
+            });
         }
-        failed?;
-        if how == Durability::Durable {
-            self.settle();
-        }
-        Ok(())
+        failed
     }
 
     fn settle(&self) {

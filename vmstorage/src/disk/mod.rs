@@ -4,10 +4,12 @@
 //! memory, over a remote NBD export or over a back end that fails on purpose. A disk belongs to the
 //! thread of its [`crate::engine`]; nothing here is shared between threads.
 
+pub mod copy;
 mod error;
 pub mod fault;
 pub mod file;
 pub mod memory;
+pub mod open;
 pub mod qcow2;
 pub mod vhdx;
 

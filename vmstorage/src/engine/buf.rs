@@ -9,6 +9,8 @@ use std::fmt;
 use std::ops::{Bound, Deref, DerefMut, RangeBounds};
 use std::sync::Arc;
 
+use super::arena::Arena;
+use super::budget::Permit;
 use super::sys::Chunk;
 
 /// A range of memory with one owner, who may write it.
@@ -36,9 +38,34 @@ impl IoBufMut {
         }
     }
 
+    /// `len_bytes` to be filled wholly, aligned to a page: cheaper than [`IoBufMut::zeroed`]. Until
+    /// then it holds zeroes or what an earlier buffer of this process held.
+    pub fn scratch(len_bytes: usize) -> Self {
+        Self::within(len_bytes, None)
+    }
+
+    /// As [`IoBufMut::scratch`], counted in a budget until the memory is free again.
+    pub(super) fn within(len_bytes: usize, permit: Option<Permit>) -> Self {
+        Self {
+            chunk: Arc::new(Chunk::scratch(len_bytes, permit)),
+            start: 0,
+            len: len_bytes,
+        }
+    }
+
+    /// Where the kernel finds byte `at`.
+    pub(super) fn address(&self, at: usize) -> *mut u8 {
+        self.chunk.address(self.start + at)
+    }
+
+    /// The arena that it is in.
+    pub(super) fn arena(&self) -> Option<&Arc<Arena>> {
+        self.chunk.arena()
+    }
+
     /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        let mut buf = Self::zeroed(bytes.len());
+        let mut buf = Self::scratch(bytes.len());
         buf.copy_from_slice(bytes);
         buf
     }
@@ -80,6 +107,18 @@ impl IoBufMut {
         self.len = self.len.min(len);
     }
 
+    /// Has the whole allocation again, with what is in it, after a part was split off or truncated
+    /// away: one buffer can receive many times. It fails while another handle of it lives.
+    pub fn reclaim(&mut self) -> bool {
+        match Arc::get_mut(&mut self.chunk) {
+            Some(chunk) => {
+                (self.start, self.len) = (0, chunk.capacity());
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Gives up writing, for a handle that can be shared.
     pub fn freeze(self) -> IoBuf {
         IoBuf {
@@ -99,6 +138,16 @@ impl IoBuf {
     /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Self {
         IoBufMut::copy_of(bytes).freeze()
+    }
+
+    /// Where the kernel finds byte `at`.
+    pub(super) fn address(&self, at: usize) -> *const u8 {
+        self.chunk.address(self.start + at)
+    }
+
+    /// The arena that it is in.
+    pub(super) fn arena(&self) -> Option<&Arc<Arena>> {
+        self.chunk.arena()
     }
 
     /// A part, sharing the memory.
@@ -192,6 +241,18 @@ mod tests {
         head.unsplit(rest);
         assert_eq!(&head[..], b"xyzdef");
         assert_eq!(&head.freeze().slice(1..3)[..], b"yz");
+    }
+
+    #[test]
+    fn what_was_cut_off_is_reclaimed_by_the_last_handle() {
+        let mut rest = IoBufMut::zeroed(1024);
+        let mut head = rest.split_to(2);
+        head.copy_from_slice(b"ab");
+        rest.truncate(1);
+        assert!(!rest.reclaim());
+        drop(head);
+        assert!(rest.reclaim());
+        assert_eq!((rest.len(), &rest[..2]), (1024, &b"ab"[..]));
     }
 
     #[test]

@@ -1,28 +1,54 @@
-//! The loop of one thread: tasks, timers, waiting for sockets, and calls from other threads.
+//! The loop of one thread: tasks, timers, I/O, and calls from other threads.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::pin::{Pin, pin};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Once};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_task::Runnable;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
-use super::pool::Pool;
+use super::arena::Arena;
+use super::pool::{Pool, unblock};
+use super::request::{Answer, Handle, Request};
+use super::shared::{Remote, Shared};
+use super::threads::{Ready, Threads};
+use super::timer::Timers;
+use super::uring::{Pending, Uring};
+
+/// Tasks run in one turn, so that tasks which wake each other leave I/O its turn.
+const TASKS_A_TURN: usize = 256;
 
 /// A task of the engine's thread; dropping it ends the task, [`Task::detach`] lets it run.
 pub type Task<T> = async_task::Task<T>;
 
-/// A call made on the engine's thread by another one.
-type Call = Box<dyn FnOnce() + Send>;
+/// By which means an engine shall do its I/O.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// io_uring, or threads where the kernel refuses it.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// Threads and epoll.
+    Threads,
+}
+
+/// By which means an engine does its I/O.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring.
+    Uring,
+    /// Threads and epoll.
+    Threads,
+}
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
@@ -32,62 +58,69 @@ thread_local! {
 #[derive(Debug)]
 pub struct Engine {
     core: Rc<Core>,
-}
-
-/// A handle with which other threads have something done on the engine's thread.
-#[derive(Clone, Debug)]
-pub struct Remote {
-    shared: Arc<Shared>,
+    reason: String,
 }
 
 /// What belongs to the engine's thread.
 pub(super) struct Core {
     shared: Arc<Shared>,
-    timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
-    waits: RefCell<BTreeMap<u64, Wait>>,
-    next_id: Cell<u64>,
+    ready: RefCell<VecDeque<Runnable>>,
+    driver: Means,
+    arena: OnceCell<Option<Arc<Arena>>>,
+    pub(super) timers: Timers,
     pub(super) pool: Pool,
 }
 
-/// A task that waits for a descriptor.
-struct Wait {
-    fd: Arc<OwnedFd>,
-    flags: PollFlags,
-    waker: Waker,
-}
-
-/// What other threads reach.
-struct Shared {
-    ready: Mutex<VecDeque<Runnable>>,
-    calls: Mutex<Vec<Call>>,
-    main_woken: AtomicBool,
-    event: OwnedFd,
-    owner: ThreadId,
+#[expect(clippy::large_enum_variant, reason = "one an engine, asked often")]
+enum Means {
+    Uring(Uring),
+    Threads(Threads),
 }
 
 impl Engine {
+    /// A loop for the calling thread, with the best driver that the kernel permits.
+    ///
+    /// # Errors
+    /// When the kernel gives no descriptors.
+    pub fn new() -> io::Result<Self> {
+        Self::with(Choice::Auto)
+    }
+
     /// A loop for the calling thread.
     ///
     /// # Errors
-    /// When the kernel gives no event descriptor.
-    pub fn new() -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            ready: Mutex::default(),
-            calls: Mutex::default(),
-            main_woken: AtomicBool::new(true),
-            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            owner: std::thread::current().id(),
-        });
-        let core = Core {
+    /// When the kernel gives no descriptors, and [`io::ErrorKind::Unsupported`] when it refuses the
+    /// driver that was asked for.
+    pub fn with(choice: Choice) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(eventfd(0, EventfdFlags::CLOEXEC)?));
+        let (driver, reason) = means(choice, &shared.event)?;
+        let core = Rc::new(Core {
             shared,
-            timers: RefCell::default(),
-            waits: RefCell::default(),
-            next_id: Cell::new(0),
+            ready: RefCell::default(),
+            driver,
+            arena: OnceCell::new(),
+            timers: Timers::default(),
             pool: Pool::default(),
-        };
-        Ok(Self {
-            core: Rc::new(core),
-        })
+        });
+        let engine = Self { core, reason };
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            tracing::info!(driver = %engine.driver(), reason = engine.reason, "I/O engine");
+        });
+        Ok(engine)
+    }
+
+    /// Which driver it uses.
+    pub fn driver(&self) -> Driver {
+        match self.core.driver {
+            Means::Uring(_) => Driver::Uring,
+            Means::Threads(_) => Driver::Threads,
+        }
+    }
+
+    /// Why it uses that driver.
+    pub fn driver_reason(&self) -> &str {
+        &self.reason
     }
 
     /// A handle for other threads.
@@ -102,23 +135,37 @@ impl Engine {
     /// # Panics
     /// When the thread is already in a loop.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let entered = CURRENT.with(|current| current.borrow_mut().replace(Rc::clone(&self.core)));
-        assert!(
-            entered.is_none(),
-            "an engine runs inside another one on the same thread"
-        );
-        let _leave = Leave;
-        let waker = Waker::from(Arc::clone(&self.core.shared));
+        let _inside = Inside::enter(&self.core);
+        let shared = &self.core.shared;
+        let waker = Waker::from(Arc::clone(shared));
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
-        self.core.shared.main_woken.store(true, Ordering::Release);
+        shared.wake_main();
         loop {
-            if self.core.shared.main_woken.swap(false, Ordering::AcqRel)
+            if shared.take_main_woken()
                 && let Poll::Ready(value) = future.as_mut().poll(&mut context)
             {
                 return value;
             }
             self.core.turn();
+        }
+    }
+}
+
+impl Drop for Engine {
+    /// Drops the tasks that have not ended, here on their thread.
+    fn drop(&mut self) {
+        if CURRENT.with(|current| current.borrow().is_some()) {
+            return; // dropped within a loop: its tasks leak rather than meet the wrong loop
+        }
+        let _inside = Inside::enter(&self.core);
+        loop {
+            let wakers = self.core.take_wakers();
+            let ready = std::mem::take(&mut *self.core.ready.borrow_mut());
+            let inbox = self.core.shared.take_inbox();
+            if wakers.is_empty() && ready.is_empty() && inbox.is_none() {
+                return;
+            }
         }
     }
 }
@@ -131,62 +178,45 @@ pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
     Ok(Engine::new()?.block_on(future))
 }
 
+/// The thread is in [`Engine::block_on`], so tasks can be started.
+pub fn is_running() -> bool {
+    CURRENT.with(|current| current.borrow().is_some())
+}
+
 /// Starts a task beside the caller's on the thread's engine.
 ///
 /// # Panics
 /// Outside of [`Engine::block_on`].
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     let shared = Arc::clone(&current().shared);
-    let (runnable, task) = async_task::spawn_local(future, move |runnable| shared.push(runnable));
+    let schedule = move |runnable| shared.schedule(runnable);
+    let (runnable, task) = async_task::spawn_local(future, schedule);
     runnable.schedule();
     task
 }
 
-/// Waits; how much longer it takes depends on the other tasks.
-pub async fn sleep(duration: Duration) {
-    Sleep {
-        until: Instant::now() + duration,
-        id: None,
-    }
-    .await;
-}
-
-/// Lets other tasks run first.
-pub async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
+/// Has the kernel do something, and waits until it has.
+pub(super) async fn perform(handle: Handle, mut request: Request) -> Answer {
+    let core = current();
+    match core.driver {
+        Means::Uring(_) => Pending::new(core, handle, request).await,
+        Means::Threads(_) => {
+            drop(core);
+            unblock(move || (request.call(&handle), request)).await
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    }
 }
 
-/// Waits until a descriptor is ready for `flags`, or has an error.
+/// Waits until a descriptor is ready for `flags`, or has an error. It may also wake for nothing.
 pub(super) async fn ready(fd: &Arc<OwnedFd>, flags: PollFlags) {
     let core = current();
-    let id = core.id();
-    let mut waited = false;
-    let _forget = Forget {
-        core: Rc::clone(&core),
-        id,
-    };
-    std::future::poll_fn(|context| {
-        if waited && !core.waits.borrow().contains_key(&id) {
-            return Poll::Ready(());
+    match core.driver {
+        Means::Uring(_) => {
+            let handle = Handle::Socket(Arc::clone(fd));
+            let _ = Pending::new(core, handle, Request::Poll(flags)).await;
         }
-        waited = true;
-        let wait = Wait {
-            fd: Arc::clone(fd),
-            flags,
-            waker: context.waker().clone(),
-        };
-        core.waits.borrow_mut().insert(id, wait);
-        Poll::Pending
-    })
-    .await;
+        Means::Threads(_) => Ready::new(core, fd, flags).await,
+    }
 }
 
 /// The engine of the thread.
@@ -196,192 +226,155 @@ pub(super) fn current() -> Rc<Core> {
         .expect("called from within `Engine::block_on`")
 }
 
+/// The memory of the thread's engine, if there is one.
+pub(super) fn arena() -> Option<Arc<Arena>> {
+    CURRENT
+        .try_with(|current| current.borrow().as_ref()?.arena())
+        .ok()?
+}
+
+/// Whether this is the thread of that engine, in its loop.
+pub(super) fn is_current(shared: &Shared) -> bool {
+    let is_it = |current: &RefCell<Option<Rc<Core>>>| {
+        let current = current.borrow();
+        let core = current.as_ref();
+        core.is_some_and(|core| std::ptr::eq(Arc::as_ptr(&core.shared), shared))
+    };
+    CURRENT.try_with(is_it).unwrap_or(false)
+}
+
+/// Has a task run if this is the thread of its engine; gives it back otherwise.
+pub(super) fn push_local(shared: &Shared, runnable: Runnable) -> Result<(), Runnable> {
+    let mut runnable = Some(runnable);
+    let _ = CURRENT.try_with(|current| {
+        if let Some(core) = &*current.borrow()
+            && std::ptr::eq(Arc::as_ptr(&core.shared), shared)
+        {
+            core.ready.borrow_mut().extend(runnable.take());
+        }
+    });
+    runnable.map_or(Ok(()), Err)
+}
+
 impl Core {
     /// Runs what is ready, and waits if nothing is.
     fn turn(&self) {
-        self.shared.run_calls();
-        // Bounded, so that tasks which wake each other leave the descriptors their turn.
-        for _ in 0..256 {
-            let Some(runnable) = lock(&self.shared.ready).pop_front() else {
+        self.take_inbox();
+        for _ in 0..TASKS_A_TURN {
+            let runnable = self.ready.borrow_mut().pop_front();
+            let Some(runnable) = runnable else {
                 break;
             };
             runnable.run();
         }
-        let idle =
-            lock(&self.shared.ready).is_empty() && !self.shared.main_woken.load(Ordering::Acquire);
+        let idle = self.ready.borrow().is_empty() && self.shared.fall_asleep();
         let wait = if idle {
-            self.until_timer()
+            self.timers.until_first()
         } else {
             Some(Duration::ZERO)
         };
-        self.wait(wait);
-        self.fire_timers();
+        match &self.driver {
+            Means::Uring(uring) => uring.turn(wait),
+            Means::Threads(threads) => threads.turn(wait),
+        }
+        self.shared.wake_up();
+        self.timers.fire();
     }
 
-    fn until_timer(&self) -> Option<Duration> {
-        let timers = self.timers.borrow();
-        let ((first, _), _) = timers.first_key_value()?;
-        Some(first.saturating_duration_since(Instant::now()))
+    fn take_inbox(&self) {
+        if let Some(mut inbox) = self.shared.take_inbox() {
+            self.ready.borrow_mut().append(&mut inbox.ready);
+            inbox.calls.into_iter().for_each(|call| call());
+        }
     }
 
-    fn wait(&self, at_most: Option<Duration>) {
-        let waits: Vec<(u64, Arc<OwnedFd>, PollFlags)> = self
-            .waits
-            .borrow()
-            .iter()
-            .map(|(&id, wait)| (id, Arc::clone(&wait.fd), wait.flags))
-            .collect();
-        let mut polled = vec![PollFd::from_borrowed_fd(
-            self.shared.event.as_fd(),
-            PollFlags::IN,
-        )];
-        polled.extend(waits.iter().map(|(_, fd, flags)| PollFd::new(fd, *flags)));
-        let timeout = at_most.map(|wait| Timespec {
-            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: wait.subsec_nanos().into(),
+    fn take_wakers(&self) -> Vec<Waker> {
+        let mut wakers = match &self.driver {
+            Means::Uring(uring) => uring.take_wakers(),
+            Means::Threads(threads) => threads.take_wakers(),
+        };
+        wakers.append(&mut self.timers.take_wakers());
+        wakers
+    }
+
+    fn arena(&self) -> Option<Arc<Arena>> {
+        let make = || {
+            let arena = Arena::new()?;
+            if let Means::Uring(uring) = &self.driver {
+                uring.register(&arena);
+            }
+            Some(arena)
+        };
+        self.arena.get_or_init(make).clone()
+    }
+
+    pub(super) fn uring(&self) -> Option<&Uring> {
+        match &self.driver {
+            Means::Uring(uring) => Some(uring),
+            Means::Threads(_) => None,
+        }
+    }
+
+    pub(super) fn threads(&self) -> Option<&Threads> {
+        match &self.driver {
+            Means::Uring(_) => None,
+            Means::Threads(threads) => Some(threads),
+        }
+    }
+}
+
+fn means(choice: Choice, event: &Arc<OwnedFd>) -> io::Result<(Means, String)> {
+    let reason = match choice {
+        Choice::Threads => "asked for".to_owned(),
+        Choice::Auto | Choice::Uring => match Uring::new(event) {
+            Ok(uring) => {
+                let reason = "the kernel permits it".to_owned();
+                return Ok((Means::Uring(uring), reason));
+            }
+            Err(reason) if choice == Choice::Uring => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+            }
+            Err(reason) => reason,
+        },
+    };
+    Ok((Means::Threads(Threads::new(event)?), reason))
+}
+
+/// The thread's being in a loop.
+struct Inside;
+
+impl Inside {
+    fn enter(core: &Rc<Core>) -> Self {
+        CURRENT.with(|current| {
+            let mut current = current.borrow_mut();
+            assert!(
+                current.is_none(),
+                "an engine runs inside another one on the same thread"
+            );
+            *current = Some(Rc::clone(core));
         });
-        if poll(&mut polled, timeout.as_ref()).is_err() {
-            return; // interrupted by a signal: the next turn looks again
-        }
-        if !polled[0].revents().is_empty() {
-            let mut count = [0; 8];
-            let _ = rustix::io::read(&self.shared.event, &mut count);
-        }
-        for ((id, ..), polled) in waits.iter().zip(&polled[1..]) {
-            if !polled.revents().is_empty()
-                && let Some(wait) = self.waits.borrow_mut().remove(id)
-            {
-                wait.waker.wake();
-            }
-        }
-    }
-
-    fn fire_timers(&self) {
-        let now = Instant::now();
-        loop {
-            let mut timers = self.timers.borrow_mut();
-            match timers.first_entry() {
-                Some(first) if first.key().0 <= now => {
-                    let waker = first.remove();
-                    drop(timers);
-                    waker.wake();
-                }
-                _ => return,
-            }
-        }
-    }
-
-    fn id(&self) -> u64 {
-        self.next_id.replace(self.next_id.get() + 1)
+        Self
     }
 }
 
-impl Remote {
-    /// Has `call` made on the engine's thread, soon.
-    pub fn call(&self, call: impl FnOnce() + Send + 'static) {
-        lock(&self.shared.calls).push(Box::new(call));
-        self.shared.unpark();
-    }
-}
-
-impl Shared {
-    fn push(&self, runnable: Runnable) {
-        lock(&self.ready).push_back(runnable);
-        self.unpark();
-    }
-
-    fn unpark(&self) {
-        if std::thread::current().id() != self.owner {
-            // It fails only when the counter is full, and then the loop is awake anyway.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-        }
-    }
-
-    fn run_calls(&self) {
-        for call in std::mem::take(&mut *lock(&self.calls)) {
-            call();
-        }
-    }
-}
-
-impl Wake for Shared {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.main_woken.store(true, Ordering::Release);
-        self.unpark();
-    }
-}
-
-struct Sleep {
-    until: Instant,
-    id: Option<u64>,
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.until {
-            return Poll::Ready(());
-        }
-        let core = current();
-        let id = *self.id.get_or_insert_with(|| core.id());
-        core.timers
-            .borrow_mut()
-            .insert((self.until, id), context.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
+impl Drop for Inside {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            CURRENT.with(|current| {
-                if let Some(core) = &*current.borrow() {
-                    core.timers.borrow_mut().remove(&(self.until, id));
-                }
-            });
-        }
+        let core = CURRENT.with(|current| current.borrow_mut().take());
+        drop(core);
     }
 }
 
-/// Leaves no wait of a dropped future behind.
-struct Forget {
-    core: Rc<Core>,
-    id: u64,
-}
-
-impl Drop for Forget {
-    fn drop(&mut self) {
-        self.core.waits.borrow_mut().remove(&self.id);
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uring => "io_uring",
+            Self::Threads => "threads",
+        })
     }
 }
 
-/// Ends the thread's being in a loop.
-struct Leave;
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        CURRENT.with(|current| current.borrow_mut().take());
-    }
-}
-
-impl std::fmt::Debug for Core {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Core")
     }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shared")
-    }
-}
-
-/// A lock whose holder panicked is taken all the same: what it guards is whole between calls.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 
-use super::pool::unblock;
+use super::exec::perform;
+use super::request::{Handle, Request};
 use super::{IoBuf, IoBufMut};
 
 /// An open file or block device. Clones are the same open file.
+///
+/// Operations that were polled run to their end also when their future is dropped; their buffers and
+/// the open file live that long.
 #[derive(Clone, Debug)]
 pub struct File {
     file: Arc<fs::File>,
@@ -33,22 +36,35 @@ impl File {
     ///
     /// # Errors
     /// Of `pread`.
-    pub async fn read_at(&self, offset_bytes: u64, mut buf: IoBufMut) -> io::Result<IoBufMut> {
-        let file = Arc::clone(&self.file);
-        unblock(move || {
-            let mut filled = 0;
-            while filled < buf.len() {
-                match file.read_at(&mut buf[filled..], offset_bytes + filled as u64) {
-                    Ok(0) => break,
-                    Ok(read) => filled += read,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
+    pub async fn read_at(&self, offset_bytes: u64, buf: IoBufMut) -> io::Result<IoBufMut> {
+        check_range(offset_bytes, buf.len())?;
+        let wanted = buf.len();
+        let mut filled = 0;
+        let mut request = Request::Read {
+            buf,
+            done: 0,
+            offset: offset_bytes,
+        };
+        while filled < wanted {
+            let (answer, back) = perform(self.handle(), request).await;
+            request = back;
+            match answer {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if is_again(&error) => {}
+                // Direct I/O that reached an end of file between two blocks cannot go on from there.
+                Err(error) if filled > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(error) => return Err(error),
             }
-            buf.truncate(filled);
-            Ok(buf)
-        })
-        .await
+            if let Request::Read { done, .. } = &mut request {
+                *done = filled;
+            }
+        }
+        let Request::Read { mut buf, .. } = request else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        buf.truncate(filled);
+        Ok(buf)
     }
 
     /// Writes all of `data` at an offset.
@@ -56,8 +72,42 @@ impl File {
     /// # Errors
     /// Of `pwrite`; part of the data may have been written.
     pub async fn write_at(&self, offset_bytes: u64, data: IoBuf) -> io::Result<()> {
-        let file = Arc::clone(&self.file);
-        unblock(move || file.write_all_at(&data, offset_bytes)).await
+        self.write(offset_bytes, data, false).await
+    }
+
+    /// Writes all of `data` at an offset and makes it durable, as [`File::sync_data`] does for all
+    /// that was written.
+    ///
+    /// # Errors
+    /// Of `pwritev2`; part of the data may have been written.
+    pub async fn write_durably_at(&self, offset_bytes: u64, data: IoBuf) -> io::Result<()> {
+        self.write(offset_bytes, data, true).await
+    }
+
+    async fn write(&self, offset: u64, data: IoBuf, durable: bool) -> io::Result<()> {
+        check_range(offset, data.len())?;
+        let wanted = data.len();
+        let mut written = 0;
+        let mut request = Request::Write {
+            data,
+            done: 0,
+            offset,
+            durable,
+        };
+        while written < wanted {
+            let (answer, back) = perform(self.handle(), request).await;
+            request = back;
+            match answer {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(more) => written += more,
+                Err(error) if is_again(&error) => {}
+                Err(error) => return Err(error),
+            }
+            if let Request::Write { done, .. } = &mut request {
+                *done = written;
+            }
+        }
+        Ok(())
     }
 
     /// Makes writes durable, with the metadata that reading them back needs.
@@ -65,8 +115,7 @@ impl File {
     /// # Errors
     /// Of `fdatasync`.
     pub async fn sync_data(&self) -> io::Result<()> {
-        let file = Arc::clone(&self.file);
-        unblock(move || file.sync_data()).await
+        self.once(|| Request::SyncData).await
     }
 
     /// Allocates, punches or zeroes a range.
@@ -79,8 +128,38 @@ impl File {
         offset_bytes: u64,
         len_bytes: u64,
     ) -> io::Result<()> {
-        let file = Arc::clone(&self.file);
-        unblock(move || rustix::fs::fallocate(&*file, flags, offset_bytes, len_bytes)).await?;
-        Ok(())
+        self.once(|| Request::Allocate {
+            mode: flags,
+            offset: offset_bytes,
+            len: len_bytes,
+        })
+        .await
+    }
+
+    async fn once(&self, request: impl Fn() -> Request) -> io::Result<()> {
+        loop {
+            match perform(self.handle(), request()).await.0 {
+                Ok(_) => return Ok(()),
+                Err(error) if is_again(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn handle(&self) -> Handle {
+        Handle::File(Arc::clone(&self.file))
+    }
+}
+
+/// The kernel was interrupted: the call is made again.
+fn is_again(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
+}
+
+/// Refuses offsets that the kernel would take for something else: -1 is "at the current position".
+fn check_range(offset: u64, len: usize) -> io::Result<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if i64::try_from(end).is_ok() => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
     }
 }

@@ -1,15 +1,17 @@
 //! Sockets of an engine: byte streams over unix sockets and TCP.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::PollFlags;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
-    accept_with, bind, connect, listen, recv, send, shutdown, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, accept_with, bind, connect, listen, recv, sendmsg, shutdown,
+    socket_with, sockopt,
 };
 
 use super::exec::ready;
@@ -19,6 +21,8 @@ use super::{IoBuf, IoBufMut};
 #[derive(Clone, Debug)]
 pub struct Stream {
     fd: Arc<OwnedFd>,
+    /// The last call received less than it could: the next would find nothing.
+    drained: Arc<AtomicBool>,
 }
 
 /// A socket that takes connections.
@@ -26,6 +30,9 @@ pub struct Stream {
 pub struct Listener {
     fd: Arc<OwnedFd>,
 }
+
+/// Most buffers sent by one system call.
+const MAX_PARTS: usize = 64;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
@@ -87,7 +94,10 @@ impl Stream {
     fn new(fd: OwnedFd) -> Self {
         // Requests and replies are small and waited for; unix sockets refuse, which is fine.
         let _ = sockopt::set_tcp_nodelay(&fd, true);
-        Self { fd: Arc::new(fd) }
+        Self {
+            fd: Arc::new(fd),
+            drained: Arc::default(),
+        }
     }
 
     /// A stream that is connected already.
@@ -118,13 +128,22 @@ impl Stream {
         let stream = Self::new(fd);
         match connect(&stream.fd, &address) {
             Ok(()) => {}
-            Err(rustix::io::Errno::INPROGRESS) => {
-                ready(&stream.fd, PollFlags::OUT).await;
-                sockopt::socket_error(&stream.fd)??;
-            }
+            Err(rustix::io::Errno::INPROGRESS) => stream.connected().await?,
             Err(error) => return Err(error.into()),
         }
         Ok(stream)
+    }
+
+    async fn connected(&self) -> io::Result<()> {
+        loop {
+            ready(&self.fd, PollFlags::OUT).await;
+            sockopt::socket_error(&self.fd)??;
+            match rustix::net::getpeername(&self.fd) {
+                Err(rustix::io::Errno::NOTCONN) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 
     /// Receives what is there, at least a byte, at most the buffer; an empty buffer is the end of
@@ -133,9 +152,13 @@ impl Stream {
     /// # Errors
     /// Of `recvfrom`.
     pub async fn recv(&self, mut buf: IoBufMut) -> io::Result<IoBufMut> {
+        if self.drained.load(Ordering::Relaxed) {
+            ready(&self.fd, PollFlags::IN).await;
+        }
         loop {
             match recv(&self.fd, &mut *buf, RecvFlags::empty()) {
                 Ok((received, _)) => {
+                    self.drained.store(received < buf.len(), Ordering::Relaxed);
                     buf.truncate(received);
                     return Ok(buf);
                 }
@@ -149,17 +172,28 @@ impl Stream {
     /// Sends all of the buffers in order. Only one task may send at a time.
     ///
     /// # Errors
-    /// Of `sendto`; what had been sent before stays sent.
+    /// Of `sendmsg`; what had been sent before stays sent.
     pub async fn send_all(&self, bufs: &[IoBuf]) -> io::Result<()> {
-        for buf in bufs {
-            let mut rest: &[u8] = buf;
-            while !rest.is_empty() {
-                match send(&self.fd, rest, SendFlags::NOSIGNAL) {
-                    Ok(sent) => rest = &rest[sent..],
-                    Err(rustix::io::Errno::AGAIN) => ready(&self.fd, PollFlags::OUT).await,
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
+        let mut parts = [IoSlice::new(&[]); MAX_PARTS];
+        let (mut first, mut sent) = (0, 0);
+        while first < bufs.len() {
+            // From byte `sent` of buffer `first` on, as many buffers as one call takes.
+            let count = (bufs.len() - first).min(MAX_PARTS);
+            parts[0] = IoSlice::new(&bufs[first][sent..]);
+            for (part, buf) in parts[1..count].iter_mut().zip(&bufs[first + 1..]) {
+                *part = IoSlice::new(buf);
+            }
+            let mut control = SendAncillaryBuffer::default();
+            let flags = SendFlags::NOSIGNAL;
+            match sendmsg(&self.fd, &parts[..count], &mut control, flags) {
+                Ok(more) => sent += more,
+                Err(rustix::io::Errno::AGAIN) => ready(&self.fd, PollFlags::OUT).await,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            while first < bufs.len() && sent >= bufs[first].len() {
+                sent -= bufs[first].len();
+                first += 1;
             }
         }
         Ok(())

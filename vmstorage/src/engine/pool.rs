@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::exec::{current, lock};
+use super::exec::current;
 
 /// How many calls block at once; more wait.
 const MAX_THREADS: usize = 16;
@@ -32,6 +33,9 @@ struct State {
 
 /// Makes a call that blocks on another thread, and waits for what it returns. The call is made also
 /// when the future is dropped.
+///
+/// # Panics
+/// When the call does.
 pub async fn unblock<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     let slot = Arc::new(Mutex::new(Slot {
         value: None,
@@ -39,7 +43,7 @@ pub async fn unblock<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stati
     }));
     let filled = Arc::clone(&slot);
     current().pool.push(Box::new(move || {
-        let value = call();
+        let value = catch_unwind(AssertUnwindSafe(call));
         let mut slot = lock(&filled);
         slot.value = Some(value);
         if let Some(waker) = slot.waker.take() {
@@ -51,7 +55,7 @@ pub async fn unblock<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stati
 }
 
 struct Slot<T> {
-    value: Option<T>,
+    value: Option<std::thread::Result<T>>,
     waker: Option<Waker>,
 }
 
@@ -65,7 +69,8 @@ impl<T> Future for Finished<T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let mut slot = lock(&self.slot);
         if let Some(value) = slot.value.take() {
-            return Poll::Ready(value);
+            drop(slot);
+            return Poll::Ready(value.unwrap_or_else(|panic| resume_unwind(panic)));
         }
         slot.waker = Some(context.waker().clone());
         Poll::Pending
@@ -81,8 +86,12 @@ impl Pool {
             let thread = std::thread::Builder::new().name("vmstorage-io".into());
             match thread.spawn(move || pool.work()) {
                 Ok(_) => state.threads += 1,
-                // Without a single thread the job would wait for ever.
-                Err(error) if state.threads == 0 => panic!("no thread for blocking I/O: {error}"),
+                // Without a single thread the job would wait for ever: better the loop waits.
+                Err(_) if state.threads == 0 => {
+                    let job = state.jobs.pop_back();
+                    drop(state);
+                    return job.into_iter().for_each(|job| job());
+                }
                 Err(_) => {}
             }
         }
@@ -103,7 +112,7 @@ impl Pool {
             held.idle += 1;
             let (back, waited) = wake
                 .wait_timeout(held, IDLE)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+                .unwrap_or_else(PoisonError::into_inner);
             held = back;
             held.idle -= 1;
             if waited.timed_out() && held.jobs.is_empty() {
@@ -112,4 +121,9 @@ impl Pool {
             }
         }
     }
+}
+
+/// A lock whose holder panicked is taken all the same: what it guards is whole between calls.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -28,6 +28,7 @@ pub(crate) fn run(
         append: String::new(),
         memory_mib: MEMORY_MIB,
         payload: Some(payload.to_owned()),
+        root: None,
         job: vm::batch(job, limit_seconds),
         show: Show::Nothing,
     }

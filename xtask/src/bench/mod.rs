@@ -3,10 +3,11 @@
 //! Never a test: a number depends on the machine, and on what else it does. What is compared is
 //! measured side by side in one run, in turn, and told as medians and ratios.
 //!
-//! Modules: [`runtime`], [`enforce`] (the benchmarks); [`stats`] (samples to medians), [`table`]
+//! Modules: [`runtime`], [`enforce`], [`block`] (the benchmarks); [`stats`] (samples to medians), [`table`]
 //! (shows them), [`page`] (in the documentation), [`progress`], [`machine`] (where it was
 //! measured), [`elf`].
 
+mod block;
 mod elf;
 mod enforce;
 mod guest;
@@ -36,6 +37,8 @@ enum Name {
     Runtime(runtime::Args),
     /// Measure what enforcement costs system calls, contained or not.
     Enforce(enforce::Args),
+    /// Measure `vmstorage serve` beside qemu-nbd, qemu-storage-daemon and nbdkit.
+    Block(block::Args),
     /// The half of `runtime` that measures; `runtime` starts it where nothing of it can stay.
     #[command(hide = true)]
     RuntimeEnclosed {
@@ -54,6 +57,10 @@ const BENCHES: &[(&str, &str)] = &[
         "enforce",
         "system calls under policies and beside them, against a kernel without programs",
     ),
+    (
+        "block",
+        "a served disk: rates, p99 and processor time, against three other servers",
+    ),
 ];
 
 /// Runs the task.
@@ -61,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.name {
         Some(Name::Runtime(args)) => runtime::run(args)?,
         Some(Name::Enforce(args)) => enforce::run(args)?,
+        Some(Name::Block(args)) => block::run(args)?,
         Some(Name::RuntimeEnclosed { settings }) => runtime::run_enclosed(settings)?,
         None => {
             for (name, measures) in BENCHES {

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Write nothing; fail if a page is not up to date.
     #[arg(long)]
     check: bool,
-    /// Write manual pages and completions of `reeve` there, laid out as below `/usr/share`.
+    /// Write manual pages and completions there, laid out as below `/usr/share`.
     #[arg(long, value_name = "DIR", conflicts_with = "check")]
     share: Option<PathBuf>,
 }
@@ -40,7 +40,11 @@ const PAGES: &[Page] = &[
     },
     Page {
         path: "docs/reference/cli.md",
-        text: command_line::page,
+        text: command_line::reeve,
+    },
+    Page {
+        path: "docs/reference/vmstorage.md",
+        text: command_line::vmstorage,
     },
     Page {
         path: "docs/reference/conformance.md",

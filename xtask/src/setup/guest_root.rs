@@ -26,6 +26,7 @@ const PACKAGES: &[&str] = &[
     "jq",
     "kmod",
     "mount",
+    "nbd-client",
     "netavark",
     "podman",
     "procps",

@@ -25,6 +25,8 @@ pub(crate) enum Need {
     ImageTools,
     /// The emulator.
     Qemu,
+    /// Other programs that serve and read virtual disks, to test `vmstorage` with.
+    StorageTools,
     /// One of [`SOURCES`], by index.
     Kernel(usize),
     /// The root disk of the test machines.
@@ -43,6 +45,7 @@ impl Need {
             Need::Peers,
             Need::ImageTools,
             Need::Qemu,
+            Need::StorageTools,
         ];
         all.extend((0..SOURCES.len()).map(Need::Kernel));
         all.push(Need::GuestRoot);
@@ -70,6 +73,7 @@ impl Need {
             }
             Need::Compiler | Need::Linker => vec![Need::BuildTools, Need::Llvm],
             Need::Deny => vec![Need::BuildTools],
+            Need::StorageTools => vec![Need::Qemu],
             Need::Kernel(_) => vec![Need::ImageTools],
             Need::GuestRoot => (0..SOURCES.len()).map(Need::Kernel).collect(),
         }
@@ -86,6 +90,7 @@ impl Need {
             Need::Peers => "runc and crun".to_owned(),
             Need::ImageTools => "image tools".to_owned(),
             Need::Qemu => "qemu".to_owned(),
+            Need::StorageTools => "storage tools".to_owned(),
             Need::Kernel(index) => format!("kernel {}", SOURCES[index].name),
             Need::GuestRoot => "guest root".to_owned(),
         }
@@ -102,6 +107,7 @@ impl Need {
             Need::Peers => "check the conformance suite",
             Need::ImageTools => "make disk images for test machines",
             Need::Qemu => "runs test machines",
+            Need::StorageTools => "serve and read virtual disks beside vmstorage",
             Need::Kernel(index) => SOURCES[index].purpose,
             Need::GuestRoot => "root disk of the test machines",
         }
@@ -118,6 +124,7 @@ impl Need {
             Need::Deny => tools::CARGO_DENY.find(),
             Need::Peers => peers::find(),
             Need::ImageTools => Ok(ok(packages::IMAGE_TOOLS.found())),
+            Need::StorageTools => Ok(ok(packages::STORAGE_TOOLS.found())),
             Need::Qemu => packages::find_qemu(),
             Need::Kernel(index) => Ok(SOURCES[index]
                 .installed()?
@@ -136,6 +143,7 @@ impl Need {
             Need::Deny => tools::CARGO_DENY.install(),
             Need::Peers => peers::install(),
             Need::ImageTools => packages::IMAGE_TOOLS.install(),
+            Need::StorageTools => packages::STORAGE_TOOLS.install(),
             Need::Qemu => packages::install_qemu(),
             Need::Kernel(index) => SOURCES[index].install(),
             Need::GuestRoot => guest_root::install(),

@@ -48,6 +48,28 @@ pub(crate) const IMAGE_TOOLS: Packages = Packages {
     packages: &["mmdebstrap", "e2fsprogs", "kmod", "xz-utils"],
 };
 
+/// Servers and clients of virtual disks that nobody here wrote.
+pub(crate) const STORAGE_TOOLS: Packages = Packages {
+    programs: &[
+        "qemu-img",
+        "qemu-nbd",
+        "qemu-storage-daemon",
+        "nbdkit",
+        "nbdinfo",
+        "nbdcopy",
+        "nbdsh",
+        "fio",
+    ],
+    files: &[],
+    packages: &[
+        "qemu-utils",
+        "nbdkit",
+        "libnbd-bin",
+        "python3-libnbd",
+        "fio",
+    ],
+};
+
 /// The oldest QEMU that boots every test kernel; 7.2 panics guests of 6.12.
 const QEMU_MAJOR: u32 = 10;
 

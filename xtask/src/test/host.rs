@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use super::step::{Failed, Steps, results};
 use crate::cmd::Cmd;
 use crate::paths;
+use crate::setup::{self, Need};
 
 /// Runs the step.
 pub(crate) fn run(steps: &mut Steps) {
@@ -12,6 +13,7 @@ pub(crate) fn run(steps: &mut Steps) {
 }
 
 fn cargo_test() -> Result<String> {
+    setup::ensure(&[Need::StorageTools])?;
     let cargo = Cmd::new("cargo").args(["test", "--workspace", "--no-fail-fast"]);
     let cargo = cargo.dir(paths::root()).env("CARGO_TERM_COLOR", "never");
     let (output, succeeded) = cargo.tee()?;

@@ -106,6 +106,11 @@ const SUITES: &[Suite] = &[
         ..OCI
     },
     Suite {
+        name: "storage",
+        limit_seconds: 600,
+        ..SUITE
+    },
+    Suite {
         name: "no_lsm",
         append: "lsm=landlock,lockdown,yama,apparmor",
         limit_seconds: 300,
@@ -228,7 +233,7 @@ fn payload(wanted: &Wanted<'_>) -> Result<TempDir> {
     let own = suites.iter().filter(|suite| suite.peer.is_none());
     let tests: Vec<&str> = own.map(|suite| suite.name).collect();
     let payload = build::guest_payload(&Guest {
-        bins: &["reeve", "probe"],
+        bins: &["reeve", "probe", "vmstorage"],
         tests: &tests,
     })?;
     if suites.iter().any(|suite| suite.peer.is_some()) {
@@ -272,6 +277,7 @@ impl Run {
             append: self.suite.append.to_owned(),
             memory_mib: MEMORY_MIB,
             payload: Some(payload.path().to_owned()),
+            root: None,
             job,
             show: Show::Named(self.name()),
         }

@@ -10,7 +10,7 @@ use super::accel::Accel;
 use super::initramfs;
 use super::machine::Machine;
 use super::monitor::{self, Limits, Listeners, Mode, Seen};
-use super::qemu::{Ports, Start};
+use super::qemu::{Ports, Root, Start};
 use crate::cmd::Cmd;
 use crate::setup::guest_root;
 use crate::{build, paths, scratch};
@@ -28,7 +28,7 @@ const PAYLOAD_FREE_MIB: u64 = 16;
 /// The files of one run; removed with it.
 pub(crate) struct Files {
     dir: tempfile::TempDir,
-    root: PathBuf,
+    root: Root,
     payload: PathBuf,
     scratch: PathBuf,
     initramfs: PathBuf,
@@ -51,7 +51,10 @@ impl Files {
             .context("size the scratch disk")?;
         let init = build::guest_init()?;
         initramfs::write(&initramfs, &machine.kernel, &init, &machine.job)?;
-        let root = guest_root::installed()?.context("the guest root is missing")?;
+        let root = match &machine.root {
+            Some(root) => root.clone(),
+            None => Root::Raw(guest_root::installed()?.context("the guest root is missing")?),
+        };
         Ok(Files {
             dir,
             root,

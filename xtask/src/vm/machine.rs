@@ -11,6 +11,7 @@ use super::accel::{self, Accel};
 use super::files::Files;
 use super::markers::{self, Trouble};
 use super::monitor::{End, Limits, Mode, Seen};
+use super::qemu::Root;
 use super::screen::Show;
 use super::verdict::{Ending, Verdict};
 use crate::paths;
@@ -37,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u32,
     /// A directory whose content is at `/payload` in the guest; nothing if not given.
     pub(crate) payload: Option<PathBuf>,
+    /// Its root disk; Debian's, of [`crate::setup`], if not given.
+    pub(crate) root: Option<Root>,
     /// What to run.
     pub(crate) job: Job,
     /// What is shown of the job's output as it comes.

@@ -33,6 +33,7 @@ use crate::setup::{self, Need, kernels};
 
 pub(crate) use machine::Machine;
 pub(crate) use options::batch;
+pub(crate) use qemu::Root;
 pub(crate) use screen::Show;
 pub(crate) use verdict::{Ending, Verdict};
 

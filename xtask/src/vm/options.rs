@@ -77,6 +77,7 @@ impl Options {
             append: self.append.clone(),
             memory_mib: self.memory,
             payload: payload.path(),
+            root: None,
             job,
             show: Show::Plain,
         }

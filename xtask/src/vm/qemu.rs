@@ -20,14 +20,27 @@ pub(crate) struct Start {
     pub(crate) append: String,
     /// Guest memory.
     pub(crate) memory_mib: u32,
-    /// Root image; never written.
-    pub(crate) root: PathBuf,
+    /// Root disk.
+    pub(crate) root: Root,
     /// Image of the files under test; never written.
     pub(crate) payload: PathBuf,
     /// Blank image the guest may write.
     pub(crate) scratch: PathBuf,
     /// How the serial ports are connected.
     pub(crate) ports: Ports,
+}
+
+/// The root disk of a machine.
+#[derive(Clone, Debug)]
+pub(crate) enum Root {
+    /// A raw image; never written.
+    Raw(PathBuf),
+    /// A qcow2 image; never written.
+    Qcow2(PathBuf),
+    /// The NBD export without a name at a unix socket; written.
+    Nbd(PathBuf),
+    /// The vhost-user-blk server at a unix socket; written.
+    VhostUser(PathBuf),
 }
 
 /// Where the guest's serial ports go.
@@ -79,7 +92,7 @@ impl Start {
             .arg("-initrd")
             .arg(&self.initramfs)
             .args(["-append", &self.append])
-            .args(drive(&self.root, "snapshot=on"))
+            .args(self.root.arguments(self.memory_mib))
             .args(drive(&self.payload, "readonly=on"))
             .args(drive(&self.scratch, "cache=unsafe"))
             .args(["-device", "virtio-rng-pci"]);
@@ -103,6 +116,37 @@ impl Start {
                     &reports,
                 ])
             }
+        }
+    }
+}
+
+impl Root {
+    /// It comes first, so it is the guest's first disk.
+    fn arguments(&self, memory_mib: u32) -> Vec<String> {
+        match self {
+            Root::Raw(image) => drive(image, "snapshot=on").to_vec(),
+            Root::Qcow2(image) => {
+                let image = image.display();
+                let drive = format!("if=virtio,format=qcow2,file={image},snapshot=on");
+                vec!["-drive".to_owned(), drive]
+            }
+            Root::Nbd(socket) => {
+                let uri = format!("nbd+unix:///?socket={}", socket.display());
+                let drive = format!("if=virtio,format=raw,discard=unmap,file={uri}");
+                vec!["-drive".to_owned(), drive]
+            }
+            // The server reads and writes the guest's memory itself.
+            Root::VhostUser(socket) => [
+                "-object".to_owned(),
+                format!("memory-backend-memfd,id=memory,size={memory_mib}M,share=on"),
+                "-machine".to_owned(),
+                "memory-backend=memory".to_owned(),
+                "-chardev".to_owned(),
+                format!("socket,id=root,path={}", socket.display()),
+                "-device".to_owned(),
+                "vhost-user-blk-pci,chardev=root".to_owned(),
+            ]
+            .to_vec(),
         }
     }
 }

@@ -1,0 +1,184 @@
+//! Image files: which format, and the layers that make a disk of them.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::sealed::Sealed;
+use super::{Format, Options};
+use crate::disk::file::{FileDisk, OpenOptions};
+use crate::disk::vhdx::{self, Vhdx};
+use crate::disk::{Disk, Error, ErrorKind, Result};
+use crate::nbd::client::Remote;
+use crate::track::Fingerprint;
+
+/// An open disk, which is closed in order when its user has done with it. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The disk.
+    pub disk: Rc<dyn Disk>,
+    /// Its format.
+    pub format: Format,
+    /// How it looked before it was opened.
+    pub fingerprint: Fingerprint,
+    image: Option<Image>,
+    file: Option<Rc<File>>,
+}
+
+/// What has to be closed.
+#[derive(Debug, Clone)]
+enum Image {
+    Raw(Rc<FileDisk>),
+    Vhdx(Rc<Vhdx>),
+    Remote(Rc<Remote>),
+}
+
+impl Opened {
+    pub(super) fn plain(disk: Rc<dyn Disk>) -> Self {
+        Self {
+            disk,
+            format: Format::Raw,
+            fingerprint: Fingerprint::new(),
+            image: None,
+            file: None,
+        }
+    }
+
+    pub(super) fn remote(remote: Rc<Remote>, read_only: bool) -> Self {
+        let mut disk: Rc<dyn Disk> = Rc::clone(&remote) as Rc<dyn Disk>;
+        if read_only {
+            disk = Rc::new(Sealed(disk));
+        }
+        Self {
+            image: Some(Image::Remote(remote)),
+            ..Self::plain(disk)
+        }
+    }
+
+    /// What its format says of it, for people and programs.
+    pub fn describe(&self) -> serde_json::Value {
+        match &self.image {
+            Some(Image::Vhdx(image)) => {
+                let info = image.info();
+                let parent = info
+                    .parent
+                    .map(|parent| parent.relative_path.or(parent.absolute_path));
+                serde_json::json!({
+                    "block_bytes": info.block_bytes,
+                    "logical_sector_bytes": info.logical_sector_bytes,
+                    "physical_sector_bytes": info.physical_sector_bytes,
+                    "fixed": info.fixed,
+                    "parent": parent.flatten(),
+                    "disk_id": info.disk_id,
+                })
+            }
+            Some(Image::Raw(_) | Image::Remote(_)) | None => serde_json::json!({}),
+        }
+    }
+
+    /// How it looks now, for a tracker that is about to be closed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn look(&self) -> Result<Fingerprint> {
+        match &self.file {
+            Some(file) => Fingerprint::of_file(file),
+            None => Ok(Fingerprint::new()),
+        }
+    }
+
+    /// Makes everything durable and leaves the image in order.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub async fn close(&self) -> Result<()> {
+        self.disk.flush().await?;
+        match &self.image {
+            Some(Image::Vhdx(image)) => image.close().await,
+            Some(Image::Remote(remote)) => {
+                remote.close().await;
+                Ok(())
+            }
+            Some(Image::Raw(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// The format of a file: what the caller says, or what the extension says, and otherwise raw, unless
+/// the file begins as an image of another format would.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] when it cannot be known.
+pub fn format_of(path: &Path, first_bytes: &[u8], said: Option<Format>) -> Result<Format> {
+    if let Some(format) = said.or_else(|| Format::of_extension(path)) {
+        return Ok(format);
+    }
+    let Some(found) = Format::of_magic(first_bytes) else {
+        return Ok(Format::Raw);
+    };
+    let found = found.name();
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "its name does not say which format it has, and it begins as a {found} image does; the \
+             user of a raw disk can write that, to have other files of this host read as its \
+             backing file; help: say `--format {found}` if you made it so, or `--format raw`"
+        ),
+    ))
+}
+
+pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
+    let file_options = |read_only| OpenOptions {
+        read_only,
+        direct: options.direct,
+        lock: !options.shared,
+    };
+    let raw = Rc::new(FileDisk::open(path, &file_options(options.read_only)).await?);
+    let file = cached(&raw, path)?;
+    let fingerprint = Fingerprint::of_file(&file)?;
+    let mut first = [0; 8];
+    let read = file.read_at(&mut first, 0);
+    let read = read.map_err(|error| Error::io(format!("pread(`{}`)", path.display()), error))?;
+    let format = format_of(path, &first[..read], options.format)?;
+    let image = match format {
+        Format::Raw => Image::Raw(raw),
+        Format::Vhdx => {
+            let open_file = async |file: &Path, read_only: bool| {
+                if file == path {
+                    return Ok(Rc::clone(&raw) as Rc<dyn Disk>);
+                }
+                let opened = FileDisk::open(file, &file_options(read_only)).await?;
+                Ok(Rc::new(opened) as Rc<dyn Disk>)
+            };
+            Image::Vhdx(Rc::new(
+                vhdx::open_chain(path, options.read_only, open_file).await?,
+            ))
+        }
+        Format::Qcow2 => return Err(Error::new(ErrorKind::Unsupported, "not yet")),
+    };
+    Ok(Opened {
+        disk: image.disk(),
+        format,
+        fingerprint,
+        image: Some(image),
+        file: Some(Rc::new(file)),
+    })
+}
+
+/// The same file through the page cache, whatever its path names by now.
+fn cached(raw: &FileDisk, path: &Path) -> Result<File> {
+    let again = format!("/proc/self/fd/{}", raw.as_std().as_raw_fd());
+    File::open(again).map_err(|error| Error::io(format!("open(`{}`)", path.display()), error))
+}
+
+impl Image {
+    fn disk(&self) -> Rc<dyn Disk> {
+        match self {
+            Self::Raw(disk) => Rc::clone(disk) as Rc<dyn Disk>,
+            Self::Vhdx(disk) => Rc::clone(disk) as Rc<dyn Disk>,
+            Self::Remote(disk) => Rc::clone(disk) as Rc<dyn Disk>,
+        }
+    }
+}

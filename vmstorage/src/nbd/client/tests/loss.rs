@@ -1,0 +1,157 @@
+//! Links that break, servers that stop answering, come back, or come back as another.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Rig, SIZE, memory, on_engine, pattern, quick, read, server_of};
+use crate::disk::memory::Memory;
+use crate::disk::{Disk, Durability, Extent, Result, Zeroes};
+use crate::engine::IoBuf;
+use crate::nbd::client::{Options, Remote};
+
+/// One request of each kind; what is read is right.
+async fn all_kinds(remote: &Remote) -> Result<()> {
+    let data = pattern(5000, 9);
+    remote
+        .write(100, IoBuf::copy_of(&data), Durability::Durable)
+        .await?;
+    assert_eq!(read(remote, 100, 5000).await?, data);
+    let zeroes = Zeroes {
+        durability: Durability::Volatile,
+        may_unmap: false,
+        fast_only: false,
+    };
+    remote.write_zeroes(Extent::new(200, 100), zeroes).await?;
+    remote.discard(Extent::new(65536, 65536)).await?;
+    remote.status(Extent::new(0, SIZE), 8).await?;
+    remote.flush().await?;
+    assert_eq!(read(remote, 150, 200).await?[..50], data[50..100]);
+    Ok(())
+}
+
+#[test]
+fn the_link_is_cut_at_every_reply() {
+    on_engine(async {
+        // How many bytes the handshake and all replies have.
+        let rig = Rig::new(memory());
+        let remote = rig.open(quick()).await.unwrap();
+        let handshake = rig.link.passed.get();
+        all_kinds(&remote).await.unwrap();
+        let end = rig.link.passed.get();
+        assert!(handshake > 100 && end > handshake + 5000);
+        // Data is cut now and then, all else at every byte.
+        let inside = (handshake..end).filter(|at| (at - handshake) % 61 == 0 || at + 150 > end);
+        for cut in inside {
+            let disk = memory();
+            let rig = Rig::new(disk.clone());
+            rig.link.cuts.borrow_mut().push(cut);
+            let remote = rig.open(quick()).await.unwrap();
+            let done = all_kinds(&remote).await;
+            done.unwrap_or_else(|error| panic!("cut at byte {cut}: {error}"));
+            assert_eq!(rig.link.connections.get(), 2, "cut at byte {cut}");
+            assert_eq!(disk.content()[100..200], pattern(100, 9)[..]);
+        }
+    });
+}
+
+#[test]
+fn many_requests_survive_many_cuts() {
+    on_engine(async {
+        let disk = Rc::new(Memory::new(SIZE));
+        let rig = Rig::new(disk.clone());
+        rig.link.cuts.borrow_mut().extend((1..8).map(|n| n * 1500));
+        let remote = rig.open(quick()).await.unwrap();
+        let writes = (0..256).map(|n| {
+            let data = IoBuf::copy_of(&pattern(4096, n));
+            remote.write(n as u64 * 4096, data, Durability::Volatile)
+        });
+        for written in futures_util::future::join_all(writes).await {
+            written.unwrap();
+        }
+        let expected: Vec<u8> = (0..256).flat_map(|n| pattern(4096, n)).collect();
+        assert!(disk.content() == expected);
+    });
+}
+
+#[test]
+fn waiting_for_a_server_ends() {
+    on_engine(async {
+        let rig = Rig::new(memory());
+        let options = Options {
+            reconnect_delay: Duration::from_millis(150),
+            ..quick()
+        };
+        let remote = rig.open(options).await.unwrap();
+        rig.link.deaf.set(true);
+        rig.link.cuts.borrow_mut().push(rig.link.passed.get() + 3);
+        let error = read(&remote, 0, 512).await.unwrap_err();
+        assert!(
+            error.to_string().contains("no connection for 150ms"),
+            "{error}"
+        );
+        // Once it is back, all is as before.
+        rig.link.deaf.set(false);
+        let mut again = read(&remote, 0, 512).await;
+        for _ in 0..100 {
+            if again.is_ok() {
+                break;
+            }
+            crate::engine::sleep(Duration::from_millis(20)).await;
+            again = read(&remote, 0, 512).await;
+        }
+        assert_eq!(again.unwrap(), pattern(512, 0));
+    });
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    on_engine(async {
+        let rig = Rig::new(memory());
+        let options = Options {
+            reply_timeout: Some(Duration::from_millis(60)),
+            reconnect_delay: Duration::from_millis(100),
+            connect_timeout: Duration::from_millis(60),
+            ..quick()
+        };
+        let remote = rig.open(options).await.unwrap();
+        rig.link.silent_from.set(Some(rig.link.passed.get()));
+        read(&remote, 0, 512).await.unwrap_err();
+        rig.link.silent_from.set(None);
+    });
+}
+
+#[test]
+fn another_disk_in_its_place_is_refused() {
+    let others: [Rc<dyn Disk>; 2] = [
+        Rc::new(Memory::new(SIZE * 2)),
+        Rc::new(Memory::new(SIZE).read_only()),
+    ];
+    on_engine(async {
+        for other in others {
+            let rig = Rig::new(memory());
+            let remote = rig.open(quick()).await.unwrap();
+            rig.server.replace(server_of(other));
+            rig.link.cuts.borrow_mut().push(rig.link.passed.get() + 1);
+            for _ in 0..2 {
+                let error = read(&remote, 0, 512).await.unwrap_err();
+                assert!(error.to_string().contains("not what it was"), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn closing_does_not_wait_for_a_lost_server() {
+    on_engine(async {
+        let rig = Rig::new(memory());
+        let options = Options {
+            reconnect_delay: Duration::ZERO,
+            ..quick()
+        };
+        let remote = rig.open(options).await.unwrap();
+        rig.link.deaf.set(true);
+        rig.link.cuts.borrow_mut().push(rig.link.passed.get() + 1);
+        read(&remote, 0, 512).await.unwrap_err();
+        remote.close().await;
+    });
+}

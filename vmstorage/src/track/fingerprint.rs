@@ -1,0 +1,132 @@
+//! What a disk looks like from outside, to notice changes that nobody tracked.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+
+use super::root::{MAX_PRINTS, Print};
+use crate::disk::{Error, Result};
+
+/// Bytes at the beginning and the end of a file that are compared.
+const MARKER_BYTES: u64 = 4096;
+const MAX_NAME: usize = 12;
+
+/// A disk as it looked when nobody wrote it: named fields, each with a digest.
+///
+/// Times are compared for equality only, so wrong clocks do no harm.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    fields: Vec<Print>,
+}
+
+impl Fingerprint {
+    /// With no field: such a disk is only told by its size.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same with another field: `name` (ASCII, 12 bytes at most; more are cut), what it is
+    /// (`value`), and whether it stays the same while the disk is open, so that it can be compared
+    /// after a crash too. Formats add what their headers say of other writers: qcow2's autoclear
+    /// bits, VHDX's `DataWriteGuid`. Fields beyond the sixteenth are left out.
+    pub fn with(mut self, name: &str, value: &[u8], lasting: bool) -> Self {
+        let name: String = name.chars().filter(char::is_ascii).take(MAX_NAME).collect();
+        let mut digest = [0; 8];
+        digest.copy_from_slice(&blake3::hash(value).as_bytes()[..8]);
+        if self.fields.len() < MAX_PRINTS {
+            self.fields.push(Print {
+                name,
+                lasting,
+                digest,
+            });
+        }
+        self
+    }
+
+    /// Of a file: inode (lasting), size, mtime, ctime, and its first and last 4 KiB. Of a block
+    /// device: size and the same bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_file(file: &File) -> Result<Self> {
+        let meta = file.metadata().map_err(|error| Error::io("fstat", error))?;
+        let device = meta.file_type().is_block_device();
+        let size = if device {
+            rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))
+                .map_err(|error| Error::io("lseek", error.into()))?
+        } else {
+            meta.len()
+        };
+        let mut print = Self::new().with("size", &size.to_le_bytes(), false);
+        if !device {
+            let time = |s: i64, ns: i64| [s.to_le_bytes(), ns.to_le_bytes()].concat();
+            print = print
+                .with("inode", &meta.ino().to_le_bytes(), true)
+                .with("mtime", &time(meta.mtime(), meta.mtime_nsec()), false)
+                .with("ctime", &time(meta.ctime(), meta.ctime_nsec()), false);
+        }
+        let last = size.saturating_sub(MARKER_BYTES);
+        print = print.with("head", &marker(file, 0, size)?, false);
+        Ok(print.with("tail", &marker(file, last, size)?, false))
+    }
+
+    pub(super) fn prints(&self) -> Vec<Print> {
+        self.fields.clone()
+    }
+
+    /// The first field in which the disk differs from what was stored; after a crash only the
+    /// lasting ones are looked at. Fields that only one side has are not compared, but one at least
+    /// must be, if any was stored.
+    pub(super) fn difference(&self, stored: &[Print], crashed: bool) -> Option<String> {
+        let mut compared = 0;
+        for print in stored {
+            let Some(found) = self.fields.iter().find(|field| field.name == print.name) else {
+                continue;
+            };
+            compared += 1;
+            if found.digest != print.digest && (print.lasting || !crashed) {
+                return Some(format!("its `{}` is another one", print.name));
+            }
+        }
+        if compared == 0 && !stored.is_empty() {
+            return Some("nothing of it can be compared".into());
+        }
+        None
+    }
+}
+
+/// Bytes of the file, fewer at its end.
+fn marker(file: &File, offset_bytes: u64, size: u64) -> Result<Vec<u8>> {
+    let len = MARKER_BYTES.min(size - offset_bytes.min(size));
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, offset_bytes)
+        .map_err(|error| Error::io(format!("pread({len} at {offset_bytes})"), error))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_foreign_write_shows() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[1; 10_000]).unwrap();
+        let before = Fingerprint::of_file(&file).unwrap();
+        assert_eq!(Fingerprint::of_file(&file).unwrap(), before);
+        file.write_all_at(b"x", 9_999).unwrap();
+        let after = Fingerprint::of_file(&file).unwrap();
+        assert!(after.difference(&before.prints(), false).is_some());
+        // While the disk is open it changes all the time: only the inode tells.
+        assert_eq!(after.difference(&before.prints(), true), None);
+        let other = Fingerprint::of_file(&tempfile::tempfile().unwrap()).unwrap();
+        assert!(other.difference(&before.prints(), true).is_some());
+        assert!(
+            Fingerprint::new()
+                .difference(&before.prints(), true)
+                .is_some()
+        );
+        assert_eq!(Fingerprint::new().difference(&[], false), None);
+    }
+}

@@ -1,0 +1,259 @@
+//! Reference points of a disk that nobody serves.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::catalog::{Catalog, Reply, Request, map_path, store_path};
+use super::fingerprint::Fingerprint;
+use super::open::{Options, inspect, open};
+use super::store::{Store, io, lock_map};
+use crate::disk::open::{Format, Source, open as open_disk};
+use crate::disk::{
+    Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes,
+};
+use crate::engine::{self, IoBuf, IoBufMut};
+
+/// A disk and its map as files.
+#[derive(Debug, Clone)]
+pub struct Offline {
+    /// The disk.
+    pub disk: PathBuf,
+    /// Its map, if that is not beside it.
+    pub map: Option<PathBuf>,
+    /// Its format, if its name does not say it.
+    pub format: Option<Format>,
+}
+
+impl Offline {
+    fn paths(&self) -> (PathBuf, PathBuf) {
+        match &self.map {
+            None => (map_path(&self.disk), store_path(&self.disk)),
+            Some(map) => {
+                let mut points = map.clone().into_os_string();
+                points.push(".points");
+                (map.clone(), points.into())
+            }
+        }
+    }
+
+    /// Does what is asked, and leaves all files closed. A new point begins a map if there is none.
+    ///
+    /// # Errors
+    /// As [`Catalog::answer`]; when the map is missing or in use ([`lock_map`]), or the disk is.
+    pub async fn answer(&self, request: Request) -> Result<Reply> {
+        let (map_path, store_path) = self.paths();
+        let marks = matches!(request, Request::Create { .. } | Request::Bitmap { .. });
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(marks)
+            .truncate(false)
+            .open(&map_path);
+        let file = file.map_err(|error| not_tracked(&map_path, error))?;
+        lock_map(&file, &map_path)?;
+        let map: Rc<dyn Disk> = Rc::new(MapFile::new(file, &map_path)?);
+        let store = Store::load(store_path)?;
+        if marks {
+            return self.mark(map, store, request).await;
+        }
+        let disk = File::open(&self.disk).map_err(|error| io("open", &self.disk, error))?;
+        let tracker = inspect(map, &Fingerprint::of_file(&disk)?).await?;
+        Catalog::new(tracker, store).answer(request).await
+    }
+
+    /// Makes a point.
+    async fn mark(&self, map: Rc<dyn Disk>, store: Store, request: Request) -> Result<Reply> {
+        let how = crate::disk::open::Options {
+            format: self.format,
+            read_only: true,
+            ..Default::default()
+        };
+        let opened = open_disk(&Source::File(self.disk.clone()), how).await?;
+        let closed = Rc::new(ClosedDisk {
+            size_bytes: opened.disk.geometry().size_bytes,
+        });
+        let look = opened.fingerprint.clone();
+        let (tracker, _) = open(closed, map, &look, &Options::default()).await?;
+        let catalog = Catalog::new(tracker, store);
+        let reply = catalog.answer(request).await;
+        // Closed also if the point could not be made: the disk did not change meanwhile.
+        let closed = catalog.tracker().close(async || Ok(look)).await;
+        opened.close().await?;
+        let reply = reply?;
+        closed.map(|()| reply)
+    }
+}
+
+fn not_tracked(map: &Path, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the disk is not tracked: there is no map `{}`\nhelp: `vmstorage refpoint create` \
+                 and `vmstorage serve --track` begin one",
+                map.display()
+            ),
+        );
+    }
+    io("open", map, error)
+}
+
+/// The map of a disk as a file: a disk to the tracker.
+#[derive(Debug)]
+pub struct MapFile {
+    file: engine::File,
+    path: PathBuf,
+}
+
+impl MapFile {
+    /// Takes an open file.
+    ///
+    /// # Errors
+    /// When it is no regular file.
+    pub fn new(file: File, path: &Path) -> Result<Self> {
+        let meta = file.metadata().map_err(|error| io("fstat", path, error))?;
+        if !meta.is_file() {
+            let message = format!("`{}` is no regular file", path.display());
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(Self {
+            file: engine::File::new(file),
+            path: path.to_owned(),
+        })
+    }
+
+    fn size(&self) -> u64 {
+        self.file.as_std().metadata().map_or(0, |meta| meta.len())
+    }
+}
+
+impl Disk for MapFile {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            size_bytes: self.size(),
+            min_block_bytes: 1,
+            preferred_block_bytes: 4096,
+            read_only: false,
+        }
+    }
+
+    fn read(&self, offset_bytes: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
+        Box::pin(async move {
+            let len = buf.len();
+            let read = self.file.read_at(offset_bytes, buf).await;
+            let read = read.map_err(|error| io("pread", &self.path, error))?;
+            if read.len() < len {
+                let message = format!("`{}` ends within a page", self.path.display());
+                return Err(Error::new(ErrorKind::OutOfRange, message));
+            }
+            Ok(read)
+        })
+    }
+
+    fn write(&self, offset_bytes: u64, data: IoBuf, durability: Durability) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let written = self.file.write_at(offset_bytes, data).await;
+            written.map_err(|error| io("pwrite", &self.path, error))?;
+            match durability {
+                Durability::Volatile => Ok(()),
+                Durability::Durable => self.flush().await,
+            }
+        })
+    }
+
+    fn write_zeroes(&self, _: Extent, _: Zeroes) -> Answer<'_, ()> {
+        refuse("a map's file is written in pages")
+    }
+
+    fn discard(&self, _: Extent) -> Answer<'_, ()> {
+        refuse("a map's file is written in pages")
+    }
+
+    fn flush(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let synced = self.file.sync_data().await;
+            synced.map_err(|error| io("fdatasync", &self.path, error))
+        })
+    }
+
+    fn status(&self, extent: Extent, _: usize) -> Answer<'_, Vec<Status>> {
+        Box::pin(std::future::ready(Ok(vec![whole(extent)])))
+    }
+
+    fn resize(&self, size_bytes: u64) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let file = self.file.clone();
+            let resized = engine::unblock(move || file.as_std().set_len(size_bytes)).await;
+            resized.map_err(|error| io("ftruncate", &self.path, error))
+        })
+    }
+}
+
+/// A disk that is not open: it has a size and no content.
+#[derive(Debug)]
+pub(super) struct ClosedDisk {
+    pub(super) size_bytes: u64,
+}
+
+impl Disk for ClosedDisk {
+    fn name(&self) -> String {
+        "a closed disk".into()
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            size_bytes: self.size_bytes,
+            min_block_bytes: 1,
+            preferred_block_bytes: 4096,
+            read_only: true,
+        }
+    }
+
+    fn read(&self, _: u64, _: IoBufMut) -> Answer<'_, IoBufMut> {
+        refuse("the disk is not open")
+    }
+
+    fn write(&self, _: u64, _: IoBuf, _: Durability) -> Answer<'_, ()> {
+        refuse("the disk is not open")
+    }
+
+    fn write_zeroes(&self, _: Extent, _: Zeroes) -> Answer<'_, ()> {
+        refuse("the disk is not open")
+    }
+
+    fn discard(&self, _: Extent) -> Answer<'_, ()> {
+        refuse("the disk is not open")
+    }
+
+    fn flush(&self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn status(&self, extent: Extent, _: usize) -> Answer<'_, Vec<Status>> {
+        Box::pin(std::future::ready(Ok(vec![whole(extent)])))
+    }
+
+    fn resize(&self, _: u64) -> Answer<'_, ()> {
+        refuse("the disk is not open")
+    }
+}
+
+fn whole(extent: Extent) -> Status {
+    Status {
+        extent,
+        allocated: true,
+        zero: false,
+    }
+}
+
+fn refuse<T: 'static>(message: &'static str) -> Answer<'static, T> {
+    Box::pin(std::future::ready(Err(Error::new(
+        ErrorKind::Unsupported,
+        message,
+    ))))
+}

@@ -1,0 +1,668 @@
+//! The generation map in memory: which entries are known, which pages are hot, what is to be
+//! written. No I/O here, so nothing happens between two lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::page::{
+    ALL_PARTS, ENTRIES, Entries, Entry, Label, PAGE_BYTES, PART_BLOCKS, PARTS, RECORDS, Record,
+    SEGMENT_BYTES, Summary, encode_index, encode_page,
+};
+use super::root::{DATA_START, Hot, page_count, segment_count};
+
+/// Parts beyond the first that a first change makes hot: few, as each counts as changed if the
+/// machine fails now.
+const FIRST_PARTS: usize = 3;
+/// Pages that are made hot ahead of a stream of changes.
+const PAGES_AHEAD: u32 = 3;
+
+/// Neighbouring blocks, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Blocks {
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+/// Which hot pages a write-back lets cool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cool {
+    /// Those that had no new change since the last write-back.
+    Idle,
+    /// All that are whole in the file.
+    All,
+}
+
+/// The blocks of a range that lie in one page.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    page: u32,
+    lo: usize,
+    hi: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    segments: Vec<Option<Box<Segment>>>,
+    blocks: u64,
+    cache: Cache,
+    hot: BTreeMap<u32, HotPage>,
+    dirty: BTreeSet<u32>,
+    staged: BTreeSet<u32>,
+    /// Slots of the file that were given to segments.
+    slots: u32,
+    /// Slots whose segments are whole in the file.
+    pub(super) durable_slots: u32,
+    /// Counts write-backs.
+    clock: u64,
+    max_hot: usize,
+}
+
+#[derive(Debug)]
+struct Segment {
+    slot: Option<u32>,
+    /// The copy of the index page to write first: never the only good one.
+    first_copy: u64,
+    pages: Vec<Page>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Page {
+    record: Record,
+    cached: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct HotPage {
+    since: u32,
+    /// Parts that the next root is to list.
+    wanted: u32,
+    /// Those of them that the root in the file lists.
+    durable: u32,
+    used: u64,
+}
+
+#[derive(Debug)]
+struct Cache {
+    slots: Vec<Cached>,
+    limit: usize,
+    hand: usize,
+}
+
+#[derive(Debug)]
+struct Cached {
+    page: Option<u32>,
+    entries: Box<Entries>,
+    used: bool,
+}
+
+/// A write-back: what goes where.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// Pages of entries by their place in the file.
+    pub(super) pages: Vec<(u64, Vec<u8>)>,
+    /// Index pages: place of the copy to write first, of the other, bytes.
+    pub(super) indexes: Vec<(u64, u64, Vec<u8>)>,
+    segments: Vec<u32>,
+    numbers: Vec<u32>,
+    /// Bytes that the file must have.
+    pub(super) file_bytes: u64,
+    slots: u32,
+}
+
+impl Table {
+    pub(super) fn new(
+        size_bytes: u64,
+        block_bytes: u32,
+        cache_pages: usize,
+        max_hot: usize,
+    ) -> Self {
+        let mut table = Self {
+            segments: Vec::new(),
+            blocks: 0,
+            cache: Cache {
+                slots: Vec::new(),
+                limit: cache_pages,
+                hand: 0,
+            },
+            hot: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            staged: BTreeSet::new(),
+            slots: 0,
+            durable_slots: 0,
+            clock: 1,
+            max_hot,
+        };
+        table.resize(size_bytes, block_bytes);
+        table
+    }
+
+    /// An empty table for the same disk.
+    pub(super) fn fresh(&self, size_bytes: u64, block_bytes: u32) -> Self {
+        Self::new(size_bytes, block_bytes, self.cache.limit, self.max_hot)
+    }
+
+    /// The disk has grown to this size.
+    pub(super) fn resize(&mut self, size_bytes: u64, block_bytes: u32) {
+        self.blocks = size_bytes.div_ceil(block_bytes.into());
+        let segments = segment_count(page_count(size_bytes, block_bytes));
+        self.segments.resize_with(segments as usize, || None);
+    }
+
+    /// Takes a segment as it was found in a slot of the file; `newest` is the copy of its index page
+    /// that was believed.
+    ///
+    /// Answers `false` when there is one already, or no place for it.
+    pub(super) fn adopt(
+        &mut self,
+        slot: u32,
+        number: u32,
+        newest: u64,
+        records: &[Record],
+    ) -> bool {
+        let Some(place @ None) = self.segments.get_mut(number as usize) else {
+            return false;
+        };
+        let mut segment = Segment::new();
+        segment.slot = Some(slot);
+        segment.first_copy = 1 - newest;
+        for (page, record) in segment.pages.iter_mut().zip(records) {
+            page.record = *record;
+        }
+        *place = Some(Box::new(segment));
+        self.slots = self.slots.max(slot + 1);
+        self.durable_slots = self.slots;
+        true
+    }
+
+    /// Those of the blocks that the disk has.
+    pub(super) fn clip(&self, blocks: Blocks) -> Option<Blocks> {
+        let last = blocks.last.min(self.blocks.checked_sub(1)?);
+        (blocks.first <= last).then_some(Blocks { last, ..blocks })
+    }
+
+    fn spans(&self, blocks: Blocks) -> impl Iterator<Item = Span> + use<> {
+        let entries = ENTRIES as u64;
+        // Entries beyond the disk's end follow its last block, or its last page would never be
+        // uniform.
+        let last = if blocks.last + 1 >= self.blocks {
+            (blocks.last / entries + 1) * entries - 1
+        } else {
+            blocks.last
+        };
+        (blocks.first / entries..=blocks.last / entries).map(move |page| Span {
+            page: page as u32,
+            lo: blocks.first.saturating_sub(page * entries) as usize,
+            hi: (last - page * entries).min(entries - 1) as usize,
+        })
+    }
+
+    fn page(&self, number: u32) -> Option<&Page> {
+        let segment = self.segments.get(number as usize / RECORDS)?.as_ref()?;
+        Some(&segment.pages[number as usize % RECORDS])
+    }
+
+    fn page_mut(&mut self, number: u32) -> &mut Page {
+        let segment = &mut self.segments[number as usize / RECORDS];
+        let segment = segment.get_or_insert_with(|| Box::new(Segment::new()));
+        &mut segment.pages[number as usize % RECORDS]
+    }
+
+    fn span_covered(&self, span: Span, epoch: u32) -> bool {
+        let Some(page) = self.page(span.page) else {
+            return false;
+        };
+        if page.record.summary.last_min >= epoch {
+            return true;
+        }
+        page.cached.is_some_and(|slot| {
+            let entries = &self.cache.slots[slot as usize].entries[span.lo..=span.hi];
+            entries.iter().all(|entry| entry.last >= epoch)
+        })
+    }
+
+    /// Whether the entries of all of these blocks are of this epoch.
+    pub(super) fn covered(&self, blocks: Blocks, epoch: u32) -> bool {
+        self.spans(blocks)
+            .all(|span| self.span_covered(span, epoch))
+    }
+
+    /// The first of these blocks that are not covered, in at most `limit` pages.
+    pub(super) fn uncovered(&self, blocks: Blocks, epoch: u32, limit: usize) -> Option<Blocks> {
+        let mut spans = self
+            .spans(blocks)
+            .skip_while(|&s| self.span_covered(s, epoch));
+        let first = u64::from(spans.next()?.page) * ENTRIES as u64;
+        // Fewer than there is room for, or two steps would take each other's pages away for ever.
+        let limit = limit.min(self.max_hot / 2).min(self.cache.limit / 2).max(1);
+        let end = first + (limit * ENTRIES) as u64;
+        Some(Blocks {
+            first: first.max(blocks.first),
+            last: blocks.last.min(end - 1),
+        })
+    }
+
+    /// The first page of these blocks whose entries must be read before they can be changed.
+    pub(super) fn unread(&self, blocks: Blocks, epoch: u32) -> Option<u32> {
+        let unread = |span: &Span| {
+            !self.span_covered(*span, epoch)
+                && self
+                    .page(span.page)
+                    .is_some_and(|page| page.record.stored && page.cached.is_none())
+        };
+        Some(self.spans(blocks).find(unread)?.page)
+    }
+
+    /// Whether all of these blocks that are not covered are hot, in the file too.
+    pub(super) fn is_hot(&self, blocks: Blocks, epoch: u32) -> bool {
+        self.spans(blocks).all(|span| {
+            let parts = parts(span.lo, span.hi);
+            let durable = self.hot.get(&span.page).map_or(0, |hot| hot.durable);
+            durable & parts == parts || self.span_covered(span, epoch)
+        })
+    }
+
+    /// Makes blocks hot as soon as the next root is in the file. Answers `false` when no room is
+    /// left, having done nothing.
+    pub(super) fn heat(&mut self, blocks: Blocks, epoch: u32) -> bool {
+        let spans: Vec<Span> = self
+            .spans(blocks)
+            .filter(|&span| !self.span_covered(span, epoch))
+            .collect();
+        let new = spans
+            .iter()
+            .filter(|span| !self.hot.contains_key(&span.page));
+        if self.hot.len() + new.count() > self.max_hot {
+            return false;
+        }
+        for span in spans {
+            let streaming = span.page.checked_sub(1).is_some_and(|before| {
+                self.hot
+                    .get(&before)
+                    .is_some_and(|hot| hot.wanted == ALL_PARTS)
+            });
+            let known = self.hot.contains_key(&span.page);
+            let wanted = if known || streaming {
+                ALL_PARTS
+            } else {
+                let ahead = span.lo + FIRST_PARTS * PART_BLOCKS;
+                parts(span.lo, span.hi.max(ahead.min(ENTRIES - 1)))
+            };
+            self.want(span.page, wanted, epoch);
+            if streaming {
+                self.heat_ahead(span.page, epoch);
+            }
+        }
+        true
+    }
+
+    fn heat_ahead(&mut self, page: u32, epoch: u32) {
+        let pages = self.blocks.div_ceil(ENTRIES as u64);
+        for next in page.saturating_add(1)..=page.saturating_add(PAGES_AHEAD) {
+            if u64::from(next) >= pages || self.hot.len() >= self.max_hot {
+                return;
+            }
+            self.want(next, ALL_PARTS, epoch);
+        }
+    }
+
+    fn want(&mut self, page: u32, parts: u32, epoch: u32) {
+        let clock = self.clock;
+        let hot = self.hot.entry(page).or_insert(HotPage {
+            since: epoch,
+            wanted: 0,
+            durable: 0,
+            used: clock,
+        });
+        hot.wanted |= parts;
+        hot.used = clock;
+    }
+
+    /// What the next root lists.
+    pub(super) fn hot_list(&self) -> Vec<Hot> {
+        let list = self.hot.iter().map(|(&page, hot)| Hot {
+            page,
+            since: hot.since,
+            parts: hot.wanted,
+        });
+        list.collect()
+    }
+
+    /// A root that lists these is in the file.
+    pub(super) fn hot_is_durable(&mut self, list: &[Hot]) {
+        for listed in list {
+            if let Some(hot) = self.hot.get_mut(&listed.page) {
+                hot.durable = listed.parts & hot.wanted;
+            }
+        }
+    }
+
+    /// Sets the entries of blocks that are hot and read.
+    pub(super) fn touch(&mut self, blocks: Blocks, epoch: u32) {
+        for span in self.spans(blocks) {
+            if !self.span_covered(span, epoch) {
+                self.touch_span(span, epoch);
+                self.dirty.insert(span.page);
+                if let Some(hot) = self.hot.get_mut(&span.page) {
+                    hot.used = self.clock;
+                }
+            }
+        }
+    }
+
+    fn touch_span(&mut self, span: Span, epoch: u32) {
+        let whole = span.lo == 0 && span.hi == ENTRIES - 1;
+        let page = *self.page_mut(span.page);
+        if let (None, true, Some(mut entry)) = (page.cached, whole, page.record.summary.one()) {
+            entry.touch(epoch);
+            self.page_mut(span.page).record = Record {
+                summary: Summary::uniform(entry),
+                crc: 0,
+                stored: false,
+            };
+            return;
+        }
+        let slot = match page.cached {
+            Some(slot) => slot,
+            None => {
+                let entry = page.record.summary.one().unwrap_or_default();
+                self.place(span.page, Box::new([entry; ENTRIES]))
+            }
+        };
+        let cached = &mut self.cache.slots[slot as usize];
+        cached.used = true;
+        for entry in &mut cached.entries[span.lo..=span.hi] {
+            entry.touch(epoch);
+        }
+        let summary = &mut self.page_mut(span.page).record.summary;
+        summary.touch(epoch);
+        if whole {
+            summary.last_min = epoch;
+        }
+    }
+
+    /// After a crash: the parts count as changed in every epoch from `hot.since` to `epoch`.
+    pub(super) fn recover(&mut self, hot: Hot, epoch: u32, readable: bool) {
+        self.hot.insert(
+            hot.page,
+            HotPage {
+                since: hot.since,
+                wanted: hot.parts,
+                durable: hot.parts,
+                used: 0,
+            },
+        );
+        self.dirty.insert(hot.page);
+        let first = u64::from(hot.page) * ENTRIES as u64;
+        if !readable {
+            self.claim_all(hot.page, epoch);
+            return;
+        }
+        for part in (0..PARTS).filter(|part| hot.parts & (1 << part) != 0) {
+            let span = Span {
+                page: hot.page,
+                lo: part * PART_BLOCKS,
+                hi: (part + 1) * PART_BLOCKS - 1,
+            };
+            if first + span.lo as u64 >= self.blocks {
+                break;
+            }
+            // Two touches leave what all of them would: the last two epochs.
+            if epoch > hot.since {
+                self.touch_span(span, epoch - 1);
+            }
+            self.touch_span(span, epoch);
+        }
+    }
+
+    /// All blocks of a page count as changed in every epoch.
+    pub(super) fn claim_all(&mut self, page: u32, epoch: u32) {
+        if let Some(slot) = self.page_mut(page).cached.take() {
+            self.cache.slots[slot as usize].page = None;
+        }
+        let before = epoch.saturating_sub(1);
+        self.page_mut(page).record = Record {
+            summary: Summary::uniform(Entry {
+                last: epoch,
+                before,
+            }),
+            crc: 0,
+            stored: false,
+        };
+    }
+
+    /// Where a page is in the file and its checksum, if it is there and not in memory.
+    pub(super) fn place_of(&self, page: u32) -> Option<(u64, u32)> {
+        let segment = self.segments.get(page as usize / RECORDS)?.as_ref()?;
+        let known = &segment.pages[page as usize % RECORDS];
+        let wanted = known.record.stored && known.cached.is_none();
+        let slot = segment.slot?;
+        wanted.then(|| (page_place(slot, page), known.record.crc))
+    }
+
+    /// Takes the entries of a page that was read, unless another reader was faster.
+    pub(super) fn insert(&mut self, page: u32, crc: u32, entries: Box<Entries>) {
+        if self.place_of(page).is_some_and(|(_, known)| known == crc) {
+            self.place(page, entries);
+        }
+    }
+
+    /// Takes the entries of a hot page after a crash, whatever the index says: it may be older.
+    pub(super) fn trust(&mut self, page: u32, crc: u32, entries: Box<Entries>) {
+        let record = &mut self.page_mut(page).record;
+        (record.crc, record.summary) = (crc, Summary::of(&entries));
+        self.insert(page, crc, entries);
+    }
+
+    fn place(&mut self, page: u32, entries: Box<Entries>) -> u32 {
+        let cached = Cached {
+            page: Some(page),
+            entries,
+            used: true,
+        };
+        let slot = match self.victim() {
+            Some(slot) => {
+                if let Some(old) = self.cache.slots[slot].page {
+                    self.page_mut(old).cached = None;
+                }
+                self.cache.slots[slot] = cached;
+                slot
+            }
+            None => {
+                self.cache.slots.push(cached);
+                self.cache.slots.len() - 1
+            }
+        };
+        self.page_mut(page).cached = Some(slot as u32);
+        slot as u32
+    }
+
+    /// A slot of the cache to use anew: never that of a page which differs from the file.
+    fn victim(&mut self) -> Option<usize> {
+        let count = self.cache.slots.len();
+        if count < self.cache.limit {
+            return None;
+        }
+        for _ in 0..2 * count {
+            let at = self.cache.hand;
+            self.cache.hand = (at + 1) % count;
+            let cached = &mut self.cache.slots[at];
+            let Some(page) = cached.page else {
+                return Some(at);
+            };
+            let used = std::mem::replace(&mut cached.used, false);
+            if !used && !self.dirty.contains(&page) && !self.staged.contains(&page) {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// What has to be written so that the file is up to date; changes from now on are for the next.
+    pub(super) fn stage(&mut self, generation: Uuid, stamp: u64) -> Staged {
+        let numbers: Vec<u32> = std::mem::take(&mut self.dirty).into_iter().collect();
+        self.staged.extend(&numbers);
+        self.clock += 1;
+        let mut segments: Vec<u32> = numbers.iter().map(|&p| p / RECORDS as u32).collect();
+        segments.dedup();
+        for &segment in &segments {
+            if let Some(segment) = &mut self.segments[segment as usize]
+                && segment.slot.is_none()
+            {
+                segment.slot = Some(self.slots);
+                self.slots += 1;
+            }
+        }
+        let mut pages = Vec::new();
+        for &number in &numbers {
+            pages.extend(self.stage_page(number, generation, stamp));
+        }
+        let mut indexes = Vec::new();
+        for &number in &segments {
+            let Some(segment) = &self.segments[number as usize] else {
+                continue;
+            };
+            let label = Label {
+                stamp,
+                generation,
+                number,
+            };
+            let records = segment.pages.iter().map(|page| page.record);
+            let bytes = encode_index(label, records);
+            let base = slot_place(segment.slot.unwrap_or_default());
+            let first = base + segment.first_copy * PAGE_BYTES as u64;
+            let second = base + (1 - segment.first_copy) * PAGE_BYTES as u64;
+            indexes.push((first, second, bytes));
+        }
+        Staged {
+            pages,
+            indexes,
+            segments,
+            numbers,
+            file_bytes: slot_place(self.slots),
+            slots: self.slots,
+        }
+    }
+
+    fn stage_page(&mut self, number: u32, generation: Uuid, stamp: u64) -> Option<(u64, Vec<u8>)> {
+        let page = *self.page_mut(number);
+        let slot = page.cached?;
+        let entries = &self.cache.slots[slot as usize].entries;
+        let summary = Summary::of(entries);
+        if summary.one().is_some() {
+            self.cache.slots[slot as usize].page = None;
+            *self.page_mut(number) = Page {
+                record: Record {
+                    summary,
+                    crc: 0,
+                    stored: false,
+                },
+                cached: None,
+            };
+            return None;
+        }
+        let label = Label {
+            stamp,
+            generation,
+            number,
+        };
+        let (bytes, crc) = encode_page(label, entries);
+        self.page_mut(number).record = Record {
+            summary,
+            crc,
+            stored: true,
+        };
+        let segment = self.segments[number as usize / RECORDS].as_ref()?;
+        Some((page_place(segment.slot?, number), bytes))
+    }
+
+    /// The first copies of the index pages are durable.
+    pub(super) fn first_copies_written(&mut self, staged: &Staged) {
+        for &number in &staged.segments {
+            if let Some(segment) = &mut self.segments[number as usize] {
+                segment.first_copy = 1 - segment.first_copy;
+            }
+        }
+    }
+
+    /// All of the write-back is durable, or not: then all of it is due again.
+    pub(super) fn settled(&mut self, staged: &Staged, durable: bool, cool: Cool) {
+        for number in &staged.numbers {
+            self.staged.remove(number);
+        }
+        if !durable {
+            self.dirty.extend(&staged.numbers);
+            return;
+        }
+        self.durable_slots = staged.slots;
+        let (clock, dirty) = (self.clock, &self.dirty);
+        self.hot.retain(|page, hot| {
+            let idle = hot.durable == hot.wanted && (cool == Cool::All || hot.used + 1 < clock);
+            dirty.contains(page) || !idle
+        });
+    }
+
+    /// Whether anything is hot or to be written.
+    pub(super) fn is_settled(&self) -> bool {
+        self.hot.is_empty() && self.dirty.is_empty()
+    }
+
+    /// Hot pages.
+    pub(super) fn hot_count(&self) -> usize {
+        self.hot.len()
+    }
+
+    /// What is known of a page: its bounds and, if they are in memory, its entries. `None` when no
+    /// block of its segment ever changed.
+    pub(super) fn look(&self, page: u32) -> Option<(Summary, Option<&Entries>)> {
+        let page = self.page(page)?;
+        let cached = page
+            .cached
+            .map(|slot| &*self.cache.slots[slot as usize].entries);
+        Some((page.record.summary, cached))
+    }
+
+    /// The first page from `page` on whose segment exists.
+    pub(super) fn next_page(&self, page: u32) -> Option<u32> {
+        let from = page as usize / RECORDS;
+        if self.segments.get(from)?.is_some() {
+            return Some(page);
+        }
+        let found = self.segments[from..].iter().position(Option::is_some)?;
+        Some(((from + found) * RECORDS) as u32)
+    }
+
+    /// Bytes of memory that the table may take at most with the segments it has.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let segments = self.segments.iter().flatten().count();
+        let cache = self.cache.slots.len().max(self.cache.limit) * size_of::<Entries>();
+        self.segments.len() * size_of::<usize>()
+            + segments * (size_of::<Segment>() + RECORDS * size_of::<Page>())
+            + cache
+    }
+}
+
+impl Segment {
+    fn new() -> Self {
+        Self {
+            slot: None,
+            first_copy: 0,
+            pages: vec![Page::default(); RECORDS],
+        }
+    }
+}
+
+/// A bit for each part that has one of the blocks from `lo` to `hi` of a page.
+fn parts(lo: usize, hi: usize) -> u32 {
+    let (first, last) = (lo / PART_BLOCKS, hi / PART_BLOCKS);
+    (ALL_PARTS >> (PARTS - 1 - last)) & (ALL_PARTS << first)
+}
+
+/// Where a slot of the file begins.
+pub(super) fn slot_place(slot: u32) -> u64 {
+    DATA_START + u64::from(slot) * SEGMENT_BYTES
+}
+
+fn page_place(slot: u32, page: u32) -> u64 {
+    slot_place(slot) + ((2 + page as usize % RECORDS) * PAGE_BYTES) as u64
+}

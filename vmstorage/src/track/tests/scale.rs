@@ -1,0 +1,232 @@
+//! What is exact after a clean end, and large disks that are nearly empty.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::world::{BLOCK, World};
+use crate::disk::memory::Memory;
+use crate::disk::{Answer, Disk, Durability, Extent, Geometry, Result, Status, Zeroes};
+use crate::engine::{IoBuf, IoBufMut, run};
+use crate::track::{Fingerprint, Options, Tracker, open};
+
+/// A disk of any size without content.
+#[derive(Debug)]
+struct Nothing(u64);
+
+fn done<T: 'static>(value: T) -> Answer<'static, T> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
+impl Disk for Nothing {
+    fn name(&self) -> String {
+        "nothing".into()
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            size_bytes: self.0,
+            min_block_bytes: 1,
+            preferred_block_bytes: 4096,
+            read_only: false,
+        }
+    }
+
+    fn read(&self, _: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
+        done(buf)
+    }
+
+    fn write(&self, _: u64, _: IoBuf, _: Durability) -> Answer<'_, ()> {
+        done(())
+    }
+
+    fn write_zeroes(&self, _: Extent, _: Zeroes) -> Answer<'_, ()> {
+        done(())
+    }
+
+    fn discard(&self, _: Extent) -> Answer<'_, ()> {
+        done(())
+    }
+
+    fn flush(&self) -> Answer<'_, ()> {
+        done(())
+    }
+
+    fn status(&self, _: Extent, _: usize) -> Answer<'_, Vec<Status>> {
+        done(Vec::new())
+    }
+
+    fn resize(&self, _: u64) -> Answer<'_, ()> {
+        done(())
+    }
+}
+
+/// The blocks that a model says changed, as extents.
+fn extents(blocks: impl Iterator<Item = u64>, size: u64) -> Vec<Extent> {
+    let mut all: Vec<Extent> = Vec::new();
+    for block in blocks {
+        let (start, end) = (block * BLOCK, ((block + 1) * BLOCK).min(size));
+        match all.last_mut() {
+            Some(last) if last.end_bytes() == start => last.len_bytes = end - last.offset_bytes,
+            _ => all.push(Extent::new(start, end - start)),
+        }
+    }
+    all
+}
+
+/// Changes some blocks, and notes in which epoch.
+async fn scatter(
+    tracker: &Tracker,
+    rng: &mut StdRng,
+    epochs: &mut BTreeMap<u64, Vec<u32>>,
+) -> Result<()> {
+    let size = tracker.geometry().size_bytes;
+    for _ in 0..rng.random_range(0..12) {
+        let offset = rng.random_range(0..size - 1);
+        let longest = if rng.random_range(0..5) == 0 {
+            3 << 20
+        } else {
+            3 * BLOCK
+        };
+        let len = rng.random_range(1..longest).min(size - offset);
+        tracker.discard(Extent::new(offset, len)).await?;
+        let epoch = tracker.now().epoch;
+        for block in offset / BLOCK..=(offset + len - 1) / BLOCK {
+            let known = epochs.entry(block).or_default();
+            if known.last() != Some(&epoch) {
+                known.push(epoch);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn after_a_clean_end_the_answer_is_exact() {
+    for seed in 0..12 {
+        let mut world = World::new(1900 * BLOCK - 1);
+        world.hot_pages = 8 + seed as usize;
+        let size = 1900 * BLOCK - 1;
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut epochs: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        let mut points = Vec::new();
+        for _ in 0..6 {
+            run(async {
+                let (tracker, _) = world.open().await.unwrap();
+                for _ in 0..2 {
+                    scatter(&tracker, &mut rng, &mut epochs).await.unwrap();
+                    points.push(tracker.checkpoint().await.unwrap());
+                    scatter(&tracker, &mut rng, &mut epochs).await.unwrap();
+                    tracker.settle().await.unwrap();
+                }
+                tracker.close(async || Ok(world.look())).await.unwrap();
+            })
+            .unwrap();
+        }
+        run(async {
+            let (tracker, _) = world.open().await.unwrap();
+            for (at, since) in points.iter().enumerate() {
+                let later = points[at + 1..].iter().map(Some);
+                for until in later.chain([None]) {
+                    let all = Extent::new(0, u64::MAX);
+                    let changes = tracker
+                        .changes(since, until, all, usize::MAX)
+                        .await
+                        .unwrap();
+                    let end = until.map_or(u32::MAX, |until| until.epoch);
+                    // Exact but for a block that changed in two epochs after the later point.
+                    let told = epochs.iter().filter(|(_, changed)| {
+                        let mut newest = changed.iter().rev().take(2);
+                        newest.any(|&epoch| epoch > since.epoch && epoch <= end)
+                            || (changed.len() > 1 && changed[changed.len() - 2] > end)
+                    });
+                    let expected = extents(told.map(|(&block, _)| block), size);
+                    assert_eq!(changes.extents, expected, "{since:?} {until:?}");
+                }
+            }
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_sparse_disk_of_16_tib_is_asked_in_no_time() {
+    run(async {
+        let size = 16 << 40;
+        let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
+        let options = Options::default();
+        let look = Fingerprint::new();
+        let disk: Rc<dyn Disk> = Rc::new(Nothing(size));
+        let (tracker, _) = open(disk.clone(), map.clone(), &look, &options)
+            .await
+            .unwrap();
+        let point = tracker.checkpoint().await.unwrap();
+        let mut expected = Vec::new();
+        for at in 0..40 {
+            let offset = (at * (size / 40)) / 65536 * 65536;
+            tracker
+                .discard(Extent::new(offset + 1, 65536))
+                .await
+                .unwrap();
+            expected.push(Extent::new(offset, 2 * 65536));
+        }
+        tracker
+            .close(async || Ok(Fingerprint::new()))
+            .await
+            .unwrap();
+        assert!(
+            map.geometry().size_bytes < 30 << 20,
+            "40 segments and the roots"
+        );
+        let (tracker, _) = open(disk, map, &look, &options).await.unwrap();
+        let begun = Instant::now();
+        let changes = tracker
+            .changes(&point, None, Extent::new(0, size), 99)
+            .await
+            .unwrap();
+        let took = begun.elapsed();
+        assert_eq!(changes.extents, expected);
+        assert!(took < Duration::from_millis(100), "{took:?}");
+        assert!(
+            tracker.memory_bytes() < 20 << 20,
+            "{}",
+            tracker.memory_bytes()
+        );
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_change_of_a_whole_large_disk_needs_no_pages() {
+    run(async {
+        let size = 1 << 40;
+        let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
+        let disk: Rc<dyn Disk> = Rc::new(Nothing(size));
+        let options = Options::default();
+        let (tracker, _) = open(disk, map, &Fingerprint::new(), &options)
+            .await
+            .unwrap();
+        let point = tracker.checkpoint().await.unwrap();
+        tracker.discard(Extent::new(0, size)).await.unwrap();
+        let changes = tracker
+            .changes(&point, None, Extent::new(0, size), 9)
+            .await
+            .unwrap();
+        assert_eq!(changes.extents, [Extent::new(0, size)]);
+        let later = tracker.checkpoint().await.unwrap();
+        let data = IoBuf::copy_of(b"one");
+        tracker
+            .write(size - 3, data, Durability::Volatile)
+            .await
+            .unwrap();
+        let changes = tracker
+            .changes(&later, None, Extent::new(0, size), 9)
+            .await
+            .unwrap();
+        assert_eq!(changes.extents, [Extent::new(size - 65536, 65536)]);
+    })
+    .unwrap();
+}

@@ -1,0 +1,142 @@
+//! Disks of all formats, served.
+
+use serde_json::json;
+
+use crate::service::{World, output, pull, run, write};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn a_raw_disk_is_served_and_stopped_in_order() {
+    let world = World::new();
+    let path = world.raw("root.img", 64 * MIB);
+    for extra in [&["--direct"][..], &["--engine", "threads"], &[]] {
+        let mut args = vec!["root.img", "--listen", "unix:nbd", "--track"];
+        args.extend(extra);
+        let service = world.serve(&args);
+        assert!(
+            service.ready.contains("root (nbd+unix:///root?socket="),
+            "{}",
+            service.ready
+        );
+        let uri = world.uri("nbd", "root");
+        write(&uri, &["-P 7 64k 4k", "-P 8 1M 3M"]);
+        assert!(run("nbdinfo", &[&uri]).contains("export-size: 67108864"));
+        let copy = pull(&uri, &world.path("copy"));
+        let change = ["-f", "raw", "-c", "write 0 4k", path.to_str().unwrap()];
+        let locked = output("qemu-io", &change);
+        assert!(
+            !locked.status.success(),
+            "another program may write to the disk"
+        );
+        service.stop();
+        assert!(std::fs::read(&path).unwrap() == copy);
+        assert!(!world.path("nbd").exists());
+    }
+}
+
+#[test]
+fn images_are_served_as_qemu_reads_them() {
+    for (name, format) in [("d.vhdx", "vhdx"), ("d.qcow2", "qcow2")] {
+        let world = World::new();
+        let path = world.path(name);
+        let path = path.to_str().unwrap();
+        run("qemu-img", &["create", "-q", "-f", format, path, "256M"]);
+        let service = world.serve(&[name, "--listen", "unix:nbd", "--track", "--name", "d"]);
+        let uri = world.uri("nbd", "d");
+        let fio = format!("--uri={uri}");
+        let job = [
+            "--name=w",
+            "--ioengine=nbd",
+            &fio,
+            "--rw=randwrite",
+            "--bsrange=4k-200k",
+        ];
+        let more = [
+            "--size=200M",
+            "--io_size=30M",
+            "--iodepth=8",
+            "--verify=crc32c",
+        ];
+        run("fio", &[&job[..], &more].concat());
+        pull(&uri, &world.path("copy"));
+        service.stop();
+        run("qemu-img", &["check", "-f", format, path]);
+        let copy = world.path("copy");
+        let copy = copy.to_str().unwrap();
+        run(
+            "qemu-img",
+            &["compare", "-f", format, "-F", "raw", path, copy],
+        );
+    }
+}
+
+#[test]
+fn a_format_is_not_guessed_from_content() {
+    let world = World::new();
+    let path = world.path("disk.img");
+    run(
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", path.to_str().unwrap(), "1M"],
+    );
+    let refused = world.command(&["disk.img"]).output().unwrap();
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(4), "{message}");
+    assert!(message.contains("say `--format qcow2`"), "{message}");
+    let service = world.serve(&["disk.img", "--format", "raw", "--listen", "unix:nbd"]);
+    service.stop();
+}
+
+#[test]
+fn a_service_can_serve_what_another_one_serves() {
+    let world = World::new();
+    world.raw("d.raw", 8 * MIB);
+    let below = world.serve(&["d.raw", "--listen", "unix:below"]);
+    let uri = world.uri("below", "d");
+    let above = world.serve(&[&uri, "--name", "up", "--listen", "unix:above"]);
+    write(&world.uri("above", "up"), &["-P 9 1M 1M"]);
+    let (one, other) = (world.path("one"), world.path("other"));
+    assert!(pull(&uri, &one) == pull(&world.uri("above", "up"), &other));
+    above.stop();
+    below.stop();
+}
+
+#[test]
+fn limits_hold_and_change() {
+    let world = World::new();
+    let disks = json!([{
+        "name": "d", "source": "memory:64M", "listen": ["unix:nbd"], "throttle": {"iops": 50},
+    }]);
+    let service = world.serve_config(&disks);
+    let fio = format!("--uri={}", world.uri("nbd", "d"));
+    let args = [
+        "--name=r",
+        "--ioengine=nbd",
+        &fio,
+        "--rw=randread",
+        "--bs=4k",
+        "--size=64M",
+    ];
+    let timed = [
+        "--iodepth=4",
+        "--runtime=2",
+        "--time_based",
+        "--output-format=json",
+    ];
+    let iops = || {
+        let report = run("fio", &[&args[..], &timed].concat());
+        let report = &report[report.find('{').unwrap()..];
+        let report: serde_json::Value = serde_json::from_str(report).unwrap();
+        report["jobs"][0]["read"]["iops"].as_f64().unwrap()
+    };
+    let slow = iops();
+    assert!(
+        (20.0..80.0).contains(&slow),
+        "{slow} operations a second, not 50"
+    );
+    let limits = json!({"command": "throttle", "disk": "d", "limits": {}});
+    service.ask(limits);
+    let fast = iops();
+    assert!(fast > 300.0, "{fast} operations a second without a limit");
+    service.stop();
+}

@@ -1,0 +1,13 @@
+//! The program `vmstorage serve` with clients that nobody here wrote: nbdcopy, nbdinfo, nbdsh,
+//! qemu-io, qemu-img and fio. All of them have to be installed.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it did not expect has failed"
+)]
+
+mod checkpoints;
+mod control;
+mod crash;
+mod disks;
+mod service;
