@@ -5,6 +5,7 @@ mod crash;
 mod cuts;
 mod hostile;
 mod model;
+mod slow;
 mod structure;
 
 use std::rc::Rc;
