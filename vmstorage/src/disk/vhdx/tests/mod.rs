@@ -78,6 +78,18 @@ async fn read_all(disk: &dyn Disk) -> Vec<u8> {
     disk.read(0, IoBufMut::zeroed(size)).await.unwrap().to_vec()
 }
 
+/// What may be on the device if power fails now: as some seeds decide, and at worst, when of all that
+/// was written since the last flush only the log has arrived.
+fn outcomes(file: &Fault, seeds: u64) -> Vec<Vec<u8>> {
+    let mut outcomes: Vec<_> = (0..seeds).map(|seed| file.after_power_cut(seed)).collect();
+    let nothing = |seed: &u64| StdRng::seed_from_u64(*seed).random_range(0..=100) == 0;
+    let mut worst = file.after_power_cut((0..).find(nothing).unwrap());
+    let log = MIB as usize..2 * MIB as usize;
+    worst[log.clone()].copy_from_slice(&file.content()[log]);
+    outcomes.push(worst);
+    outcomes
+}
+
 /// The first byte in which two disks differ.
 fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
     if a == b {
