@@ -82,7 +82,11 @@ fn the_fields_are_where_the_reference_says() {
     assert_eq!((long(80), long(88)), (SIZE, SIZE), "sizes");
     assert_eq!((word(96), word(100)), (4096, 3), "block size, epoch");
     let counts = (word(104), word(108), word(112), word(116));
-    assert_eq!(counts, (1, 0, 1, 1), "segments, hot, branches, fingerprint fields");
+    assert_eq!(
+        counts,
+        (1, 0, 1, 1),
+        "segments, hot, branches, fingerprint fields"
+    );
     assert_eq!(word(24) as usize, 256 + 24 + 24, "length");
     let mut root = map[..word(24) as usize].to_vec();
     root[12..16].fill(0);
@@ -98,9 +102,21 @@ fn the_fields_are_where_the_reference_says() {
     assert_eq!(fields, [2, 2, 0, 0, 0, 0]);
     let page = index + 2 * 4096;
     assert_eq!(&map[page..page + 4], b"RMPG");
-    assert_eq!((word(page + 64 + 3 * 8), word(page + 68 + 3 * 8)), (2, 1), "block 3");
-    assert_eq!((word(page + 64 + 4 * 8), word(page + 68 + 4 * 8)), (3, 1), "block 4");
-    assert_eq!(word(index + 64 + 16), word(page + 4), "the record has the page's checksum");
+    assert_eq!(
+        (word(page + 64 + 3 * 8), word(page + 68 + 3 * 8)),
+        (2, 1),
+        "block 3"
+    );
+    assert_eq!(
+        (word(page + 64 + 4 * 8), word(page + 68 + 4 * 8)),
+        (3, 1),
+        "block 4"
+    );
+    assert_eq!(
+        word(index + 64 + 16),
+        word(page + 4),
+        "the record has the page's checksum"
+    );
 }
 
 /// A range of the disk, to see that answers can be had in parts.
@@ -111,15 +127,24 @@ fn answers_are_the_same_in_parts() {
         let map: Rc<dyn Disk> = Rc::new(Memory::with_content(map));
         let disk: Rc<dyn Disk> = Rc::new(Memory::new(SIZE));
         let look = Fingerprint::new().with("golden", b"disk", true);
-        let (tracker, _) = open(disk, map, &look, &Options::default()).await.expect("a map");
+        let (tracker, _) = open(disk, map, &look, &Options::default())
+            .await
+            .expect("a map");
         let points: serde_json::Value = serde_json::from_str(POINTS).expect("points");
         let one = serde_json::from_value(points["points"][0]["point"].clone()).expect("a point");
         let mut found = 0;
         let mut at = 0;
         while at < SIZE {
             let range = Extent::new(at, 1_000_001);
-            let changes = tracker.changes(&one, None, range, 99).await.expect("changes");
-            found += changes.extents.iter().map(|part| part.len_bytes).sum::<u64>();
+            let changes = tracker
+                .changes(&one, None, range, 99)
+                .await
+                .expect("changes");
+            found += changes
+                .extents
+                .iter()
+                .map(|part| part.len_bytes)
+                .sum::<u64>();
             at += 1_000_001;
         }
         let last_block = SIZE % BLOCK;

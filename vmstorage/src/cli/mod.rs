@@ -1,6 +1,7 @@
 //! The command line of `vmstorage`: one module a command, each a struct of arguments and a thin
 //! `run`.
 
+mod csi;
 mod ctl;
 mod error;
 mod image;
@@ -37,6 +38,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Csi(csi::Args),
     Ctl(ctl::Args),
     Image(image::Args),
     Refpoint(refpoint::Args),
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
     let _taken = rustls::crypto::ring::default_provider().install_default();
     let done = match args.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Csi(args) => csi::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Image(args) => image::run(args),
         Command::Refpoint(args) => refpoint::run(args),

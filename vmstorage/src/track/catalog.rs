@@ -47,6 +47,15 @@ pub enum Request {
         /// Most extents to answer.
         limit: usize,
     },
+    /// What a point has allocated.
+    Allocated {
+        /// Name or id of the point.
+        name: String,
+        /// Where to begin.
+        offset_bytes: u64,
+        /// Most extents to answer.
+        limit: usize,
+    },
     /// Points as text, to travel with the disk.
     Export {
         /// Those to export; all if there are none.
@@ -74,7 +83,7 @@ pub enum Reply {
     Point(Described),
     /// Several: listed or imported.
     Points(Vec<Described>),
-    /// Changes, as pairs of offset and length in bytes.
+    /// Changes, or what is allocated, as pairs of offset and length in bytes.
     Changes {
         /// In order.
         extents: Vec<(u64, u64)>,
@@ -103,6 +112,9 @@ pub struct Catalog {
     tracker: Tracker,
     store: RefCell<Store>,
 }
+
+/// Most extents in a reply.
+const MAX_EXTENTS: usize = 65_536;
 
 /// Where the map of a disk is: beside it, `NAME.reeve-map`.
 pub fn map_path(disk: &Path) -> PathBuf {
@@ -162,12 +174,19 @@ impl Catalog {
                 limit,
             } => {
                 let until = until.as_deref();
+                let limit = limit.min(MAX_EXTENTS);
                 let changes = self.changes(&since, until, offset_bytes, limit).await?;
-                Ok(Reply::Changes {
-                    extents: pairs(&changes.extents),
-                    next_bytes: changes.next_bytes,
-                    block_bytes: self.tracker.now().block_bytes,
-                })
+                Ok(self.extents(&changes))
+            }
+            Request::Allocated {
+                name,
+                offset_bytes,
+                limit,
+            } => {
+                let point = self.find(&name)?.point;
+                let limit = limit.min(MAX_EXTENTS);
+                let allocated = self.tracker.allocated(&point, offset_bytes, limit).await?;
+                Ok(self.extents(&allocated))
             }
             Request::Export { names } => self.export(&names).map(Reply::Text),
             Request::Bitmap { name, extents } => {
@@ -237,6 +256,18 @@ impl Catalog {
             .await
     }
 
+    fn extents(&self, changes: &Changes) -> Reply {
+        let pairs = changes
+            .extents
+            .iter()
+            .map(|e| (e.offset_bytes, e.len_bytes));
+        Reply::Changes {
+            extents: pairs.collect(),
+            next_bytes: changes.next_bytes,
+            block_bytes: self.tracker.now().block_bytes,
+        }
+    }
+
     fn export(&self, names: &[String]) -> Result<String> {
         let store = self.store.borrow();
         let points = if names.is_empty() {
@@ -286,7 +317,40 @@ fn later(point: RefPoint) -> Result<Point> {
     Ok(point.point)
 }
 
-fn pairs(extents: &[Extent]) -> Vec<(u64, u64)> {
-    let pairs = extents.iter().map(|e| (e.offset_bytes, e.len_bytes));
-    pairs.collect()
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn replies_come_back_from_a_control_socket() {
+        let point = Point {
+            disk_id: Uuid::from_u128(1),
+            generation: Uuid::from_u128(2),
+            session: Uuid::from_u128(3),
+            epoch: 4,
+            size_bytes: 5,
+            block_bytes: 65536,
+        };
+        let point = Described {
+            point: RefPoint::new("one", point),
+            void: Some("why".into()),
+        };
+        let changes = Reply::Changes {
+            extents: vec![(0, 5)],
+            next_bytes: None,
+            block_bytes: 65536,
+        };
+        let replies = [
+            Reply::Point(point.clone()),
+            Reply::Points(vec![point]),
+            changes,
+            Reply::Text("text".into()),
+        ];
+        for reply in replies {
+            let text = serde_json::to_string(&reply).unwrap();
+            assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+        }
+    }
 }

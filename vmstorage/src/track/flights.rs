@@ -25,10 +25,19 @@ pub(super) struct Flights {
 #[derive(Debug)]
 pub(super) struct Flight<'a> {
     flights: &'a Flights,
-    id: usize,
+    /// Without one it changes nothing.
+    id: Option<usize>,
 }
 
 impl Flights {
+    /// A change of nothing begins.
+    pub(super) fn stay(&self) -> Flight<'_> {
+        Flight {
+            flights: self,
+            id: None,
+        }
+    }
+
     /// A change begins.
     pub(super) fn take_off(&self, blocks: Blocks) -> Flight<'_> {
         let mut under_way = self.under_way.borrow_mut();
@@ -41,7 +50,10 @@ impl Flights {
         };
         under_way[id] = Some(blocks);
         self.count.set(self.count.get() + 1);
-        Flight { flights: self, id }
+        Flight {
+            flights: self,
+            id: Some(id),
+        }
     }
 
     /// All ranges that may still change, now.
@@ -72,14 +84,16 @@ impl Flights {
 
 impl Flight<'_> {
     /// The change has ended, well or not.
-    pub(super) fn land(self) {
-        self.flights.end(self.id);
+    pub(super) fn land(mut self) {
+        if let Some(id) = self.id.take() {
+            self.flights.end(id);
+        }
     }
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        if let Some(blocks) = self.flights.end(self.id) {
+        if let Some(blocks) = self.id.and_then(|id| self.flights.end(id)) {
             let mut abandoned = self.flights.abandoned.borrow_mut();
             abandoned.push(blocks);
             if abandoned.len() > MAX_ABANDONED {

@@ -11,6 +11,7 @@
 //! I/O), [`inner`] (what is written when), [`tracker`] (the filter), [`open`], [`query`], [`store`]
 //! (reference points by name), [`catalog`] (what the command line and the server call).
 
+mod allocated;
 pub mod catalog;
 mod context;
 mod cut;

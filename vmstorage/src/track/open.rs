@@ -112,7 +112,7 @@ pub async fn open(
         Err(reason) => Found::Unusable(None, reason),
         Ok(root) => match not_of_disk(&root, size_bytes, fingerprint) {
             Some(reason) => Found::Unusable(Some(root), reason),
-            None => read_table(&*map, root, options).await?,
+            None => read_table(&*map, root, size_bytes, options).await?,
         },
     };
     let (mut root, table, beginning) = match found {
@@ -292,9 +292,12 @@ fn begin(
 }
 
 /// Reads the index pages, and claims what a crash left unsure.
-async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Found> {
-    // A size change that the crash interrupted: both sizes have their pages.
-    let size_bytes = root.size_bytes.max(root.next_size_bytes);
+async fn read_table(
+    map: &dyn Disk,
+    root: Root,
+    size_bytes: u64,
+    options: &Options,
+) -> Result<Found> {
     let mut table = options.table(size_bytes, root.block_bytes);
     let damaged = |what: String| format!("the map `{}` is damaged: {what}", map.name());
     if root.segments > 0 && map.geometry().size_bytes < slot_place(root.segments) {
@@ -306,8 +309,9 @@ async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Fou
         let reads = (start..end).map(|slot| read_index(map, &root, slot));
         for (slot, read) in (start..end).zip(join_all(reads).await) {
             let known = read?;
-            let adopted =
-                known.is_some_and(|(number, records)| table.adopt(slot, number, &records));
+            let adopted = known.is_some_and(|(number, newest, records)| {
+                table.adopt(slot, number, newest, &records)
+            });
             if !adopted {
                 let reason = damaged(format!("index page {slot}"));
                 return Ok(Found::Unusable(Some(root), reason));
@@ -315,6 +319,11 @@ async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Fou
         }
     }
     let pages = root.hot.len();
+    let count = page_count(size_bytes, root.block_bytes);
+    if root.hot.iter().any(|hot| u64::from(hot.page) >= count) {
+        let reason = damaged("a hot page is beyond the disk".into());
+        return Ok(Found::Unusable(Some(root), reason));
+    }
     for hot in &root.hot {
         let mut readable = true;
         if let Some((place, _)) = table.place_of(hot.page) {
@@ -329,13 +338,21 @@ async fn read_table(map: &dyn Disk, root: Root, options: &Options) -> Result<Fou
     Ok(Found::Whole(root, Box::new(table), pages))
 }
 
-/// The newer copy of a slot's index page; `None` when both are damaged.
-async fn read_index(map: &dyn Disk, root: &Root, slot: u32) -> Result<Option<(u32, Vec<Record>)>> {
+/// The number of a slot's segment, its newer index page and what that says; `None` when both copies
+/// are damaged.
+async fn read_index(
+    map: &dyn Disk,
+    root: &Root,
+    slot: u32,
+) -> Result<Option<(u32, u64, Vec<Record>)>> {
     let bytes = map
         .read(slot_place(slot), IoBufMut::zeroed(2 * PAGE_BYTES))
         .await?;
-    let copies = bytes.chunks_exact(PAGE_BYTES);
-    let copies = copies.filter_map(|copy| decode_index(copy, root.generation, root.epoch).ok());
-    let newest = copies.max_by_key(|(label, _)| label.stamp);
-    Ok(newest.map(|(label, records)| (label.number, records)))
+    let copies = (0..).zip(bytes.chunks_exact(PAGE_BYTES));
+    let copies = copies.filter_map(|(at, copy)| {
+        let (label, records) = decode_index(copy, root.generation, root.epoch).ok()?;
+        Some((label, at, records))
+    });
+    let newest = copies.max_by_key(|(label, ..)| label.stamp);
+    Ok(newest.map(|(label, at, records)| (label.number, at, records)))
 }

@@ -73,7 +73,7 @@ impl RefPoint {
     }
 
     /// Refuses a point whose fields are not those that it was made with, or a name that cannot be
-    /// one: empty, longer than 255 bytes, or with control characters or `/`.
+    /// one: empty, longer than 255 bytes, with control characters or `/`, or the id of a point.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`], [`ErrorKind::Unsupported`].
@@ -92,11 +92,13 @@ impl RefPoint {
 /// Refuses what cannot name a point.
 pub(super) fn check_name(name: &str) -> Result<()> {
     let wrong = |c: char| c.is_control() || c == '/';
-    if name.is_empty() || name.len() > 255 || name.contains(wrong) {
+    let is_id = Uuid::try_parse(name).is_ok();
+    if name.is_empty() || name.len() > 255 || name.contains(wrong) || is_id {
         return Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "`{}` cannot name a reference point: 1 to 255 bytes, no `/`, no control characters",
+                "`{}` cannot name a reference point: 1 to 255 bytes, no `/`, no control \
+                 characters, not an id",
                 name.escape_default()
             ),
         ));

@@ -237,7 +237,9 @@ impl Root {
             && u64::from(self.segments) <= segment_count(pages)
             && branches_ordered
             && self.branches.iter().all(|b| b.first_epoch <= self.epoch)
-            && self.hot.iter().all(hot);
+            && self.hot.iter().all(hot)
+            && self.hot.windows(2).all(|pair| pair[0].page < pair[1].page)
+            && self.seq.max(self.stamp) < u64::MAX / 2;
         if sane {
             return Ok(());
         }
@@ -348,13 +350,15 @@ mod tests {
 
     #[test]
     fn what_contradicts_itself_is_refused() {
-        let wrong: [fn(&mut Root); 6] = [
+        let wrong: [fn(&mut Root); 8] = [
             |root| root.block_bytes = 3 << 12,
             |root| root.epoch = 0,
             |root| root.segments = 2,
             |root| root.hot[0].page = 4,
             |root| root.hot[0].since = 8,
             |root| root.size_bytes = u64::MAX,
+            |root| root.hot.push(root.hot[0]),
+            |root| root.stamp = u64::MAX,
         ];
         for change in wrong {
             let mut root = sample();

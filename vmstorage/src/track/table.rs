@@ -149,15 +149,23 @@ impl Table {
         self.segments.resize_with(segments as usize, || None);
     }
 
-    /// Takes a segment as it was found in a slot of the file.
+    /// Takes a segment as it was found in a slot of the file; `newest` is the copy of its index page
+    /// that was believed.
     ///
     /// Answers `false` when there is one already, or no place for it.
-    pub(super) fn adopt(&mut self, slot: u32, number: u32, records: &[Record]) -> bool {
+    pub(super) fn adopt(
+        &mut self,
+        slot: u32,
+        number: u32,
+        newest: u64,
+        records: &[Record],
+    ) -> bool {
         let Some(place @ None) = self.segments.get_mut(number as usize) else {
             return false;
         };
         let mut segment = Segment::new();
         segment.slot = Some(slot);
+        segment.first_copy = 1 - newest;
         for (page, record) in segment.pages.iter_mut().zip(records) {
             page.record = *record;
         }

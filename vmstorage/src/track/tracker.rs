@@ -132,15 +132,15 @@ impl Tracker {
         self.inner.now()
     }
 
-    /// Bytes of memory that the map takes at most while no more of the disk changes: 16 bytes a
-    /// page in the cache and about 7 KiB for each segment (5.2 GiB of a disk with 64 KiB blocks)
-    /// that has a change.
+    /// Bytes of memory that the map takes at most while no more parts of the disk change: 4 KiB for
+    /// each page of the cache, and about 7 KiB for each segment (5.2 GiB of a disk with 64 KiB
+    /// blocks) that has a change.
     pub fn memory_bytes(&self) -> usize {
         self.inner.table.borrow().memory_bytes()
     }
 
     /// Marks a change and lets it begin.
-    async fn begin(&self, extent: Extent) -> Result<Option<Flight<'_>>> {
+    async fn begin(&self, extent: Extent) -> Result<Flight<'_>> {
         let inner = &self.inner;
         loop {
             inner.until_released().await;
@@ -149,7 +149,7 @@ impl Tracker {
             }
             self.geometry().check_write(extent)?;
             let Some(blocks) = inner.blocks(extent) else {
-                return Ok(None);
+                return Ok(inner.flights.stay());
             };
             let covered = inner.table.borrow().covered(blocks, inner.epoch.get());
             if !covered {
@@ -157,7 +157,7 @@ impl Tracker {
             }
             let as_before = inner.held.get() == 0 && !inner.closed.get();
             if covered || (as_before && self.geometry().check_write(extent).is_ok()) {
-                return Ok(Some(inner.flights.take_off(blocks)));
+                return Ok(inner.flights.take_off(blocks));
             }
         }
     }
@@ -215,7 +215,7 @@ impl Disk for Tracker {
             let extent = Extent::new(offset_bytes, data.len() as u64);
             let flight = self.begin(extent).await?;
             let written = self.inner.disk.write(offset_bytes, data, durability).await;
-            flight.map(Flight::land);
+            flight.land();
             written
         })
     }
@@ -224,7 +224,7 @@ impl Disk for Tracker {
         Box::pin(async move {
             let flight = self.begin(extent).await?;
             let written = self.inner.disk.write_zeroes(extent, how).await;
-            flight.map(Flight::land);
+            flight.land();
             written
         })
     }
@@ -233,7 +233,7 @@ impl Disk for Tracker {
         Box::pin(async move {
             let flight = self.begin(extent).await?;
             let discarded = self.inner.disk.discard(extent).await;
-            flight.map(Flight::land);
+            flight.land();
             discarded
         })
     }

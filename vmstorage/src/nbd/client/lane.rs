@@ -17,7 +17,8 @@ use super::{Options, transfer};
 use crate::disk::{Error, ErrorKind, Result};
 use crate::engine::sleep;
 
-/// The first wait before connecting again; it doubles up to [`LONGEST_BACKOFF`].
+/// The wait before connecting a second time after a loss, the first time there is none; it doubles
+/// up to [`LONGEST_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest wait before connecting again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
@@ -40,6 +41,8 @@ pub(super) struct Lane {
     /// Requests that were begun and not ended, also those that wait for room.
     load: Cell<usize>,
     pub(super) next_cookie: Cell<u64>,
+    /// How many requests were answered.
+    pub(super) answers: Cell<u64>,
     /// When the server last said something, or had nothing to say.
     pub(super) heard: Cell<Instant>,
     down_since: Cell<Option<Instant>>,
@@ -68,6 +71,7 @@ impl Lane {
             in_flight: RefCell::default(),
             load: Cell::new(0),
             next_cookie: Cell::new(1),
+            answers: Cell::new(0),
             heard: Cell::new(Instant::now()),
             down_since: Cell::new(None),
             closing: Cell::new(false),
@@ -121,7 +125,7 @@ impl Lane {
     /// Keeps the connection up until the lane is closed.
     pub(super) async fn run(self: Rc<Self>, first: Option<Session>) {
         let mut session = first;
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = Duration::ZERO;
         loop {
             let connected = match session.take() {
                 Some(session) => Ok(session),
@@ -134,10 +138,10 @@ impl Lane {
                 Ok(session) => {
                     self.down_since.set(None);
                     self.heard.set(Instant::now());
-                    let began = self.next_cookie.get();
+                    let before = self.answers.get();
                     let loss = self.transmit(session).await;
-                    if self.next_cookie.get() > began {
-                        backoff = FIRST_BACKOFF;
+                    if self.answers.get() > before {
+                        backoff = Duration::ZERO;
                     }
                     loss
                 }
@@ -150,7 +154,7 @@ impl Lane {
             if !self.down(loss) || self.beside(sleep(backoff)).await.is_none() {
                 return;
             }
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            backoff = (backoff * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);
         }
     }
 

@@ -149,7 +149,10 @@ fn finish(lane: &Lane, cookie: u64, error: u32) -> Result<(), Loss> {
     let pending = lane.in_flight.borrow_mut().remove(&cookie);
     lane.changed();
     match pending {
-        Some(pending) => pending.done(error),
+        Some(pending) => {
+            lane.answers.set(lane.answers.get() + 1);
+            pending.done(error)
+        }
         None => Ok(()),
     }
 }
