@@ -1,8 +1,8 @@
-//! Memory that an engine takes its buffers from: one region, registered with io_uring once, so that
-//! the kernel need not look up and pin pages for every request.
+//! Memory that an engine takes its buffers from, in two regions. The first is registered with io_uring
+//! once, so that the kernel need not look up and pin its pages for every request. The second is for
+//! more than that, and takes memory when it is used. What fits neither comes from the heap.
 //!
-//! A buddy allocator: blocks are powers of two from a page to [`MAX_BLOCK_BYTES`]; what does not fit
-//! comes from the heap.
+//! A buddy allocator hands out blocks: powers of two from a page to [`MAX_BLOCK_BYTES`].
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,9 @@ pub(super) const MAX_BLOCK_BYTES: usize = PAGE_BYTES << MAX_ORDER;
 const MAX_ORDER: usize = 9;
 /// Bytes that an engine registers, all of them in memory from then on: what users without privileges
 /// may lock by default.
-pub(super) const ARENA_BYTES: usize = 8 << 20;
+pub(super) const REGISTERED_BYTES: usize = 8 << 20;
+/// Bytes of the second region.
+pub(super) const SPARE_BYTES: usize = 32 << 20;
 
 /// Marks the end of a list, and a block that is not free.
 const NONE: u16 = u16::MAX;
@@ -38,10 +40,10 @@ pub(super) struct Block {
 }
 
 impl Arena {
-    /// A region of [`ARENA_BYTES`], if the kernel has that much.
-    pub(super) fn new() -> Option<Arc<Self>> {
-        let region = Region::new(ARENA_BYTES)?;
-        let buddy = Mutex::new(Buddy::new(ARENA_BYTES / PAGE_BYTES));
+    /// A region of `bytes`, some largest blocks, if the kernel has that much.
+    pub(super) fn new(bytes: usize) -> Option<Arc<Self>> {
+        let region = Region::new(bytes)?;
+        let buddy = Mutex::new(Buddy::new(bytes / PAGE_BYTES));
         Some(Arc::new(Self { region, buddy }))
     }
 
@@ -170,10 +172,10 @@ mod tests {
 
     #[test]
     fn blocks_never_overlap_and_all_come_back() {
-        let arena = Arena::new().unwrap();
+        let arena = Arena::new(REGISTERED_BYTES).unwrap();
         let mut rng = StdRng::seed_from_u64(1);
         let mut held: Vec<Block> = Vec::new();
-        let mut used = vec![false; ARENA_BYTES / PAGE_BYTES];
+        let mut used = vec![false; REGISTERED_BYTES / PAGE_BYTES];
         let pages = |block: &Block| {
             let first = block.offset_bytes() / PAGE_BYTES;
             first..first + block.len_bytes() / PAGE_BYTES
@@ -190,7 +192,7 @@ mod tests {
         }
         held.clear();
         let largest: Vec<_> = std::iter::from_fn(|| arena.take(MAX_BLOCK_BYTES)).collect();
-        assert_eq!(largest.len(), ARENA_BYTES / MAX_BLOCK_BYTES);
+        assert_eq!(largest.len(), REGISTERED_BYTES / MAX_BLOCK_BYTES);
         assert!(arena.take(1).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! The loop of one thread: tasks, timers, I/O, and calls from other threads.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_task::Runnable;
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
-use super::arena::Arena;
+use super::arena::{Arena, Block, REGISTERED_BYTES, SPARE_BYTES};
 use super::pool::{Pool, unblock};
 use super::request::{Answer, Handle, Request};
 use super::shared::{Remote, Shared};
@@ -25,6 +25,10 @@ use super::uring::{Pending, Uring};
 
 /// Tasks run in one turn, so that tasks which wake each other leave I/O its turn.
 const TASKS_A_TURN: usize = 256;
+
+/// Buffers that come from the heap before an engine registers memory of its own: most commands end
+/// before that.
+const BUFS_BEFORE_ARENAS: u32 = 256;
 
 /// A task of the engine's thread; dropping it ends the task, [`Task::detach`] lets it run.
 pub type Task<T> = async_task::Task<T>;
@@ -66,7 +70,9 @@ pub(super) struct Core {
     shared: Arc<Shared>,
     ready: RefCell<VecDeque<Runnable>>,
     driver: Means,
-    arena: OnceCell<Option<Arc<Arena>>>,
+    bufs_asked: Cell<u32>,
+    /// Where buffers come from, in this order, once it is worth it.
+    arenas: OnceCell<[Option<Arc<Arena>>; 2]>,
     pub(super) timers: Timers,
     pub(super) pool: Pool,
 }
@@ -98,7 +104,8 @@ impl Engine {
             shared,
             ready: RefCell::default(),
             driver,
-            arena: OnceCell::new(),
+            bufs_asked: Cell::new(0),
+            arenas: OnceCell::new(),
             timers: Timers::default(),
             pool: Pool::default(),
         });
@@ -226,11 +233,10 @@ pub(super) fn current() -> Rc<Core> {
         .expect("called from within `Engine::block_on`")
 }
 
-/// The memory of the thread's engine, if there is one.
-pub(super) fn arena() -> Option<Arc<Arena>> {
-    CURRENT
-        .try_with(|current| current.borrow().as_ref()?.arena())
-        .ok()?
+/// Memory of the thread's engine, if there is one and it has some left.
+pub(super) fn block(len_bytes: usize) -> Option<Block> {
+    let take = |current: &RefCell<Option<Rc<Core>>>| current.borrow().as_ref()?.block(len_bytes);
+    CURRENT.try_with(take).ok()?
 }
 
 /// Whether this is the thread of that engine, in its loop.
@@ -297,15 +303,22 @@ impl Core {
         wakers
     }
 
-    fn arena(&self) -> Option<Arc<Arena>> {
-        let make = || {
-            let arena = Arena::new()?;
-            if let Means::Uring(uring) = &self.driver {
-                uring.register(&arena);
+    fn block(&self, len_bytes: usize) -> Option<Block> {
+        if self.bufs_asked.get() < BUFS_BEFORE_ARENAS {
+            self.bufs_asked.set(self.bufs_asked.get() + 1);
+            return None;
+        }
+        let arenas = self.arenas.get_or_init(|| {
+            let registered = Arena::new(REGISTERED_BYTES);
+            if let (Means::Uring(uring), Some(arena)) = (&self.driver, &registered) {
+                uring.register(arena);
             }
-            Some(arena)
-        };
-        self.arena.get_or_init(make).clone()
+            [registered, Arena::new(SPARE_BYTES)]
+        });
+        arenas
+            .iter()
+            .flatten()
+            .find_map(|arena| arena.take(len_bytes))
     }
 
     pub(super) fn uring(&self) -> Option<&Uring> {

@@ -147,12 +147,12 @@ impl Drop for Chunk {
     }
 }
 
-/// A block of the thread's arena, for buffers that are worth one.
+/// A block of the engine's memory, for buffers that are worth one.
 fn block(len_bytes: usize) -> Option<Block> {
     if len_bytes <= SMALL_BYTES {
         return None;
     }
-    super::exec::arena()?.take(len_bytes)
+    super::exec::block(len_bytes)
 }
 
 /// Anonymous memory, zeroed at birth.

@@ -94,6 +94,37 @@ fn more_requests_than_the_queue_holds_are_all_answered() {
 }
 
 #[test]
+fn buffers_from_everywhere_are_read_and_written() {
+    on_both(|| async {
+        let file = scratch_file();
+        // The first buffers are always of the heap.
+        let first: Vec<IoBufMut> = (0..300).map(|_| IoBufMut::scratch(4096)).collect();
+        drop(first);
+        // More than the engine's own memory, and small ones, which have none of it.
+        let lens: Vec<usize> = (0..60).map(|n| (n % 3 + 1) * 300_000).chain(1..9).collect();
+        let mut at = 0;
+        let mut ranges = Vec::new();
+        let mut bufs = Vec::new();
+        for (n, &len) in lens.iter().enumerate() {
+            ranges.push((at, len));
+            bufs.push(IoBuf::copy_of(&vec![n as u8; len]));
+            at += len as u64;
+        }
+        let writes = ranges.iter().zip(bufs);
+        let writes = writes.map(|(&(at, _), data)| file.write_at(at, data));
+        for done in join_all(writes).await {
+            done.unwrap();
+        }
+        let reads = ranges
+            .iter()
+            .map(|&(at, len)| file.read_at(at, IoBufMut::scratch(len)));
+        for (n, read) in join_all(reads).await.into_iter().enumerate() {
+            assert!(read.unwrap()[..] == vec![n as u8; lens[n]]);
+        }
+    });
+}
+
+#[test]
 fn a_request_whose_future_is_dropped_keeps_its_buffer() {
     on_both(|| async {
         let file = scratch_file();

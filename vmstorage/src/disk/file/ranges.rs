@@ -15,6 +15,8 @@ pub(super) struct Ranges {
 struct State {
     /// Oldest first.
     entries: Vec<Entry>,
+    /// How many of them are exclusive: without any nobody is in anybody's way.
+    exclusive: usize,
     next_id: u64,
 }
 
@@ -40,8 +42,18 @@ impl Entry {
 }
 
 impl State {
+    /// Where an entry is; they are in the order of their numbers.
+    fn position(&self, id: u64) -> Option<usize> {
+        self.entries
+            .binary_search_by_key(&id, |entry| entry.id)
+            .ok()
+    }
+
     /// Whether nobody who came earlier is in the way of entry `at`.
     fn is_free(&self, at: usize) -> bool {
+        if self.exclusive == 0 {
+            return true;
+        }
         let (earlier, rest) = self.entries.split_at(at);
         rest.first()
             .is_none_or(|entry| !earlier.iter().any(|other| other.conflicts(entry)))
@@ -54,7 +66,7 @@ impl Ranges {
         let guard = self.arrive(start, end, exclusive);
         poll_fn(|context| {
             let mut state = self.state.borrow_mut();
-            let Some(at) = state.entries.iter().position(|entry| entry.id == guard.id) else {
+            let Some(at) = state.position(guard.id) else {
                 return Poll::Ready(());
             };
             if state.is_free(at) {
@@ -72,6 +84,7 @@ impl Ranges {
         let mut state = self.state.borrow_mut();
         let id = state.next_id;
         state.next_id += 1;
+        state.exclusive += usize::from(exclusive);
         state.entries.push(Entry {
             id,
             start,
@@ -86,10 +99,14 @@ impl Ranges {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let mut state = self.ranges.state.borrow_mut();
-        let Some(at) = state.entries.iter().position(|entry| entry.id == self.id) else {
+        let Some(at) = state.position(self.id) else {
             return;
         };
         let left = state.entries.remove(at);
+        if state.exclusive == 0 {
+            return;
+        }
+        state.exclusive -= usize::from(left.exclusive);
         for entry in &mut state.entries[at..] {
             if entry.conflicts(&left)
                 && let Some(waker) = entry.waker.take()
