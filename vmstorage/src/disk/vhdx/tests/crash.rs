@@ -4,7 +4,7 @@
 use super::{
     Change, Disk, Durability, Extent, Fault, IoBuf, IoBufMut, Kind, MIB, Memory, OpenOptions,
     Parent, Rc, Rng, SeedableRng, StdRng, Vhdx, Zeroes, first_difference, image, noise, open,
-    parent, read_all, small,
+    outcomes, parent, read_all, small,
 };
 use crate::disk::fault::{Operation, SECTOR_BYTES};
 use crate::engine::run;
@@ -139,9 +139,8 @@ async fn cut_after(
     if !failed {
         return None;
     }
-    for seed in 0..3 {
+    for (seed, after) in outcomes(&file, 3).into_iter().enumerate() {
         let what = format!("cut after {cut}, seed {seed}");
-        let after = file.after_power_cut(seed);
         let after = Rc::new(Memory::with_content(after));
         let read_only = OpenOptions {
             read_only: true,

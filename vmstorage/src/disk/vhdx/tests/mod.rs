@@ -5,6 +5,7 @@ mod crash;
 mod cuts;
 mod hostile;
 mod model;
+mod slow;
 mod structure;
 
 use std::rc::Rc;
@@ -75,6 +76,18 @@ async fn parent(size_bytes: u64, seed: u64) -> (Parent, Vec<u8>, CreateOptions) 
 async fn read_all(disk: &dyn Disk) -> Vec<u8> {
     let size = disk.geometry().size_bytes as usize;
     disk.read(0, IoBufMut::zeroed(size)).await.unwrap().to_vec()
+}
+
+/// What may be on the device if power fails now: as some seeds decide, and at worst, when of all that
+/// was written since the last flush only the log has arrived.
+fn outcomes(file: &Fault, seeds: u64) -> Vec<Vec<u8>> {
+    let mut outcomes: Vec<_> = (0..seeds).map(|seed| file.after_power_cut(seed)).collect();
+    let nothing = |seed: &u64| StdRng::seed_from_u64(*seed).random_range(0..=100) == 0;
+    let mut worst = file.after_power_cut((0..).find(nothing).unwrap());
+    let log = MIB as usize..2 * MIB as usize;
+    worst[log.clone()].copy_from_slice(&file.content()[log]);
+    outcomes.push(worst);
+    outcomes
 }
 
 /// The first byte in which two disks differ.

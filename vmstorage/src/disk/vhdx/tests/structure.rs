@@ -311,3 +311,29 @@ fn bits_of_a_block_that_was_not_present_mean_nothing() {
     })
     .unwrap();
 }
+
+#[test]
+fn what_was_left_behind_the_table_is_not_taken_for_blocks() {
+    run(async {
+        let file = Rc::new(Memory::with_content(
+            image(&small(2 * MIB, Kind::Dynamic)).await,
+        ));
+        // In the page of the entries that are used, and in the next one.
+        for entry in [5, 520] {
+            let garbage = IoBuf::copy_of(&(2 << 20 | 6u64).to_le_bytes());
+            let at = 3 * MIB + entry * 8;
+            file.write(at, garbage, Durability::Volatile).await.unwrap();
+        }
+        let disk = Vhdx::open(file.clone(), OpenOptions::default()).await;
+        disk.unwrap().resize(600 * MIB).await.unwrap();
+        let again = open(&file.content()).await.unwrap();
+        for block in [5, 520] {
+            let read = again
+                .read(block * MIB, IoBufMut::zeroed(4096))
+                .await
+                .unwrap();
+            assert_eq!(read[..], [0; 4096]);
+        }
+    })
+    .unwrap();
+}
