@@ -20,6 +20,8 @@ const EXTRA_COMPATIBLE: u32 = 4;
 const MAX_DIRECTORY_BYTES: u64 = 64 << 20;
 /// Largest bitmap that is held in memory.
 const MAX_BITMAP_BYTES: u64 = 64 << 20;
+/// Longest table of a bitmap.
+pub(super) const MAX_TABLE_BYTES: u64 = 64 << 20;
 /// Bytes of a directory entry before what varies.
 const ENTRY_BYTES: usize = 24;
 
@@ -254,7 +256,10 @@ impl Image {
 
     /// Makes these the image's bitmaps, durably.
     pub(super) async fn put_directory(&self, entries: &[Entry]) -> Result<()> {
-        let old = self.directory_place();
+        // Clusters of bitmaps that were not kept may be somebody else's by now.
+        let old = self
+            .directory_place()
+            .filter(|_| self.bitmaps_are_consistent());
         let mut bytes = Vec::new();
         entries.iter().for_each(|entry| entry.write(&mut bytes));
         let extension = if entries.is_empty() {
@@ -284,6 +289,12 @@ impl Image {
         let len = u64::from(entry.table_entries) * 8;
         if entry.table_offset == 0 {
             return Ok(());
+        }
+        if len > MAX_TABLE_BYTES {
+            return Err(Error::corrupt(format!(
+                "the table of the bitmap `{}` has {len} bytes",
+                entry.name
+            )));
         }
         let buf = IoBufMut::zeroed(len as usize);
         let table = self.file.read_table(entry.table_offset, buf).await?;

@@ -1,5 +1,6 @@
 //! Whether an image's tables agree with each other; and repair of reference counts.
 
+use super::bitmap::MAX_TABLE_BYTES;
 use super::header::Header;
 use super::image::Image;
 use super::layout::{COPIED, Entry, OFFSET_MASK};
@@ -83,6 +84,13 @@ pub(super) async fn repair(image: &Image) -> Result<()> {
     for cluster in 0..walk.references.len() as u64 {
         let references = u64::from(walk.references[cluster as usize]);
         if image.refcounts.count(&image.file, cluster).await? != references {
+            let place = image.refcounts.missing_block(cluster)?;
+            if place.is_some_and(|place| walk.references[place as usize] != 0) {
+                return Err(Error::corrupt(format!(
+                    "the refcount block of cluster {cluster:#x} is lost; \
+                     help: `qemu-img check -r all`"
+                )));
+            }
             image
                 .refcounts
                 .correct(&image.file, cluster, references)
@@ -177,7 +185,7 @@ impl<'a> Walk<'a> {
         for entry in entries {
             let len = u64::from(entry.table_entries) * 8;
             self.refer(entry.table_offset, len, "a bitmap table");
-            if len > image.file.size_bytes() {
+            if len > image.file.size_bytes().min(MAX_TABLE_BYTES) {
                 continue;
             }
             let buf = IoBufMut::zeroed(len as usize);

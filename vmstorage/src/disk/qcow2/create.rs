@@ -240,7 +240,7 @@ impl Image {
             let wanted = left.min(self.clusters_in_slice(guest));
             let run = self.allocate(wanted).await?;
             let (host, len) = (run.first << bits, run.count << bits);
-            self.file.reserve(host + len).await?;
+            self.file.reserve(host, len).await?;
             let fresh = self.file.claim(host, len);
             let entries: Vec<Entry> = (0..run.count)
                 .map(|number| Entry {

@@ -16,7 +16,7 @@ impl Image {
         let mut header = self.header.borrow().clone();
         change(&mut header);
         let cluster = self.layout.cluster_bytes() as usize;
-        self.file.reserve(cluster as u64).await?;
+        self.file.reserve(0, cluster as u64).await?;
         let old = self.file.read_table(0, IoBufMut::zeroed(cluster)).await?;
         let own = header.header_bytes();
         for tail_at in [own, header.tail_at] {

@@ -12,6 +12,10 @@ const GROW_BYTES: u64 = 1 << 20;
 /// The most that the file grows by beyond what is needed.
 const MAX_GROW_BYTES: u64 = 64 << 20;
 
+/// How far beyond the end of the file a cluster may be that is counted as used. A power loss may leave
+/// some there; more is an image that was made to waste space.
+const MAX_GAP_BYTES: u64 = 1 << 30;
+
 /// The file of an image.
 #[derive(Debug)]
 pub(super) struct ImageFile {
@@ -68,17 +72,21 @@ impl ImageFile {
         Ok(head)
     }
 
-    /// Writes, after growing the file when it is too short.
+    /// Writes, after growing the file when it is too short by less than the data.
     pub(super) async fn write(&self, offset: u64, data: IoBuf, how: Durability) -> Result<()> {
         let end = offset.checked_add(data.len() as u64);
         if end.is_none_or(|end| end > self.size_bytes()) {
-            self.reserve(end.unwrap_or(u64::MAX)).await?;
+            self.reserve(offset, data.len() as u64).await?;
         }
         self.disk.write(offset, data, how).await
     }
 
-    /// Has the file reach `end` at least.
-    pub(super) async fn reserve(&self, end: u64) -> Result<()> {
+    /// Has the file reach to the end of a part.
+    pub(super) async fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+        let end = offset.saturating_add(len);
+        if end <= self.size_bytes() {
+            return Ok(());
+        }
         let _alone = self.growing.lock_all().await;
         let size = self.size_bytes();
         if end <= size {
@@ -89,6 +97,12 @@ impl ImageFile {
                 ErrorKind::NoSpace,
                 "the image cannot grow beyond 64 PiB",
             ));
+        }
+        if offset > size && offset - size > size.max(MAX_GAP_BYTES) {
+            return Err(Error::corrupt(format!(
+                "the next free cluster would be at {offset:#x}, far beyond the end of the file of \
+                 {size} bytes; help: `qemu-img check -r leaks`"
+            )));
         }
         let more = (size / 16).clamp(GROW_BYTES, MAX_GROW_BYTES);
         let roomy = end.next_multiple_of(GROW_BYTES).max(size + more);

@@ -181,7 +181,7 @@ impl Header {
         self.autoclear = be64(bytes, 88);
         self.refcount_order = be32(bytes, 96);
         let len = be32(bytes, 100) as usize;
-        if len < V3_BYTES || len > bytes.len() || len % 8 != 0 {
+        if len < V3_BYTES || len > bytes.len() || !len.is_multiple_of(8) {
             return corrupt(format!("the header's length at 0x64 is {len}"));
         }
         self.unknown_fields = bytes[V3_BYTES..len].to_vec();

@@ -145,9 +145,8 @@ impl Image {
         for snapshot in &self.snapshots {
             add(snapshot.l1_offset, u64::from(snapshot.l1_entries) * 8);
         }
-        if header.snapshots > 0 {
-            add(header.snapshots_offset, 1);
-        }
+        let table = self.snapshots.iter().map(|snapshot| snapshot.entry_bytes);
+        add(header.snapshots_offset, table.sum());
         for offset in self.refcounts.blocks() {
             if offset != 0 {
                 add(offset, 1);
@@ -198,10 +197,16 @@ impl Image {
         self.file.write(0, sector, Durability::Volatile).await
     }
 
-    /// Refuses a write of the file that would destroy metadata.
+    /// Refuses a write of the file that would destroy metadata, or grow the file.
     pub(super) fn refuse_overlap(&self, host: u64, len: u64) -> Result<()> {
         let bits = self.layout.cluster_bits;
         let metadata = self.refcounts.metadata.borrow();
+        let size = self.file.size_bytes();
+        if self.layout.cluster_start(host + len - 1) >= size {
+            return Err(Error::corrupt(format!(
+                "data at {host:#x} is beyond the end of the file of {size} bytes"
+            )));
+        }
         let last = (host + len - 1) >> bits;
         match (host >> bits..=last).find(|cluster| metadata.contains(cluster)) {
             None => Ok(()),

@@ -173,6 +173,21 @@ impl Refcounts {
         Ok(())
     }
 
+    /// The cluster that a missing block for this cluster would be put to; `None` if it is there.
+    pub(super) fn missing_block(&self, cluster: u64) -> Result<Option<u64>> {
+        let entries = self.layout.block_entries();
+        if self.find(cluster)?.is_some() {
+            return Ok(None);
+        }
+        if cluster / entries >= self.table.borrow().len() as u64 {
+            return Err(Error::corrupt(format!(
+                "the refcount table is too short for cluster {cluster:#x}; \
+                 help: `qemu-img check -r all`"
+            )));
+        }
+        Ok(Some(cluster / entries * entries))
+    }
+
     /// Sets a count that was found to be wrong, making its block when that is missing.
     pub(super) async fn correct(&self, file: &ImageFile, cluster: u64, count: u64) -> Result<()> {
         let _alone = self.alone.lock_all().await;
@@ -249,7 +264,7 @@ impl Refcounts {
             place << self.layout.cluster_bits,
             self.layout.cluster_bytes(),
         );
-        file.reserve(offset + len).await?;
+        file.reserve(offset, len).await?;
         if !file.claim(offset, len) {
             let zeroes = IoBuf::zeroed(len as usize);
             file.write(offset, zeroes, Durability::Volatile).await?;

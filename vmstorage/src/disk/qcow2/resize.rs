@@ -115,7 +115,7 @@ impl Image {
                 at += span - at % span;
                 continue;
             }
-            if at % span == 0 {
+            if at.is_multiple_of(span) {
                 self.drop_table(at).await?;
                 at += span;
                 continue;

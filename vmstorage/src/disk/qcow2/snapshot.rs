@@ -2,13 +2,15 @@
 
 use super::file::ImageFile;
 use super::header::Header;
-use crate::disk::{Error, Result};
+use crate::disk::{Error, ErrorKind, Result};
 use crate::engine::IoBufMut;
 
 /// Longest table of snapshots, as in QEMU.
 const MAX_TABLE_BYTES: u64 = 64 << 20;
 /// Most entries of a snapshot's L1 table.
 const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
+/// Most bytes of all L1 tables of snapshots.
+const MAX_L1S_BYTES: u64 = 512 << 20;
 /// Bytes of an entry before what varies.
 const ENTRY_BYTES: usize = 40;
 
@@ -40,6 +42,7 @@ fn number(bytes: &[u8]) -> u64 {
 /// Reads the table of snapshots.
 pub(super) async fn load(file: &ImageFile, header: &Header) -> Result<Vec<Snapshot>> {
     let mut snapshots = Vec::new();
+    let mut tables = 0;
     let mut at = header.snapshots_offset;
     let layout = header.layout();
     for index in 0..header.snapshots {
@@ -81,6 +84,13 @@ pub(super) async fn load(file: &ImageFile, header: &Header) -> Result<Vec<Snapsh
                 "snapshot {index} has an L1 table of {} entries at {:#x}",
                 snapshot.l1_entries, snapshot.l1_offset
             )));
+        }
+        tables += u64::from(snapshot.l1_entries) * 8;
+        if tables > MAX_L1S_BYTES {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("snapshots up to {index} have {tables} bytes of L1 tables"),
+            ));
         }
         at += entry_bytes;
         snapshots.push(snapshot);

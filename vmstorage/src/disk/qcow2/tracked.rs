@@ -6,11 +6,13 @@
 //! [`Image::close`]: super::Qcow2::close
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::bitmap::{AUTO, IN_USE, mark};
 use super::header;
 use super::image::Image;
 use super::lock::RangeLocks;
+use super::task::to_the_end;
 use crate::disk::Result;
 
 /// The bitmaps that note all writes.
@@ -50,7 +52,7 @@ impl Image {
         Ok(())
     }
 
-    /// Notes a change. It fails before [`Image::mark_tracked`].
+    /// Notes a change. It fails before [`Image::start_noting`].
     pub(super) fn note_change(&self, offset: u64, len: u64) -> bool {
         let tracked = &self.tracked;
         if tracked.ready.get() {
@@ -61,8 +63,14 @@ impl Image {
         tracked.ready.get()
     }
 
+    /// Marks the bitmaps also when the request is dropped, and notes a change.
+    pub(super) async fn start_noting(self: &Rc<Self>, offset: u64, len: u64) -> Result<()> {
+        let image = Rc::clone(self);
+        to_the_end(async move { image.mark_tracked(offset, len).await }).await
+    }
+
     /// Takes the bitmaps into memory, and notes a change.
-    pub(super) async fn mark_tracked(&self, offset: u64, len: u64) -> Result<()> {
+    async fn mark_tracked(&self, offset: u64, len: u64) -> Result<()> {
         let alone = self.tracked.lock.lock_all().await;
         if !self.tracked.ready.get() {
             let mut entries = self.directory().await?;

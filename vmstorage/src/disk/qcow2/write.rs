@@ -38,7 +38,7 @@ impl Image {
             return Ok(());
         }
         if !self.note_change(offset, len) {
-            self.mark_tracked(offset, len).await?;
+            self.start_noting(offset, len).await?;
         }
         let ticket = self.requests.start();
         let (kind, run) = self.find(offset, len).await?;
@@ -169,7 +169,7 @@ impl Image {
             fresh,
             kept: false,
         };
-        match self.file.reserve(host + bytes).await {
+        match self.file.reserve(host, bytes).await {
             Ok(()) => Ok(target),
             Err(error) => {
                 self.free(host, run.count);
@@ -336,7 +336,7 @@ impl Image {
     async fn make_table(&self, host: u64, old: Option<u64>) -> Result<()> {
         let len = self.layout.cluster_bytes();
         let fresh = self.file.claim(host, len);
-        self.file.reserve(host + len).await?;
+        self.file.reserve(host, len).await?;
         let mut table = IoBufMut::zeroed(len as usize);
         if let Some(old) = old {
             table = self.file.read_table(old, table).await?;

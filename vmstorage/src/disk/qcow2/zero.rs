@@ -49,7 +49,7 @@ impl Image {
 
     async fn change_zeroes(self: &Rc<Self>, extent: Extent, unmap: bool) -> Result<()> {
         if !self.note_change(extent.offset_bytes, extent.len_bytes) {
-            self.mark_tracked(extent.offset_bytes, extent.len_bytes)
+            self.start_noting(extent.offset_bytes, extent.len_bytes)
                 .await?;
         }
         let image = Rc::clone(self);
@@ -106,7 +106,7 @@ impl Image {
         let mut len = run.min(CHUNK_BYTES).min(whole - layout.in_cluster(at));
         if layout.extended {
             let unit = layout.unit_bytes();
-            if at % unit != 0 {
+            if !at.is_multiple_of(unit) {
                 len = len.min(unit - at % unit);
             }
         }
@@ -161,7 +161,7 @@ impl Image {
         let from = (at - start) / unit;
         let upto = ((end - start) / unit).min(SUBCLUSTERS);
         let mut entry = self.entries(at, 1).await?[0];
-        if at % unit != 0 || from >= upto || entry.is_compressed() {
+        if !at.is_multiple_of(unit) || from >= upto || entry.is_compressed() {
             return Ok(None);
         }
         self.own_table(at).await?;

@@ -1,7 +1,7 @@
 //! Power cuts at every operation: the image opens, what was flushed is there, the rest is old or new.
 
 use super::*;
-use crate::disk::fault::{Fault, SECTOR_BYTES};
+use crate::disk::fault::{Fault, Operation, SECTOR_BYTES};
 use crate::engine::run;
 
 /// What each sector of the disk may hold after a power cut.
@@ -251,6 +251,38 @@ fn extensions_and_bitmaps_are_old_or_new_after_a_power_cut() {
             }
             if done {
                 break;
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_fails_once_is_tried_again() {
+    run(async {
+        for shape in shapes() {
+            let file = Rc::new(Fault::new(shape.create().await.content()));
+            let disk = shape.open(file.clone()).await.unwrap();
+            let mut bytes = shape.content();
+            let mut rng = StdRng::seed_from_u64(17);
+            for step in 0..40 {
+                let offset = rng.random_range(0..bytes.len() - 20_000);
+                let data = pattern(step, rng.random_range(1..20_000));
+                let operation = [Operation::Change, Operation::Flush][step as usize % 2];
+                if step % 3 == 0 {
+                    file.fail_next(operation, libc::EIO);
+                }
+                let change = Change::Write {
+                    offset: offset as u64,
+                    data: data.clone(),
+                    how: Durability::Durable,
+                };
+                while change.apply(&disk).await.is_err() {}
+                bytes[offset..offset + data.len()].copy_from_slice(&data);
+                let after = Rc::new(Memory::with_content(file.after_power_cut(0)));
+                let seen = shape.open(after).await.unwrap();
+                assert!(content(&seen).await == bytes, "{shape:?}, step {step}");
+                assert_eq!(seen.check().await.unwrap().corruptions, 0);
             }
         }
     })

@@ -79,17 +79,13 @@ pub(super) fn shapes() -> Vec<Shape> {
 
 impl Shape {
     pub(super) fn backing(&self) -> Option<Rc<dyn Disk>> {
-        let mut rng = StdRng::seed_from_u64(7);
-        let mut bytes = vec![0; self.backing_bytes? as usize];
-        rng.fill(&mut bytes[..]);
+        let bytes = pattern(7, self.backing_bytes? as usize);
         Some(Rc::new(Memory::with_content(bytes).read_only()))
     }
 
     /// What a new image of the shape reads as.
     pub(super) fn content(&self) -> Vec<u8> {
-        let mut rng = StdRng::seed_from_u64(7);
-        let mut bytes = vec![0; self.backing_bytes.unwrap_or(0) as usize];
-        rng.fill(&mut bytes[..]);
+        let mut bytes = pattern(7, self.backing_bytes.unwrap_or(0) as usize);
         bytes.resize(self.options.size_bytes as usize, 0);
         bytes
     }
@@ -128,8 +124,7 @@ impl Change {
         };
         match rng.random_range(0..10) {
             0..=4 => {
-                let mut data = vec![0; len as usize];
-                rng.fill(&mut data[..]);
+                let data = pattern(rng.random(), len as usize);
                 Self::Write { offset, data, how }
             }
             5 | 6 => Self::Zero {
@@ -155,6 +150,17 @@ impl Change {
             Self::Flush => disk.flush().await,
         }
     }
+}
+
+/// Bytes that tell one write from another, and one sector from the next.
+pub(super) fn pattern(seed: u32, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let mut state = seed | 1;
+    for part in bytes.chunks_mut(64) {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        part.fill((state >> 24) as u8);
+    }
+    bytes
 }
 
 pub(super) async fn content(disk: &dyn Disk) -> Vec<u8> {
