@@ -104,6 +104,7 @@ impl Host {
             };
             served.fronts.borrow_mut().push(front);
         }
+        served.listen_vhost_user(shared.socket_mode)?;
         served.offer(&served.export().await)
     }
 
@@ -123,6 +124,9 @@ impl Host {
             let checkpoints = checkpoints.keys().map(|name| format!("{disk}@{name}"));
             checkpoints.chain([disk.clone()]).collect()
         };
+        for server in served.vhost_user.take() {
+            server.stop().await;
+        }
         let mut result = Ok(());
         for name in names {
             let withdrawn = served.withdraw(&name).await;

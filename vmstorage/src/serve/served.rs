@@ -2,9 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::checkpoint::Checkpoint;
 use super::config::{DiskConfig, RawThrottle};
 use super::control::{Failure, Kind};
-use super::front::Front;
+use super::front::{Front, remove_stale};
 use super::service::value;
 use super::tracking::Tracking;
 use crate::disk::file::{self, FileDisk};
@@ -24,6 +24,7 @@ use crate::filter::snapshot::{self, Snapshots};
 use crate::filter::throttle::{Group, Throttle};
 use crate::nbd::server::{Context, Export, ExportError};
 use crate::track::catalog;
+use crate::vhost;
 
 /// A disk with its layers.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub(super) struct Served {
     /// The round that holds the gate, and the hold.
     pub(super) held: RefCell<Option<(u64, Held)>>,
     pub(super) fronts: RefCell<Vec<Rc<Front>>>,
+    pub(super) vhost_user: RefCell<Vec<vhost::Server>>,
     scratch: PathBuf,
 }
 
@@ -92,6 +94,7 @@ impl Served {
             checkpoints: RefCell::default(),
             held: RefCell::default(),
             fronts: RefCell::default(),
+            vhost_user: RefCell::default(),
             scratch,
             config,
         })
@@ -135,6 +138,28 @@ impl Served {
         for front in self.fronts.borrow().iter() {
             let added = front.server.add(export.clone());
             added.map_err(|error| Failure::new(Kind::Exists, error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Listens for vhost-user front ends.
+    pub(super) fn listen_vhost_user(&self, socket_mode: u32) -> Result<(), Failure> {
+        let options = vhost::Options {
+            serial: self.config.name.clone(),
+            ..vhost::Options::default()
+        };
+        for path in &self.config.vhost_user {
+            let server = remove_stale(path)
+                .and_then(|()| vhost::Server::start(path, self.top(), &options))
+                .and_then(|server| {
+                    std::fs::set_permissions(path, Permissions::from_mode(socket_mode))?;
+                    Ok(server)
+                });
+            let server = server.map_err(|error| {
+                let why = format!("listen on `vhost-user:{}`: {error}", path.display());
+                Failure::new(Kind::Failed, why)
+            })?;
+            self.vhost_user.borrow_mut().push(server);
         }
         Ok(())
     }
@@ -184,6 +209,7 @@ impl Served {
             return Err(Failure::new(Kind::Unsupported, why));
         }
         top.resize(size_bytes).await?;
+        self.vhost_user.borrow().iter().for_each(vhost::Server::resized);
         Ok(json!({ "size_bytes": top.geometry().size_bytes }))
     }
 

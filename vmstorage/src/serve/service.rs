@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, RwLock};
 
 use super::config::{Config, ConfigError, RawConfig, RawTls, check, load};
 use super::control::{Failure, Kind, Request};
@@ -51,9 +51,12 @@ pub enum ServeError {
 #[derive(Debug)]
 pub(super) struct Service {
     setup: Setup,
-    group: Mutex<Group>,
+    /// For changes of what is served, alone; for all else, together.
+    group: RwLock<Group>,
     quit: Notify,
-    rounds: std::cell::Cell<u64>,
+    /// Number of the next checkpoint. They are taken one after the other, since two that hold the
+    /// same disks in different orders would wait for each other.
+    rounds: Mutex<u64>,
 }
 
 impl Setup {
@@ -107,11 +110,11 @@ async fn serve(setup: Setup, config: Config) -> Result<(), ServeError> {
     };
     let service = Rc::new(Service {
         setup,
-        group: Mutex::default(),
+        group: RwLock::default(),
         quit: Notify::new(),
-        rounds: std::cell::Cell::new(0),
+        rounds: Mutex::default(),
     });
-    let begun = service.group.lock().await.begin(config, shared).await;
+    let begun = service.group.write().await.begin(config, shared).await;
     let mut result = Ok(());
     match begun {
         Err(failure) => result = Err(failure),
@@ -136,7 +139,7 @@ async fn serve(setup: Setup, config: Config) -> Result<(), ServeError> {
             }
         }
     }
-    let ended = service.group.lock().await.end().await;
+    let ended = service.group.write().await.end().await;
     Ok(result.and(ended)?)
 }
 
@@ -163,7 +166,7 @@ fn shared(config: &Config) -> Result<Shared, ServeError> {
 impl Service {
     /// Says in one line, and to the service manager, that clients can connect.
     async fn tell_ready(&self) {
-        let disks = self.group.lock().await.report().await.unwrap_or_default();
+        let disks = self.group.read().await.report().await.unwrap_or_default();
         let places = disks.iter().map(|disk| {
             let place = disk.uris.first().map_or("no NBD address", String::as_str);
             format!("{} ({})", disk.name, place)
@@ -189,12 +192,12 @@ impl Service {
         let bad = |error: String| Failure::new(Kind::BadConfig, error);
         let config = self.setup.read().map_err(|error| bad(error.to_string()))?;
         let shared = shared(&config).map_err(|error| bad(error.to_string()))?;
-        self.group.lock().await.change(config, shared).await
+        self.group.write().await.change(config, shared).await
     }
 
     /// Does what a request asks for.
     pub(super) async fn answer(&self, request: Request) -> Result<Value, Failure> {
-        let group = self.group.lock().await;
+        let group = self.group.read().await;
         match request {
             Request::Status {} => status(&group.report().await?),
             Request::CheckpointCreate {
@@ -202,9 +205,10 @@ impl Service {
                 disks,
                 hold_ms,
             } => {
-                let round = self.rounds.replace(self.rounds.get() + 1);
                 let limit = Duration::from_millis(hold_ms);
-                group.checkpoint(name, disks, round, limit).await
+                let mut round = self.rounds.lock().await;
+                *round += 1;
+                group.checkpoint(name, disks, *round, limit).await
             }
             Request::CheckpointExport { name, disks } => {
                 let disks = group.with_checkpoint(&name, disks).await?;

@@ -6,8 +6,11 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+#[path = "../vhost/boot.rs"]
+mod boot;
 mod checkpoints;
 mod control;
 mod crash;
 mod disks;
+mod guest;
 mod service;

@@ -137,22 +137,30 @@ pub(super) struct Check {
 
 pub(super) async fn check(args: Check) -> Result<(), Error> {
     let found = match opened(&args.disk, args.format, true).await {
-        Ok(image) => read_all(&*image.disk).await.err(),
-        Err(Error::Disk(error)) if error.kind() == ErrorKind::Corrupt => Some(error),
+        Ok(image) => {
+            let mut found = image.check().await?;
+            found.extend(
+                read_all(&*image.disk)
+                    .await
+                    .err()
+                    .map(|error| error.to_string()),
+            );
+            found
+        }
+        Err(Error::Disk(error)) if error.kind() == ErrorKind::Corrupt => vec![error.to_string()],
         Err(other) => return Err(other),
     };
-    let found = found.map(|error| error.to_string());
     if args.json {
-        say(json!({ "disk": args.disk, "whole": found.is_none(), "error": found }));
+        say(json!({ "disk": args.disk, "whole": found.is_empty(), "errors": found }));
+    } else if found.is_empty() {
+        say(format!("`{}` is whole", args.disk));
     } else {
-        match &found {
-            None => say(format!("`{}` is whole", args.disk)),
-            Some(error) => say(format!("`{}` is damaged: {error}", args.disk)),
-        }
+        say(format!("`{}` is damaged: {}", args.disk, found.join("; ")));
     }
-    match found {
-        None => Ok(()),
-        Some(_) => Err(Error::Negative),
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Negative)
     }
 }
 

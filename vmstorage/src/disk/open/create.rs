@@ -4,9 +4,10 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::{Format, Opened, Options, Source, open};
+use crate::disk::Result;
 use crate::disk::file::{FileDisk, OpenOptions};
-use crate::disk::vhdx::{CreateOptions, Vhdx};
-use crate::disk::{Error, ErrorKind, Result};
+use crate::disk::qcow2::{self, Qcow2};
+use crate::disk::vhdx::{self, Vhdx};
 
 /// Makes a sparse image that reads as zeroes, and opens it. What exists is refused.
 ///
@@ -33,8 +34,8 @@ async fn make(path: &Path, format: Format, size_bytes: u64) -> Result<()> {
     let file = Rc::new(file);
     let made = match format {
         Format::Raw => Ok(()),
-        Format::Vhdx => Vhdx::create(&*file, &CreateOptions::dynamic(size_bytes)).await,
-        Format::Qcow2 => Err(Error::new(ErrorKind::Unsupported, "not yet")),
+        Format::Qcow2 => Qcow2::create(file, &qcow2::CreateOptions::new(size_bytes)).await,
+        Format::Vhdx => Vhdx::create(&*file, &vhdx::CreateOptions::dynamic(size_bytes)).await,
     };
     if made.is_err() {
         // The first error tells more than that of the removal.

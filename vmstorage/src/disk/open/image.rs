@@ -9,8 +9,9 @@ use std::rc::Rc;
 use super::sealed::Sealed;
 use super::{Format, Options};
 use crate::disk::file::{FileDisk, OpenOptions};
+use crate::disk::qcow2::{self, Opener, Qcow2};
 use crate::disk::vhdx::{self, Vhdx};
-use crate::disk::{Disk, Error, ErrorKind, Result};
+use crate::disk::{Answer, Disk, Error, ErrorKind, Result};
 use crate::nbd::client::Remote;
 use crate::track::Fingerprint;
 
@@ -31,6 +32,7 @@ pub struct Opened {
 #[derive(Debug, Clone)]
 enum Image {
     Raw(Rc<FileDisk>),
+    Qcow2(Rc<Qcow2>),
     Vhdx(Rc<Vhdx>),
     Remote(Rc<Remote>),
 }
@@ -57,9 +59,44 @@ impl Opened {
         }
     }
 
+    /// What is wrong with the image's own tables, as far as its format can tell.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub async fn check(&self) -> Result<Vec<String>> {
+        match &self.image {
+            Some(Image::Qcow2(image)) => {
+                let found = image.check().await?;
+                let mut messages = found.messages.clone();
+                if !found.is_clean() {
+                    let (leaks, corruptions) = (found.leaks, found.corruptions);
+                    messages.push(format!("{corruptions} corruptions, {leaks} leaks"));
+                }
+                Ok(messages)
+            }
+            // Opening one has checked them.
+            Some(Image::Vhdx(_) | Image::Raw(_) | Image::Remote(_)) | None => Ok(Vec::new()),
+        }
+    }
+
     /// What its format says of it, for people and programs.
     pub fn describe(&self) -> serde_json::Value {
         match &self.image {
+            Some(Image::Qcow2(image)) => {
+                let info = image.info();
+                serde_json::json!({
+                    "version": info.version,
+                    "cluster_bytes": info.cluster_bytes,
+                    "refcount_bits": info.refcount_bits,
+                    "extended_l2": info.extended_l2,
+                    "lazy_refcounts": info.lazy_refcounts,
+                    "dirty": info.dirty,
+                    "corrupt": info.corrupt,
+                    "backing_file": info.backing_file,
+                    "backing_format": info.backing_format,
+                    "snapshots": image.snapshots().len(),
+                })
+            }
             Some(Image::Vhdx(image)) => {
                 let info = image.info();
                 let parent = info
@@ -96,6 +133,7 @@ impl Opened {
     pub async fn close(&self) -> Result<()> {
         self.disk.flush().await?;
         match &self.image {
+            Some(Image::Qcow2(image)) => image.close().await,
             Some(Image::Vhdx(image)) => image.close().await,
             Some(Image::Remote(remote)) => {
                 remote.close().await;
@@ -130,12 +168,8 @@ pub fn format_of(path: &Path, first_bytes: &[u8], said: Option<Format>) -> Resul
 }
 
 pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
-    let file_options = |read_only| OpenOptions {
-        read_only,
-        direct: options.direct,
-        lock: !options.shared,
-    };
-    let raw = Rc::new(FileDisk::open(path, &file_options(options.read_only)).await?);
+    let raw = FileDisk::open(path, &file_options(options, options.read_only)).await?;
+    let raw = Rc::new(raw);
     let file = cached(&raw, path)?;
     let fingerprint = Fingerprint::of_file(&file)?;
     let mut first = [0; 8];
@@ -145,18 +179,18 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
     let image = match format {
         Format::Raw => Image::Raw(raw),
         Format::Vhdx => {
-            let open_file = async |file: &Path, read_only: bool| {
-                if file == path {
-                    return Ok(Rc::clone(&raw) as Rc<dyn Disk>);
-                }
-                let opened = FileDisk::open(file, &file_options(read_only)).await?;
-                Ok(Rc::new(opened) as Rc<dyn Disk>)
-            };
+            let files = Files { path, raw, options };
+            let open_file = async |file: &Path, read_only| files.open(file, read_only).await;
             Image::Vhdx(Rc::new(
                 vhdx::open_chain(path, options.read_only, open_file).await?,
             ))
         }
-        Format::Qcow2 => return Err(Error::new(ErrorKind::Unsupported, "not yet")),
+        Format::Qcow2 => {
+            let files = Files { path, raw, options };
+            Image::Qcow2(Rc::new(
+                qcow2::open_chain(&files, path, options.read_only).await?,
+            ))
+        }
     };
     Ok(Opened {
         disk: image.disk(),
@@ -165,6 +199,34 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
         image: Some(image),
         file: Some(Rc::new(file)),
     })
+}
+
+fn file_options(options: Options, read_only: bool) -> OpenOptions {
+    OpenOptions {
+        read_only,
+        direct: options.direct,
+        lock: !options.shared,
+    }
+}
+
+/// The files of a chain: the image, which is open already, and those that it stands on.
+struct Files<'a> {
+    path: &'a Path,
+    raw: Rc<FileDisk>,
+    options: Options,
+}
+
+impl Opener for Files<'_> {
+    fn open(&self, path: &Path, read_only: bool) -> Answer<'_, Rc<dyn Disk>> {
+        let path = path.to_owned();
+        Box::pin(async move {
+            if path == self.path {
+                return Ok(Rc::clone(&self.raw) as Rc<dyn Disk>);
+            }
+            let opened = FileDisk::open(&path, &file_options(self.options, read_only)).await?;
+            Ok(Rc::new(opened) as Rc<dyn Disk>)
+        })
+    }
 }
 
 /// The same file through the page cache, whatever its path names by now.
@@ -177,6 +239,7 @@ impl Image {
     fn disk(&self) -> Rc<dyn Disk> {
         match self {
             Self::Raw(disk) => Rc::clone(disk) as Rc<dyn Disk>,
+            Self::Qcow2(disk) => Rc::clone(disk) as Rc<dyn Disk>,
             Self::Vhdx(disk) => Rc::clone(disk) as Rc<dyn Disk>,
             Self::Remote(disk) => Rc::clone(disk) as Rc<dyn Disk>,
         }
