@@ -666,3 +666,58 @@ pub(super) fn slot_place(slot: u32) -> u64 {
 fn page_place(slot: u32, page: u32) -> u64 {
     slot_place(slot) + ((2 + page as usize % RECORDS) * PAGE_BYTES) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocks(first: u64, last: u64) -> Blocks {
+        Blocks { first, last }
+    }
+
+    /// Heats blocks and notes a change of them in epoch 1.
+    fn change(table: &mut Table, changed: Blocks) {
+        assert!(table.heat(changed, 1));
+        let list = table.hot_list();
+        table.hot_is_durable(&list);
+        assert!(table.is_hot(changed, 1));
+        table.touch(changed, 1);
+    }
+
+    #[test]
+    fn what_changes_during_a_write_back_stays_hot() {
+        let mut table = Table::new(4096 * 10_000, 4096, 16, 8);
+        change(&mut table, blocks(0, 3));
+        let staged = table.stage(Uuid::nil(), 1);
+        assert_eq!((staged.pages.len(), staged.indexes.len()), (1, 1));
+        change(&mut table, blocks(7, 7));
+        table.settled(&staged, true, Cool::All);
+        assert_eq!(table.hot_count(), 1);
+        let staged = table.stage(Uuid::nil(), 2);
+        table.settled(&staged, false, Cool::All);
+        assert_eq!(table.hot_count(), 1, "it failed");
+        let staged = table.stage(Uuid::nil(), 3);
+        table.settled(&staged, true, Cool::All);
+        assert!(table.is_settled());
+        assert!(table.covered(blocks(0, 3), 1) && !table.covered(blocks(0, 4), 1));
+        assert!(!table.is_hot(blocks(4, 4), 1));
+    }
+
+    #[test]
+    fn a_change_of_whole_pages_is_a_number_each() {
+        let mut table = Table::new(4096 * 1000, 4096, 16, 8);
+        change(&mut table, blocks(0, 999));
+        let staged = table.stage(Uuid::nil(), 1);
+        assert!(staged.pages.is_empty());
+        assert_eq!(staged.indexes.len(), 1);
+        assert!(table.covered(blocks(0, 999), 1));
+    }
+
+    #[test]
+    fn parts_are_those_of_the_blocks() {
+        assert_eq!(parts(0, 0), 1);
+        assert_eq!(parts(17, 18), 0b11);
+        assert_eq!(parts(503, 503), 1 << 27);
+        assert_eq!(parts(0, 503), ALL_PARTS);
+    }
+}
