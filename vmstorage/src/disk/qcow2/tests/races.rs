@@ -14,6 +14,8 @@ struct Late {
     rng: RefCell<StdRng>,
     under_way: Cell<usize>,
     most: Cell<usize>,
+    /// The next operation waits for long.
+    stall: Cell<bool>,
 }
 
 impl Late {
@@ -23,6 +25,7 @@ impl Late {
             rng: RefCell::new(StdRng::seed_from_u64(seed)),
             under_way: Cell::new(0),
             most: Cell::new(0),
+            stall: Cell::new(false),
         }
     }
 
@@ -37,6 +40,11 @@ impl Late {
         Box::pin(async move {
             self.under_way.set(self.under_way.get() + 1);
             self.most.set(self.most.get().max(self.under_way.get()));
+            if self.stall.take() {
+                for _ in 0..300 {
+                    yield_now().await;
+                }
+            }
             self.wait().await;
             let done = answer.await;
             self.wait().await;
@@ -158,6 +166,64 @@ fn guests_beside_each_other_do_not_see_each_other() {
                 let found = disk.check().await.unwrap();
                 assert!(found.is_clean(), "{shape:?}, seed {seed}: {found:?}");
             }
+        }
+    })
+    .unwrap();
+}
+
+/// Drops the first cluster while `slow` uses it, and has others take its place.
+async fn replace_under(disk: &Qcow2, file: &Late, slow: impl Future<Output = ()>) {
+    let cluster = 4096;
+    let data = |byte: u8| IoBuf::copy_of(&[byte; 4096]);
+    let how = Durability::Volatile;
+    disk.write(0, data(1), how).await.unwrap();
+    disk.flush().await.unwrap();
+    file.stall.set(true);
+    let others = async {
+        while file.stall.get() {
+            yield_now().await;
+        }
+        disk.discard(Extent::new(0, cluster)).await.unwrap();
+        for number in 1..4 {
+            disk.flush().await.unwrap();
+            disk.write(number * cluster, data(9), how).await.unwrap();
+        }
+        assert!(
+            file.under_way.get() > 0,
+            "the slow request has ended before the others"
+        );
+    };
+    futures_util::join!(slow, others);
+    let buf = IoBufMut::zeroed(3 * 4096);
+    let found = disk.read(cluster, buf).await.unwrap();
+    assert!(
+        found.iter().all(|byte| *byte == 9),
+        "a late write hit another cluster"
+    );
+}
+
+#[test]
+fn a_freed_cluster_waits_for_those_who_use_it() {
+    run(async {
+        for seed in 0..5 {
+            let shape = shape(1 << 20, 4096, 16);
+            let file = Rc::new(Late::new(shape.create().await, seed));
+            let disk = shape.open(file.clone()).await.unwrap();
+            let read = async {
+                let found = disk.read(0, IoBufMut::zeroed(4096)).await.unwrap();
+                assert!(
+                    found.iter().all(|byte| *byte < 2),
+                    "a late read saw another cluster"
+                );
+            };
+            replace_under(&disk, &file, read).await;
+            let write = async {
+                let data = IoBuf::copy_of(&[2; 4096]);
+                disk.write(0, data, Durability::Volatile).await.unwrap();
+            };
+            replace_under(&disk, &file, write).await;
+            disk.close().await.unwrap();
+            assert!(disk.check().await.unwrap().is_clean());
         }
     })
     .unwrap();
