@@ -31,11 +31,12 @@ impl Slow {
     }
 
     async fn wait(&self) {
-        let mut rng = self.rng.borrow_mut();
-        // Now and then one takes so long that others allocate, commit and free meanwhile.
-        let most = if rng.random_bool(0.1) { 400 } else { 8 };
-        let turns = rng.random_range(0..most);
-        drop(rng);
+        let turns = {
+            let mut rng = self.rng.borrow_mut();
+            // Now and then one takes so long that others allocate, commit and free meanwhile.
+            let most = if rng.random_bool(0.1) { 400 } else { 8 };
+            rng.random_range(0..most)
+        };
         for _ in 0..turns {
             yield_now().await;
         }
