@@ -1,4 +1,5 @@
-//! Many requests at once over a disk whose requests take their time, in an order that a seed decides.
+//! Many requests at once over a disk whose requests take their time, in an order that a seed
+//! decides.
 
 use std::cell::RefCell;
 
