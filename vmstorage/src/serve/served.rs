@@ -209,7 +209,10 @@ impl Served {
             return Err(Failure::new(Kind::Unsupported, why));
         }
         top.resize(size_bytes).await?;
-        self.vhost_user.borrow().iter().for_each(vhost::Server::resized);
+        self.vhost_user
+            .borrow()
+            .iter()
+            .for_each(vhost::Server::resized);
         Ok(json!({ "size_bytes": top.geometry().size_bytes }))
     }
 
