@@ -96,8 +96,8 @@ impl Default for Options {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] when `map` is a file of another kind, [`ErrorKind::Unsupported`] for
-/// options out of range; and those of `map`. A map that would have to be begun anew but is read-only
-/// is opened, and answers [`ErrorKind::FullNeeded`] to everything.
+/// options out of range; and those of `map`. A map that would have to be begun anew but is
+/// read-only is opened, and answers [`ErrorKind::FullNeeded`] to everything.
 pub async fn open(
     disk: Rc<dyn Disk>,
     map: Rc<dyn Disk>,
@@ -227,7 +227,7 @@ async fn read_roots(map: &dyn Disk) -> Result<Roots> {
         }
         if head != b"REEVEMAP" {
             return Err(Error::corrupt(format!(
-                "`{}` is no generation map\nhelp: name another file for the map, or remove this one",
+                "`{}` is no generation map\nhelp: name another file for the map, or remove it",
                 map.name()
             )));
         }
