@@ -209,11 +209,15 @@ impl Served {
             return Err(Failure::new(Kind::Unsupported, why));
         }
         top.resize(size_bytes).await?;
-        self.vhost_user.borrow().iter().for_each(vhost::Server::resized);
+        self.vhost_user
+            .borrow()
+            .iter()
+            .for_each(vhost::Server::resized);
         Ok(json!({ "size_bytes": top.geometry().size_bytes }))
     }
 
-    /// Sees to it that checkpoints have a store: a file without a name, which goes with the process.
+    /// Sees to it that checkpoints have a store: a file without a name, which goes with the
+    /// process.
     pub(super) async fn prepare_store(&self) -> Result<(), Failure> {
         if self.snapshots.has_store() {
             return Ok(());
