@@ -1,5 +1,5 @@
-//! Raw images on real devices and file systems, and beside QEMU. Needs root: it mounts and makes loop
-//! devices.
+//! Raw images on real devices and file systems, and beside QEMU. Needs root: it mounts and makes
+//! loop devices.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;

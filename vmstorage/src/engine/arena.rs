@@ -1,6 +1,7 @@
-//! Memory that an engine takes its buffers from, in two regions. The first is registered with io_uring
-//! once, so that the kernel need not look up and pin its pages for every request. The second is for
-//! more than that, and takes memory when it is used. What fits neither comes from the heap.
+//! Memory that an engine takes its buffers from, in two regions. The first is registered with
+//! io_uring once, so that the kernel need not look up and pin its pages for every request. The
+//! second is for more than that, and takes memory when it is used. What fits neither comes from the
+//! heap.
 //!
 //! A buddy allocator hands out blocks: powers of two from a page to [`MAX_BLOCK_BYTES`].
 
@@ -14,8 +15,8 @@ pub(super) const PAGE_BYTES: usize = 4096;
 /// Largest block in bytes; a request of the usual front ends is no longer.
 pub(super) const MAX_BLOCK_BYTES: usize = PAGE_BYTES << MAX_ORDER;
 const MAX_ORDER: usize = 9;
-/// Bytes that an engine registers, all of them in memory from then on: what users without privileges
-/// may lock by default.
+/// Bytes that an engine registers, all of them in memory from then on: what users without
+/// privileges may lock by default.
 pub(super) const REGISTERED_BYTES: usize = 8 << 20;
 /// Bytes of the second region.
 pub(super) const SPARE_BYTES: usize = 32 << 20;

@@ -11,9 +11,9 @@ use super::pool::lock;
 /// A number of bytes that buffers share; who asks for more than is left waits.
 ///
 /// Buffers count until their last handle is gone, so also while they are written or sent. Turns are
-/// taken in the order of asking: large requests are not starved by small ones. A request larger than
-/// the whole budget is served alone. It cannot deadlock as long as no task asks for a second buffer
-/// while it holds one: take all of a request at once, and split it.
+/// taken in the order of asking: large requests are not starved by small ones. A request larger
+/// than the whole budget is served alone. It cannot deadlock as long as no task asks for a second
+/// buffer while it holds one: take all of a request at once, and split it.
 ///
 /// Clones are the same budget, also on other threads.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use super::{IoBuf, IoBufMut};
 
 /// An open file or block device. Clones are the same open file.
 ///
-/// Operations that were polled run to their end also when their future is dropped; their buffers and
-/// the open file live that long.
+/// Operations that were polled run to their end also when their future is dropped; their buffers
+/// and the open file live that long.
 #[derive(Clone, Debug)]
 pub struct File {
     file: Arc<fs::File>,
@@ -32,7 +32,8 @@ impl File {
         &self.file
     }
 
-    /// Reads at an offset; the buffer comes back with what was read, shorter at the end of the file.
+    /// Reads at an offset; the buffer comes back with what was read, shorter at the end of the
+    /// file.
     ///
     /// # Errors
     /// Of `pread`.
@@ -52,7 +53,8 @@ impl File {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if is_again(&error) => {}
-                // Direct I/O that reached an end of file between two blocks cannot go on from there.
+                // Direct I/O that reached an end of file between two blocks cannot go on from
+                // there.
                 Err(error) if filled > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
                 Err(error) => return Err(error),
             }

@@ -1,15 +1,15 @@
 //! Asynchronous I/O of one thread: a disk, its filters and all of its clients run on one engine, so
 //! nothing in the data path needs a lock.
 //!
-//! An engine has one of two drivers ([`Driver`]): io_uring, where one system call in each turn of the
-//! loop submits what all tasks ask for and takes what is done; or epoll and threads that block, where
-//! the kernel refuses io_uring, as container runtimes have it do. Both promise the same, and all
-//! tests run over both. What is not I/O of a disk's data path, such as opening files, is done by
-//! threads with either ([`unblock`]).
+//! An engine has one of two drivers ([`Driver`]): io_uring, where one system call in each turn of
+//! the loop submits what all tasks ask for and takes what is done; or epoll and threads that block,
+//! where the kernel refuses io_uring, as container runtimes have it do. Both promise the same, and
+//! all tests run over both. What is not I/O of a disk's data path, such as opening files, is done
+//! by threads with either ([`unblock`]).
 //!
-//! Buffers are owned by what uses them: a request whose future is dropped goes on, and its buffer is
-//! free only when the kernel is done with it. How much memory requests take at once is limited with
-//! a [`Budget`].
+//! Buffers are owned by what uses them: a request whose future is dropped goes on, and its buffer
+//! is free only when the kernel is done with it. How much memory requests take at once is limited
+//! with a [`Budget`].
 //!
 //! Not here: work-stealing, tasks that move between threads, timers finer than what the loop does.
 

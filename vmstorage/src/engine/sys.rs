@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::arena::{Arena, Block, PAGE_BYTES};
 use super::budget::Permit;
 
-/// Buffers up to this length in bytes are aligned to it and come from the heap: replies and headers.
+/// Buffers up to this length in bytes are aligned to it and come from the heap: replies and
+/// headers.
 const SMALL_BYTES: usize = 512;
 
 /// One allocation.
@@ -33,8 +34,8 @@ enum Home {
 // SAFETY: a chunk is plain memory that belongs to no thread; who may touch which part of it is
 // decided by the handles, which are exclusive (`IoBufMut`) or read-only (`IoBuf`).
 unsafe impl Send for Chunk {}
-// SAFETY: as above: `&Chunk` gives access only through the two unsafe functions below, whose callers
-// hold a handle of that range.
+// SAFETY: as above: `&Chunk` gives access only through the two unsafe functions below, whose
+// callers hold a handle of that range.
 unsafe impl Sync for Chunk {}
 
 impl Chunk {
@@ -162,8 +163,8 @@ pub(super) struct Region {
     len: usize,
 }
 
-// SAFETY: plain memory that belongs to no thread; its blocks are handed out by the arena's allocator
-// and are disjoint.
+// SAFETY: plain memory that belongs to no thread; its blocks are handed out by the arena's
+// allocator and are disjoint.
 unsafe impl Send for Region {}
 // SAFETY: as above: `&Region` gives addresses only.
 unsafe impl Sync for Region {}

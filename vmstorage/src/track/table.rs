@@ -1,36 +1,21 @@
 //! The generation map in memory: which entries are known, which pages are hot, what is to be
 //! written. No I/O here, so nothing happens between two lines.
 
+mod hot;
+mod stage;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use uuid::Uuid;
-
-use super::page::{
-    ALL_PARTS, ENTRIES, Entries, Entry, Label, PAGE_BYTES, PART_BLOCKS, PARTS, RECORDS, Record,
-    SEGMENT_BYTES, Summary, encode_index, encode_page,
-};
-use super::root::{DATA_START, Hot, page_count, segment_count};
-
-/// Parts beyond the first that a first change makes hot: few, as each counts as changed if the
-/// machine fails now.
-const FIRST_PARTS: usize = 3;
-/// Pages that are made hot ahead of a stream of changes.
-const PAGES_AHEAD: u32 = 3;
+use super::page::{ENTRIES, Entries, Entry, PAGE_BYTES, RECORDS, Record, SEGMENT_BYTES, Summary};
+use super::root::{DATA_START, page_count, segment_count};
+use hot::HotPage;
+pub(super) use stage::{Cool, Staged};
 
 /// Neighbouring blocks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Blocks {
     pub(super) first: u64,
     pub(super) last: u64,
-}
-
-/// Which hot pages a write-back lets cool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cool {
-    /// Those that had no new change since the last write-back.
-    Idle,
-    /// All that are whole in the file.
-    All,
 }
 
 /// The blocks of a range that lie in one page.
@@ -72,16 +57,6 @@ struct Page {
     cached: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct HotPage {
-    since: u32,
-    /// Parts that the next root is to list.
-    wanted: u32,
-    /// Those of them that the root in the file lists.
-    durable: u32,
-    used: u64,
-}
-
 #[derive(Debug)]
 struct Cache {
     slots: Vec<Cached>,
@@ -94,20 +69,6 @@ struct Cached {
     page: Option<u32>,
     entries: Box<Entries>,
     used: bool,
-}
-
-/// A write-back: what goes where.
-#[derive(Debug)]
-pub(super) struct Staged {
-    /// Pages of entries by their place in the file.
-    pub(super) pages: Vec<(u64, Vec<u8>)>,
-    /// Index pages: place of the copy to write first, of the other, bytes.
-    pub(super) indexes: Vec<(u64, u64, Vec<u8>)>,
-    segments: Vec<u32>,
-    numbers: Vec<u32>,
-    /// Bytes that the file must have.
-    pub(super) file_bytes: u64,
-    slots: u32,
 }
 
 impl Table {
@@ -253,90 +214,6 @@ impl Table {
         Some(self.spans(blocks).find(unread)?.page)
     }
 
-    /// Whether all of these blocks that are not covered are hot, in the file too.
-    pub(super) fn is_hot(&self, blocks: Blocks, epoch: u32) -> bool {
-        self.spans(blocks).all(|span| {
-            let parts = parts(span.lo, span.hi);
-            let durable = self.hot.get(&span.page).map_or(0, |hot| hot.durable);
-            durable & parts == parts || self.span_covered(span, epoch)
-        })
-    }
-
-    /// Makes blocks hot as soon as the next root is in the file. Answers `false` when no room is
-    /// left, having done nothing.
-    pub(super) fn heat(&mut self, blocks: Blocks, epoch: u32) -> bool {
-        let spans: Vec<Span> = self
-            .spans(blocks)
-            .filter(|&span| !self.span_covered(span, epoch))
-            .collect();
-        let new = spans
-            .iter()
-            .filter(|span| !self.hot.contains_key(&span.page));
-        if self.hot.len() + new.count() > self.max_hot {
-            return false;
-        }
-        for span in spans {
-            let streaming = span.page.checked_sub(1).is_some_and(|before| {
-                self.hot
-                    .get(&before)
-                    .is_some_and(|hot| hot.wanted == ALL_PARTS)
-            });
-            let known = self.hot.contains_key(&span.page);
-            let wanted = if known || streaming {
-                ALL_PARTS
-            } else {
-                let ahead = span.lo + FIRST_PARTS * PART_BLOCKS;
-                parts(span.lo, span.hi.max(ahead.min(ENTRIES - 1)))
-            };
-            self.want(span.page, wanted, epoch);
-            if streaming {
-                self.heat_ahead(span.page, epoch);
-            }
-        }
-        true
-    }
-
-    fn heat_ahead(&mut self, page: u32, epoch: u32) {
-        let pages = self.blocks.div_ceil(ENTRIES as u64);
-        for next in page.saturating_add(1)..=page.saturating_add(PAGES_AHEAD) {
-            if u64::from(next) >= pages || self.hot.len() >= self.max_hot {
-                return;
-            }
-            self.want(next, ALL_PARTS, epoch);
-        }
-    }
-
-    fn want(&mut self, page: u32, parts: u32, epoch: u32) {
-        let clock = self.clock;
-        let hot = self.hot.entry(page).or_insert(HotPage {
-            since: epoch,
-            wanted: 0,
-            durable: 0,
-            used: clock,
-        });
-        hot.wanted |= parts;
-        hot.used = clock;
-    }
-
-    /// What the next root lists.
-    pub(super) fn hot_list(&self) -> Vec<Hot> {
-        let list = self.hot.iter().map(|(&page, hot)| Hot {
-            page,
-            since: hot.since,
-            parts: hot.wanted,
-        });
-        list.collect()
-    }
-
-    /// A root that lists these is in the file.
-    pub(super) fn hot_is_durable(&mut self, list: &[Hot]) {
-        for listed in list {
-            if let Some(hot) = self.hot.get_mut(&listed.page) {
-                hot.durable = listed.parts & hot.wanted;
-            }
-        }
-    }
-
     /// Sets the entries of blocks that are hot and read.
     pub(super) fn touch(&mut self, blocks: Blocks, epoch: u32) {
         for span in self.spans(blocks) {
@@ -378,40 +255,6 @@ impl Table {
         summary.touch(epoch);
         if whole {
             summary.last_min = epoch;
-        }
-    }
-
-    /// After a crash: the parts count as changed in every epoch from `hot.since` to `epoch`.
-    pub(super) fn recover(&mut self, hot: Hot, epoch: u32, readable: bool) {
-        self.hot.insert(
-            hot.page,
-            HotPage {
-                since: hot.since,
-                wanted: hot.parts,
-                durable: hot.parts,
-                used: 0,
-            },
-        );
-        self.dirty.insert(hot.page);
-        let first = u64::from(hot.page) * ENTRIES as u64;
-        if !readable {
-            self.claim_all(hot.page, epoch);
-            return;
-        }
-        for part in (0..PARTS).filter(|part| hot.parts & (1 << part) != 0) {
-            let span = Span {
-                page: hot.page,
-                lo: part * PART_BLOCKS,
-                hi: (part + 1) * PART_BLOCKS - 1,
-            };
-            if first + span.lo as u64 >= self.blocks {
-                break;
-            }
-            // Two touches leave what all of them would: the last two epochs.
-            if epoch > hot.since {
-                self.touch_span(span, epoch - 1);
-            }
-            self.touch_span(span, epoch);
         }
     }
 
@@ -498,120 +341,6 @@ impl Table {
         None
     }
 
-    /// What has to be written so that the file is up to date; changes from now on are for the next.
-    pub(super) fn stage(&mut self, generation: Uuid, stamp: u64) -> Staged {
-        let numbers: Vec<u32> = std::mem::take(&mut self.dirty).into_iter().collect();
-        self.staged.extend(&numbers);
-        self.clock += 1;
-        let mut segments: Vec<u32> = numbers.iter().map(|&p| p / RECORDS as u32).collect();
-        segments.dedup();
-        for &segment in &segments {
-            if let Some(segment) = &mut self.segments[segment as usize]
-                && segment.slot.is_none()
-            {
-                segment.slot = Some(self.slots);
-                self.slots += 1;
-            }
-        }
-        let mut pages = Vec::new();
-        for &number in &numbers {
-            pages.extend(self.stage_page(number, generation, stamp));
-        }
-        let mut indexes = Vec::new();
-        for &number in &segments {
-            let Some(segment) = &self.segments[number as usize] else {
-                continue;
-            };
-            let label = Label {
-                stamp,
-                generation,
-                number,
-            };
-            let records = segment.pages.iter().map(|page| page.record);
-            let bytes = encode_index(label, records);
-            let base = slot_place(segment.slot.unwrap_or_default());
-            let first = base + segment.first_copy * PAGE_BYTES as u64;
-            let second = base + (1 - segment.first_copy) * PAGE_BYTES as u64;
-            indexes.push((first, second, bytes));
-        }
-        Staged {
-            pages,
-            indexes,
-            segments,
-            numbers,
-            file_bytes: slot_place(self.slots),
-            slots: self.slots,
-        }
-    }
-
-    fn stage_page(&mut self, number: u32, generation: Uuid, stamp: u64) -> Option<(u64, Vec<u8>)> {
-        let page = *self.page_mut(number);
-        let slot = page.cached?;
-        let entries = &self.cache.slots[slot as usize].entries;
-        let summary = Summary::of(entries);
-        if summary.one().is_some() {
-            self.cache.slots[slot as usize].page = None;
-            *self.page_mut(number) = Page {
-                record: Record {
-                    summary,
-                    crc: 0,
-                    stored: false,
-                },
-                cached: None,
-            };
-            return None;
-        }
-        let label = Label {
-            stamp,
-            generation,
-            number,
-        };
-        let (bytes, crc) = encode_page(label, entries);
-        self.page_mut(number).record = Record {
-            summary,
-            crc,
-            stored: true,
-        };
-        let segment = self.segments[number as usize / RECORDS].as_ref()?;
-        Some((page_place(segment.slot?, number), bytes))
-    }
-
-    /// The first copies of the index pages are durable.
-    pub(super) fn first_copies_written(&mut self, staged: &Staged) {
-        for &number in &staged.segments {
-            if let Some(segment) = &mut self.segments[number as usize] {
-                segment.first_copy = 1 - segment.first_copy;
-            }
-        }
-    }
-
-    /// All of the write-back is durable, or not: then all of it is due again.
-    pub(super) fn settled(&mut self, staged: &Staged, durable: bool, cool: Cool) {
-        for number in &staged.numbers {
-            self.staged.remove(number);
-        }
-        if !durable {
-            self.dirty.extend(&staged.numbers);
-            return;
-        }
-        self.durable_slots = staged.slots;
-        let (clock, dirty) = (self.clock, &self.dirty);
-        self.hot.retain(|page, hot| {
-            let idle = hot.durable == hot.wanted && (cool == Cool::All || hot.used + 1 < clock);
-            dirty.contains(page) || !idle
-        });
-    }
-
-    /// Whether anything is hot or to be written.
-    pub(super) fn is_settled(&self) -> bool {
-        self.hot.is_empty() && self.dirty.is_empty()
-    }
-
-    /// Hot pages.
-    pub(super) fn hot_count(&self) -> usize {
-        self.hot.len()
-    }
-
     /// What is known of a page: its bounds and, if they are in memory, its entries. `None` when no
     /// block of its segment ever changed.
     pub(super) fn look(&self, page: u32) -> Option<(Summary, Option<&Entries>)> {
@@ -652,12 +381,6 @@ impl Segment {
     }
 }
 
-/// A bit for each part that has one of the blocks from `lo` to `hi` of a page.
-fn parts(lo: usize, hi: usize) -> u32 {
-    let (first, last) = (lo / PART_BLOCKS, hi / PART_BLOCKS);
-    (ALL_PARTS >> (PARTS - 1 - last)) & (ALL_PARTS << first)
-}
-
 /// Where a slot of the file begins.
 pub(super) fn slot_place(slot: u32) -> u64 {
     DATA_START + u64::from(slot) * SEGMENT_BYTES
@@ -665,4 +388,63 @@ pub(super) fn slot_place(slot: u32) -> u64 {
 
 fn page_place(slot: u32, page: u32) -> u64 {
     slot_place(slot) + ((2 + page as usize % RECORDS) * PAGE_BYTES) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::hot::parts;
+    use super::*;
+    use crate::track::page::ALL_PARTS;
+
+    fn blocks(first: u64, last: u64) -> Blocks {
+        Blocks { first, last }
+    }
+
+    /// Heats blocks and notes a change of them in epoch 1.
+    fn change(table: &mut Table, changed: Blocks) {
+        assert!(table.heat(changed, 1));
+        let list = table.hot_list();
+        table.hot_is_durable(&list);
+        assert!(table.is_hot(changed, 1));
+        table.touch(changed, 1);
+    }
+
+    #[test]
+    fn what_changes_during_a_write_back_stays_hot() {
+        let mut table = Table::new(4096 * 10_000, 4096, 16, 8);
+        change(&mut table, blocks(0, 3));
+        let staged = table.stage(Uuid::nil(), 1);
+        assert_eq!((staged.pages.len(), staged.indexes.len()), (1, 1));
+        change(&mut table, blocks(7, 7));
+        table.settled(&staged, true, Cool::All);
+        assert_eq!(table.hot_count(), 1);
+        let staged = table.stage(Uuid::nil(), 2);
+        table.settled(&staged, false, Cool::All);
+        assert_eq!(table.hot_count(), 1, "it failed");
+        let staged = table.stage(Uuid::nil(), 3);
+        table.settled(&staged, true, Cool::All);
+        assert!(table.is_settled());
+        assert!(table.covered(blocks(0, 3), 1) && !table.covered(blocks(0, 4), 1));
+        assert!(!table.is_hot(blocks(4, 4), 1));
+    }
+
+    #[test]
+    fn a_change_of_whole_pages_is_a_number_each() {
+        let mut table = Table::new(4096 * 1000, 4096, 16, 8);
+        change(&mut table, blocks(0, 999));
+        let staged = table.stage(Uuid::nil(), 1);
+        assert!(staged.pages.is_empty());
+        assert_eq!(staged.indexes.len(), 1);
+        assert!(table.covered(blocks(0, 999), 1));
+    }
+
+    #[test]
+    fn parts_are_those_of_the_blocks() {
+        assert_eq!(parts(0, 0), 1);
+        assert_eq!(parts(17, 18), 0b11);
+        assert_eq!(parts(503, 503), 1 << 27);
+        assert_eq!(parts(0, 503), ALL_PARTS);
+    }
 }

@@ -6,10 +6,10 @@ mod damage;
 mod scale;
 mod world;
 
-use crate::disk::{Disk, Durability, ErrorKind, Extent, Zeroes};
-use crate::engine::{IoBuf, run};
+use crate::disk::{Answer, Disk, Durability, ErrorKind, Extent, Zeroes};
+use crate::engine::{IoBuf, run, spawn, yield_now};
 use crate::track::context::CHANGED;
-use crate::track::{Beginning, context_extents};
+use crate::track::{Beginning, Options, context_extents, open};
 
 use world::{BLOCK, World, covered};
 
@@ -204,6 +204,97 @@ fn a_map_that_cannot_be_written_fails_the_change() {
             .changes(&one, None, Extent::new(0, u64::MAX), 9)
             .await;
         assert!(covered(0, &changes.unwrap().extents));
+    })
+    .unwrap();
+}
+
+/// A disk whose writes end by themselves, also when nobody waits for them any more.
+#[derive(Debug)]
+struct Slow(std::rc::Rc<World>, std::rc::Rc<std::cell::Cell<bool>>);
+
+impl Disk for Slow {
+    fn name(&self) -> String {
+        "slow".into()
+    }
+
+    fn geometry(&self) -> crate::disk::Geometry {
+        self.0.disk.geometry()
+    }
+
+    fn read(&self, at: u64, buf: crate::engine::IoBufMut) -> Answer<'_, crate::engine::IoBufMut> {
+        self.0.disk.read(at, buf)
+    }
+
+    fn write(&self, at: u64, data: IoBuf, how: Durability) -> Answer<'_, ()> {
+        let (world, may_land) = (std::rc::Rc::clone(&self.0), std::rc::Rc::clone(&self.1));
+        let landed = spawn(async move {
+            while !may_land.get() {
+                yield_now().await;
+            }
+            world.disk.write(at, data, how).await
+        });
+        Box::pin(async move {
+            let (done, wait) = tokio::sync::oneshot::channel();
+            spawn(async move { done.send(landed.await) }).detach();
+            wait.await.unwrap()
+        })
+    }
+
+    fn write_zeroes(&self, extent: Extent, how: Zeroes) -> Answer<'_, ()> {
+        self.0.disk.write_zeroes(extent, how)
+    }
+
+    fn discard(&self, extent: Extent) -> Answer<'_, ()> {
+        self.0.disk.discard(extent)
+    }
+
+    fn flush(&self) -> Answer<'_, ()> {
+        self.0.disk.flush()
+    }
+
+    fn status(&self, extent: Extent, limit: usize) -> Answer<'_, Vec<crate::disk::Status>> {
+        self.0.disk.status(extent, limit)
+    }
+
+    fn resize(&self, size_bytes: u64) -> Answer<'_, ()> {
+        self.0.disk.resize(size_bytes)
+    }
+}
+
+#[test]
+fn a_change_that_its_caller_gave_up_counts_until_it_has_landed() {
+    run(async {
+        let world = std::rc::Rc::new(World::new(1000 * BLOCK));
+        let map: std::rc::Rc<dyn Disk> = world.map.clone();
+        let may_land = std::rc::Rc::default();
+        let slow = Slow(std::rc::Rc::clone(&world), std::rc::Rc::clone(&may_land));
+        let disk = std::rc::Rc::new(slow);
+        let options = Options {
+            block_bytes: BLOCK as u32,
+            ..Options::default()
+        };
+        let (tracker, _) = open(disk, map, &world.look(), &options).await.unwrap();
+        let writer = tracker.clone();
+        let data = IoBuf::copy_of(&[9; 100]);
+        let write = async move { writer.write(77 * BLOCK, data, Durability::Volatile).await };
+        let given_up = spawn(write);
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        drop(given_up);
+        let before = world.disk.content();
+        let one = tracker.checkpoint().await.unwrap();
+        let two = tracker.checkpoint().await.unwrap();
+        assert!(world.disk.content() == before, "it has not landed yet");
+        may_land.set(true);
+        while world.disk.content() == before {
+            yield_now().await;
+        }
+        for point in [one, two] {
+            let all = Extent::new(0, u64::MAX);
+            let changes = tracker.changes(&point, None, all, 9).await.unwrap();
+            assert_eq!(changes.extents, extents(&[(77, 1)]));
+        }
     })
     .unwrap();
 }

@@ -124,7 +124,7 @@ impl Executor {
     /// Data comes in whole sectors.
     fn check_data(&self, offset_bytes: u64, len_bytes: u64) -> Result<()> {
         self.check(offset_bytes, len_bytes)?;
-        if len_bytes % SECTOR_BYTES != 0 {
+        if !len_bytes.is_multiple_of(SECTOR_BYTES) {
             let what = format!("{len_bytes} bytes of data are no whole sectors");
             return Err(Error::new(ErrorKind::Io, what));
         }

@@ -1,9 +1,11 @@
 //! `cargo xtask test`: everything that is checked, on the host and in machines.
 //!
 //! Three parts, in the order of how soon they fail: [`lint`], the tests on this machine ([`host`]
-//! and [`oci`]), and the suites on real kernels ([`suites`]). A failed step does not stop the
+//! and [`oci`]), and what needs machines: the suites on real kernels ([`suites`]), and guests whose
+//! disks are served ([`guests`]). A failed step does not stop the
 //! others; the summary at the end has one line a step and repeats what the test runners said.
 
+mod guests;
 mod host;
 mod lint;
 mod oci;

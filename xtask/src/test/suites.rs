@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use guest_init::Outcome;
 use tempfile::TempDir;
 
-use super::oci;
 use super::step::{Done, Failed, Step, Steps, results};
+use super::{guests, oci};
 use crate::build::{self, Guest};
 use crate::cmd::Cmd;
 use crate::setup::kernels::{self, Kernel};
@@ -141,6 +141,17 @@ pub(crate) struct Wanted<'a> {
 
 /// Runs the steps.
 pub(crate) fn run(steps: &mut Steps, wanted: &Wanted<'_>) {
+    if wanted.suite == Some(guests::NAME) {
+        steps.run("machines", vm::ensure);
+        steps.run(guests::NAME, || {
+            let programs = build::guest_payload(&Guest {
+                bins: &["vmstorage"],
+                tests: &[],
+            })?;
+            guests::run(&programs.path().join("bin"))
+        });
+        return;
+    }
     let mut ready = None;
     steps.run("machines", || {
         vm::ensure()?;
@@ -157,6 +168,9 @@ pub(crate) fn run(steps: &mut Steps, wanted: &Wanted<'_>) {
     };
     for step in side_by_side(&runs, perform) {
         steps.add(step);
+    }
+    if wanted.suite.is_none() {
+        steps.run(guests::NAME, || guests::run(&payload.path().join("bin")));
     }
 }
 
@@ -202,7 +216,7 @@ fn suites(wanted: &Wanted<'_>) -> Result<Vec<&'static Suite>> {
     let found: Vec<&Suite> = SUITES.iter().filter(is_wanted).collect();
     if found.is_empty() {
         let names = names().collect::<Vec<_>>().join(", ");
-        bail!("no such suite\nhelp: there are {names}");
+        bail!("no such suite\nhelp: there are {names}, {}", guests::NAME);
     }
     Ok(found)
 }

@@ -35,8 +35,6 @@ pub(crate) struct Start {
 pub(crate) enum Root {
     /// A raw image; never written.
     Raw(PathBuf),
-    /// A qcow2 image; never written.
-    Qcow2(PathBuf),
     /// The NBD export without a name at a unix socket; written.
     Nbd(PathBuf),
     /// The vhost-user-blk server at a unix socket; written.
@@ -125,11 +123,6 @@ impl Root {
     fn arguments(&self, memory_mib: u32) -> Vec<String> {
         match self {
             Root::Raw(image) => drive(image, "snapshot=on").to_vec(),
-            Root::Qcow2(image) => {
-                let image = image.display();
-                let drive = format!("if=virtio,format=qcow2,file={image},snapshot=on");
-                vec!["-drive".to_owned(), drive]
-            }
             Root::Nbd(socket) => {
                 let uri = format!("nbd+unix:///?socket={}", socket.display());
                 let drive = format!("if=virtio,format=raw,discard=unmap,file={uri}");

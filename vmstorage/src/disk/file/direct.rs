@@ -119,8 +119,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Writes into the last, short block. The caller holds its page: what the page cache has of it is
-    /// written and dropped before anybody writes beside it directly.
+    /// Writes into the last, short block. The caller holds its page: what the page cache has of it
+    /// is written and dropped before anybody writes beside it directly.
     async fn write_tail(&self, offset: u64, data: IoBuf, how: Durability) -> Result<()> {
         let cached = self.cached().await?;
         self.write_whole(&cached, offset, data, how).await?;

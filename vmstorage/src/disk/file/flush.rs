@@ -1,8 +1,8 @@
 //! Flushes one at a time.
 //!
 //! Linux reports a lost write to one `fdatasync` of an open file only. Were two to run beside each
-//! other, the one that is told nothing could be answered first; so those that come while one runs wait
-//! for the next, which they share.
+//! other, the one that is told nothing could be answered first; so those that come while one runs
+//! wait for the next, which they share.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

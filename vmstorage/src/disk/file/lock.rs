@@ -1,8 +1,8 @@
 //! Locks that tell others that an image is in use, as QEMU takes them.
 //!
-//! QEMU (`block/file-posix.c`) holds a shared lock on byte 100 + n for each permission n that it uses,
-//! and on byte 200 + n for each that it forbids to others; whoever finds the opposite byte locked
-//! keeps away. The locks belong to the open file, are advisory, and end with it.
+//! QEMU (`block/file-posix.c`) holds a shared lock on byte 100 + n for each permission n that it
+//! uses, and on byte 200 + n for each that it forbids to others; whoever finds the opposite byte
+//! locked keeps away. The locks belong to the open file, are advisory, and end with it.
 
 use std::fs;
 use std::io;

@@ -1,9 +1,9 @@
 //! Raw files and block devices.
 //!
-//! With `O_DIRECT` ([`OpenOptions::direct`]) the kernel takes whole blocks at aligned addresses only.
-//! Requests of any other shape go through a bounce buffer, and the blocks at their edges are read,
-//! changed and written under a lock on that range ([`ranges`]), so that neighbours in one block never
-//! lose each other's bytes.
+//! With `O_DIRECT` ([`OpenOptions::direct`]) the kernel takes whole blocks at aligned addresses
+//! only. Requests of any other shape go through a bounce buffer, and the blocks at their edges are
+//! read, changed and written under a lock on that range ([`ranges`]), so that neighbours in one
+//! block never lose each other's bytes.
 
 mod direct;
 mod flush;
@@ -31,8 +31,8 @@ use ranges::Ranges;
 
 /// A raw image: the bytes of a file or of a block device.
 ///
-/// After a flush has failed all later ones fail too: Linux reports a lost write once, and what it has
-/// lost does not come back.
+/// After a flush has failed all later ones fail too: Linux reports a lost write once, and what it
+/// has lost does not come back.
 #[derive(Debug)]
 pub struct FileDisk {
     inner: Rc<Inner>,
@@ -44,9 +44,9 @@ struct Inner {
     /// For messages.
     name: String,
     file: File,
-    /// The same file opened a second time, through the page cache: for the last bytes of a size that is
-    /// no multiple of the block, which `O_DIRECT` cannot write; and for durable writes, which would
-    /// otherwise be told of lost writes in the place of a flush.
+    /// The same file opened a second time, through the page cache: for the last bytes of a size
+    /// that is no multiple of the block, which `O_DIRECT` cannot write; and for durable writes,
+    /// which would otherwise be told of lost writes in the place of a flush.
     cached: OnceCell<File>,
     size_bytes: Cell<u64>,
     read_only: bool,

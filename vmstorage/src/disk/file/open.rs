@@ -14,7 +14,8 @@ use crate::engine::{File, unblock};
 
 /// Largest block that a device may have; Linux has none above a huge page.
 const MAX_BLOCK_BYTES: u64 = 1 << 20;
-/// What direct I/O is done in where neither the kernel nor the device tells: a page is always right.
+/// What direct I/O is done in where neither the kernel nor the device tells: a page is always
+/// right.
 const SAFE_BLOCK_BYTES: u64 = 4096;
 
 /// How an image is opened.

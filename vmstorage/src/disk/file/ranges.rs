@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-/// Ranges that are held or waited for. Shared ones may overlap each other, an exclusive one nothing.
-/// Turns are taken in the order of arrival, so nobody waits for ever.
+/// Ranges that are held or waited for. Shared ones may overlap each other, an exclusive one
+/// nothing. Turns are taken in the order of arrival, so nobody waits for ever.
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
     state: RefCell<State>,

@@ -1,7 +1,7 @@
 //! Persistent dirty bitmaps (qcow2 specification, "Bitmaps").
 //!
-//! A change of any of them writes a new directory, and the header's extension is switched to it when
-//! all is durable: after a power loss bitmaps are as before or as after.
+//! A change of any of them writes a new directory, and the header's extension is switched to it
+//! when all is durable: after a power loss bitmaps are as before or as after.
 
 use super::header::{self, BITMAPS_EXTENSION};
 use super::image::Image;

@@ -1,7 +1,7 @@
 //! Slices of tables in memory: L2 tables and refcount blocks.
 //!
-//! A slice that was changed stays until [`super::commit`] has written it, so that there is one writer
-//! of tables and one order of writes. Others make room when there are too many.
+//! A slice that was changed stays until [`super::commit`] has written it, so that there is one
+//! writer of tables and one order of writes. Others make room when there are too many.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! Chains of backing files.
 //!
-//! What an image stands on is opened by the name and the format that are recorded in it. A format that
-//! is not recorded is an error: the content of a raw file is its guest's, who could have written there
-//! what looks like an image that names other files.
+//! What an image stands on is opened by the name and the format that are recorded in it. A format
+//! that is not recorded is an error: the content of a raw file is its guest's, who could have
+//! written there what looks like an image that names other files.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

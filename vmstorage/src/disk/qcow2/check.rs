@@ -62,12 +62,12 @@ pub(super) async fn check(image: &Image) -> Result<Check> {
         match count {
             Err(error) => walk.found.corrupt(error.to_string()),
             Ok(count) if count < references => walk.found.corrupt(format!(
-                "the cluster at {offset:#x} is counted {count} times and used {references} times"
+                "the cluster at {offset:#x} is counted {count} times, used {references} times"
             )),
             Ok(count) if count > references => {
                 walk.found.leaks += 1;
                 walk.found.note(format!(
-                    "the cluster at {offset:#x} is counted {count} times and used {references} times"
+                    "the cluster at {offset:#x} is counted {count} times, used {references} times"
                 ));
             }
             Ok(_) => {}
@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
             "the refcount table",
         );
         for block in image.refcounts.blocks() {
-            if block % cluster != 0 {
+            if !block.is_multiple_of(cluster) {
                 let message = format!("the refcount block at {block:#x} is not aligned");
                 self.found.corrupt(message);
             } else if block != 0 {

@@ -8,9 +8,9 @@
 //! 3. L1 and L2 entries, then
 //! 4. nothing more: what the old entries referred to is free for others.
 //!
-//! So whatever a power loss leaves is whole: an entry is old or new (it is within one sector), what it
-//! refers to was durable before it, and what an old one refers to was not touched. Counts that are too
-//! high are all that can be wrong, and they are only lost space.
+//! So whatever a power loss leaves is whole: an entry is old or new (it is within one sector), what
+//! it refers to was durable before it, and what an old one refers to was not touched. Counts that
+//! are too high are all that can be wrong, and they are only lost space.
 //!
 //! Clusters that were freed wait after step 4 for the requests that may still know them; then their
 //! counts go down in memory, which the next commit makes durable.

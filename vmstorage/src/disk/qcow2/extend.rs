@@ -1,8 +1,8 @@
 //! Rewriting the first cluster, which must be whole after a power loss at any moment.
 //!
 //! Only one sector is written atomically, and extensions need more than one. So new extensions are
-//! written to a free part of the cluster, and then the first sector is changed to skip what is between:
-//! it names that a padding extension, which others keep as one that they do not know.
+//! written to a free part of the cluster, and then the first sector is changed to skip what is
+//! between: it names that a padding extension, which others keep as one that they do not know.
 
 use super::header::{Header, PADDING, SECTOR_BYTES};
 use super::image::Image;

@@ -12,8 +12,8 @@ const GROW_BYTES: u64 = 1 << 20;
 /// The most that the file grows by beyond what is needed.
 const MAX_GROW_BYTES: u64 = 64 << 20;
 
-/// How far beyond the end of the file a cluster may be that is counted as used. A power loss may leave
-/// some there; more is an image that was made to waste space.
+/// How far beyond the end of the file a cluster may be that is counted as used. A power loss may
+/// leave some there; more is an image that was made to waste space.
 const MAX_GAP_BYTES: u64 = 1 << 30;
 
 /// The file of an image.

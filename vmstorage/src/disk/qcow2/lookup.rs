@@ -96,8 +96,8 @@ impl Image {
         (span - start % span) >> self.layout.cluster_bits
     }
 
-    /// Puts entries in place, from the cluster at `guest` on. All are of one slice of a table that is
-    /// the active table's own.
+    /// Puts entries in place, from the cluster at `guest` on. All are of one slice of a table that
+    /// is the active table's own.
     pub(super) async fn put_entries(&self, guest: u64, entries: &[Entry]) -> Result<()> {
         let Some(table) = self.table_of(guest)? else {
             return Err(Error::corrupt(format!("no L2 table for {guest:#x}")));

@@ -1,17 +1,17 @@
 //! qcow2 images, versions 2 and 3 (QEMU's `docs/interop/qcow2.txt`).
 //!
 //! [`Qcow2`] is a [`Disk`] over the disk that holds the file. A request to clusters that are in the
-//! file, and the image's own, goes straight to its place; all else changes tables in memory, which the
-//! next flush makes durable in an order that is said in [`commit`]. Reference counts are never too
-//! low, so images with lazy reference counts need no repair after a power loss either.
+//! file, and the image's own, goes straight to its place; all else changes tables in memory, which
+//! the next flush makes durable in an order that is said in [`commit`]. Reference counts are never
+//! too low, so images with lazy reference counts need no repair after a power loss either.
 //!
-//! Files are not trusted: offsets, lengths and flags are checked before they are used, sizes of tables
-//! are limited as in QEMU, and data is never written over tables.
+//! Files are not trusted: offsets, lengths and flags are checked before they are used, sizes of
+//! tables are limited as in QEMU, and data is never written over tables.
 //!
-//! In reading order: [`layout`], [`header`] (the format), [`file`], [`cache`], [`refcount`], [`lock`],
-//! [`requests`], [`image`] (what is open), [`lookup`], [`read`], [`compress`], [`write`], [`zero`],
-//! [`status`] (requests), [`commit`] (how changes become durable), [`resize`], [`extend`], [`bitmap`],
-//! [`tracked`], [`snapshot`], [`check`], [`create`], [`chain`].
+//! In reading order: [`layout`], [`header`] (the format), [`file`], [`cache`], [`refcount`],
+//! [`lock`], [`requests`], [`image`] (what is open), [`lookup`], [`read`], [`compress`], [`write`],
+//! [`zero`], [`status`] (requests), [`commit`] (how changes become durable), [`resize`],
+//! [`extend`], [`bitmap`], [`tracked`], [`snapshot`], [`check`], [`create`], [`chain`].
 
 mod bitmap;
 mod cache;
@@ -143,12 +143,13 @@ impl Qcow2 {
     }
 
     /// Opens an image. Opened for writing, reference counts of one that is marked dirty are
-    /// repaired, and features that the image says are to be cleared by others who write are cleared.
+    /// repaired, and features that the image says are to be cleared by others who write are
+    /// cleared.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the offset of what is wrong, [`ErrorKind::Unsupported`] for what
-    /// is not known, [`ErrorKind::ReadOnly`] for writing to an image that is marked corrupt; those of
-    /// `file`.
+    /// is not known, [`ErrorKind::ReadOnly`] for writing to an image that is marked corrupt; those
+    /// of `file`.
     pub async fn open(file: Rc<dyn Disk>, options: OpenOptions) -> Result<Self> {
         let name = file.name();
         let image = to_the_end(Image::open(file, options, false)).await;

@@ -1,9 +1,9 @@
 //! Reference counts of the file's clusters, and who gets a cluster (qcow2 specification, "Host
 //! cluster management").
 //!
-//! A count in memory is never lower than what the durable tables refer to: it goes up before anything
-//! refers to the cluster, and down only when [`super::commit`] has made durable that nothing does. So
-//! a count of zero means that the cluster can be used.
+//! A count in memory is never lower than what the durable tables refer to: it goes up before
+//! anything refers to the cluster, and down only when [`super::commit`] has made durable that
+//! nothing does. So a count of zero means that the cluster can be used.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashSet};

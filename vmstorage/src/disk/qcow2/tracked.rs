@@ -1,7 +1,7 @@
 //! Keeping the bitmaps of others true: those that are to note all writes do.
 //!
-//! As the format asks, the first change marks them as in use, durably; [`Image::close`] stores them and
-//! takes the mark away. An image that was not closed has bitmaps that nobody trusts.
+//! As the format asks, the first change marks them as in use, durably; [`Image::close`] stores them
+//! and takes the mark away. An image that was not closed has bitmaps that nobody trusts.
 //!
 //! [`Image::close`]: super::Qcow2::close
 

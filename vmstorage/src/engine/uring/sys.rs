@@ -1,5 +1,5 @@
-//! The ring itself: requests are told to the kernel as addresses, so their owners are kept here until
-//! the kernel has answered.
+//! The ring itself: requests are told to the kernel as addresses, so their owners are kept here
+//! until the kernel has answered.
 #![allow(
     unsafe_code,
     reason = "the kernel is given addresses of memory that this module keeps"
@@ -90,7 +90,8 @@ impl Ring {
         })
     }
 
-    /// Registers an arena; without the right to lock that much memory its buffers work as others do.
+    /// Registers an arena; without the right to lock that much memory its buffers work as others
+    /// do.
     pub(super) fn register(&mut self, arena: &Arc<Arena>) {
         let region = libc::iovec {
             iov_base: arena.region().at(0).as_ptr().cast(),
@@ -138,8 +139,8 @@ impl Ring {
         Some((result, request))
     }
 
-    /// Nobody waits for a request any more. Waiting for readiness is called off, everything else runs
-    /// to its end. Returns what is to be dropped when the ring is not borrowed.
+    /// Nobody waits for a request any more. Waiting for readiness is called off, everything else
+    /// runs to its end. Returns what is to be dropped when the ring is not borrowed.
     pub(super) fn abandon(&mut self, key: Key, call_off: bool) -> Option<Request> {
         let slot = &mut self.slots[key as usize];
         if let Slot::Busy { waker, .. } = slot {
@@ -326,8 +327,9 @@ impl Ring {
     }
 
     fn push_now(&mut self, entry: &Entry) -> bool {
-        // SAFETY: every entry is made by `entry` of a request that its slot keeps until the kernel has
-        // answered, by `ask_event` for `count`, which lives as long as the ring, or has no address.
+        // SAFETY: every entry is made by `entry` of a request that its slot keeps until the kernel
+        // has answered, by `ask_event` for `count`, which lives as long as the ring, or has no
+        // address.
         unsafe { self.io.submission().push(entry) }.is_ok()
     }
 }

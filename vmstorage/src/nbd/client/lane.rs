@@ -24,6 +24,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// How long ending the session politely may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How often losses are warned of; more are logged for debugging only.
+const QUIET: Duration = Duration::from_secs(5);
 /// How long to wait where there is nothing to wait for but a change.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -46,6 +48,7 @@ pub(super) struct Lane {
     /// When the server last said something, or had nothing to say.
     pub(super) heard: Cell<Instant>,
     down_since: Cell<Option<Instant>>,
+    warned: Cell<Option<Instant>>,
     pub(super) closing: Cell<bool>,
     /// Nothing works any more, for this reason.
     broken: Rc<RefCell<Option<Error>>>,
@@ -74,6 +77,7 @@ impl Lane {
             answers: Cell::new(0),
             heard: Cell::new(Instant::now()),
             down_since: Cell::new(None),
+            warned: Cell::new(None),
             closing: Cell::new(false),
             broken,
             reason: RefCell::default(),
@@ -150,12 +154,24 @@ impl Lane {
             if self.is_done() {
                 return;
             }
-            tracing::warn!(export = %self.dial.target, why = loss.what(), "no NBD connection");
+            self.warn(&loss);
             if !self.down(loss) || self.beside(sleep(backoff)).await.is_none() {
                 return;
             }
             backoff = (backoff * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);
         }
+    }
+
+    /// Tells people, not more often than they can read.
+    fn warn(&self, loss: &Loss) {
+        let (export, why) = (&self.dial.target, loss.what());
+        let quiet = self.warned.get().is_some_and(|last| last.elapsed() < QUIET);
+        if quiet {
+            tracing::debug!(%export, why, "no NBD connection");
+            return;
+        }
+        self.warned.set(Some(Instant::now()));
+        tracing::warn!(%export, why, "no NBD connection");
     }
 
     /// Connects again, to the same export or not at all.

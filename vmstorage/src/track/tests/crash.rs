@@ -106,7 +106,10 @@ async fn change(tracker: &Tracker, rng: &mut StdRng) -> Result<()> {
 async fn live(world: &World, tracker: &Tracker, model: &mut Model, rng: &mut StdRng) -> Result<()> {
     for _ in 0..rng.random_range(4..14) {
         match rng.random_range(0..16) {
-            0..=1 => tracker.settle().await?,
+            0..=1 => {
+                let (one, two) = join(tracker.settle(), change(tracker, rng)).await;
+                one.and(two)?;
+            }
             2 => tracker.flush().await?,
             3 if rng.random_range(0..4) == 0 => {
                 let size = tracker.geometry().size_bytes;

@@ -1,4 +1,5 @@
-//! Power cuts at every operation: the image opens, what was flushed is there, the rest is old or new.
+//! Power cuts at every operation: the image opens, what was flushed is there, the rest is old or
+//! new.
 
 use super::*;
 use crate::disk::fault::{Fault, Operation, SECTOR_BYTES};

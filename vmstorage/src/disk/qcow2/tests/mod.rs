@@ -3,6 +3,7 @@
 mod crash;
 mod hostile;
 mod model;
+mod races;
 mod structure;
 
 use std::rc::Rc;

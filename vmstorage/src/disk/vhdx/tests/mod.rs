@@ -78,8 +78,8 @@ async fn read_all(disk: &dyn Disk) -> Vec<u8> {
     disk.read(0, IoBufMut::zeroed(size)).await.unwrap().to_vec()
 }
 
-/// What may be on the device if power fails now: as some seeds decide, and at worst, when of all that
-/// was written since the last flush only the log has arrived.
+/// What may be on the device if power fails now: as some seeds decide, and at worst, when of all
+/// that was written since the last flush only the log has arrived.
 fn outcomes(file: &Fault, seeds: u64) -> Vec<Vec<u8>> {
     let mut outcomes: Vec<_> = (0..seeds).map(|seed| file.after_power_cut(seed)).collect();
     let nothing = |seed: &u64| StdRng::seed_from_u64(*seed).random_range(0..=100) == 0;

@@ -1,4 +1,5 @@
-//! Many requests at once over a disk whose requests take their time, in an order that a seed decides.
+//! Many requests at once over a disk whose requests take their time, in an order that a seed
+//! decides.
 
 use std::cell::RefCell;
 
@@ -31,7 +32,12 @@ impl Slow {
     }
 
     async fn wait(&self) {
-        let turns = self.rng.borrow_mut().random_range(0..8);
+        let turns = {
+            let mut rng = self.rng.borrow_mut();
+            // Now and then one takes so long that others allocate, commit and free meanwhile.
+            let most = if rng.random_bool(0.1) { 400 } else { 8 };
+            rng.random_range(0..most)
+        };
         for _ in 0..turns {
             yield_now().await;
         }

@@ -40,9 +40,11 @@ fn the_link_is_cut_at_every_reply() {
         let end = rig.link.passed.get();
         assert!(handshake > 100 && end > handshake + 5000);
         // Data is cut now and then, all else at every byte.
-        let inside = (handshake..end).filter(|at| (at - handshake) % 61 == 0 || at + 150 > end);
+        let inside =
+            (handshake..end).filter(|at| (at - handshake).is_multiple_of(101) || at + 100 > end);
+        let content = memory().content();
         for cut in inside {
-            let disk = memory();
+            let disk = Rc::new(Memory::with_content(content.clone()));
             let rig = Rig::new(disk.clone());
             rig.link.cuts.borrow_mut().push(cut);
             let remote = rig.open(quick()).await.unwrap();

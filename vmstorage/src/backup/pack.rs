@@ -1,0 +1,92 @@
+//! Packs: chunks one after the other, then a footer that lists them, its length and a magic.
+
+use super::corrupt;
+use super::envelope::{self, Digest};
+use super::index::{Chunk, Reader};
+use super::repo::{Repository, fetch, pack_name};
+use crate::disk::Result;
+
+/// A pack is stored when it has this many bytes.
+pub(super) const PACK_BYTES: usize = 64 << 20;
+const MAGIC: &[u8; 8] = b"RVPACK01";
+const FOOTER: &str = "pack footer";
+const TAIL: usize = 16;
+
+/// A pack that is being filled.
+#[derive(Debug, Default)]
+pub(super) struct Filling {
+    pub(super) data: Vec<u8>,
+    /// Their pack is not known yet, and zero.
+    pub(super) chunks: Vec<Chunk>,
+}
+
+impl Filling {
+    /// Appends a chunk.
+    pub(super) fn add(&mut self, digest: Digest, plain: u32, stored: &[u8]) {
+        self.chunks.push(Chunk {
+            digest,
+            pack: [0; 32],
+            offset: self.data.len() as u64,
+            stored: stored.len() as u32,
+            plain,
+        });
+        self.data.extend_from_slice(stored);
+    }
+
+    /// Stores it durably; answers its chunks, which have its name now.
+    pub(super) fn store(mut self, repo: &Repository) -> Result<Vec<Chunk>> {
+        let mut footer = Vec::new();
+        for chunk in &self.chunks {
+            chunk.encode(&mut footer);
+        }
+        let footer = envelope::wrap(repo.key.as_ref(), FOOTER, footer)?;
+        self.data.extend(&footer);
+        self.data.extend((footer.len() as u64).to_le_bytes());
+        self.data.extend(MAGIC);
+        let pack = envelope::digest(repo.key.as_ref(), &self.data);
+        repo.store.put(&pack_name(&pack), &self.data)?;
+        for chunk in &mut self.chunks {
+            chunk.pack = pack;
+        }
+        Ok(self.chunks)
+    }
+}
+
+/// The digest that a pack's name says.
+pub(super) fn digest_of(name: &str) -> Result<Digest> {
+    let hex = name.strip_prefix("packs/").unwrap_or(name);
+    let hash = blake3::Hash::from_hex(hex).map_err(|_| corrupt(name, "it is not a pack's name"))?;
+    Ok(*hash.as_bytes())
+}
+
+/// The chunks that a pack says it has. Whether they are right shows when they are read.
+pub(super) fn footer(repo: &Repository, name: &str) -> Result<Vec<Chunk>> {
+    let pack = digest_of(name)?;
+    let len = repo.store.len_bytes(name)?;
+    let short = || corrupt(name, "it ends too early");
+    let tail_at = len.checked_sub(TAIL as u64).ok_or_else(short)?;
+    let tail = repo.store.read(name, tail_at, TAIL)?;
+    let mut reader = Reader(&tail);
+    let footer_len = reader.u64().ok_or_else(short)?;
+    if reader.0 != MAGIC {
+        return Err(corrupt(name, "it does not end as a pack does"));
+    }
+    let at = tail_at.checked_sub(footer_len).ok_or_else(short)?;
+    let footer = repo.store.read(name, at, footer_len as usize)?;
+    let body = envelope::unwrap(repo.key.as_ref(), FOOTER, &footer)?;
+    let (mut reader, mut chunks) = (Reader(&body), Vec::new());
+    while !reader.0.is_empty() {
+        let chunk = Chunk::decode(&mut reader)
+            .filter(|chunk| chunk.offset + u64::from(chunk.stored) <= at)
+            .ok_or_else(|| corrupt(name, "its footer is not well formed"))?;
+        chunks.push(Chunk { pack, ..chunk });
+    }
+    Ok(chunks)
+}
+
+/// All of a pack, if its bytes are those that its name is the digest of.
+pub(super) fn whole(repo: &Repository, name: &str) -> Result<(Vec<u8>, bool)> {
+    let data = fetch(&*repo.store, name)?;
+    let right = envelope::digest(repo.key.as_ref(), &data) == digest_of(name)?;
+    Ok((data, right))
+}

@@ -1,0 +1,166 @@
+//! A repository that is open.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::corrupt;
+use super::envelope::{self, Digest, Key};
+use super::index::{Chunk, Index, MAX_CHUNK_BYTES, Manifest};
+use super::store::Store;
+use crate::disk::{Error, ErrorKind, Result};
+
+const CONFIG: &str = "config";
+/// Metadata longer than this is not read.
+const MAX_OBJECT_BYTES: u64 = 4 << 30;
+
+/// A repository: its store, its key, and what it was made with.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) key: Option<Key>,
+    /// The chunks of a full backup, in bytes: a power of two.
+    pub(super) chunk_bytes: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    chunk_bytes: u32,
+    encrypted: bool,
+    key_check: String,
+}
+
+/// The hexadecimal digits of a digest.
+pub(super) fn hex(digest: &Digest) -> String {
+    blake3::Hash::from_bytes(*digest).to_hex().to_string()
+}
+
+/// The name of a pack.
+pub(super) fn pack_name(pack: &Digest) -> String {
+    format!("packs/{}", hex(pack))
+}
+
+impl Repository {
+    /// Makes a repository where none is.
+    ///
+    /// # Errors
+    /// When there is one, for a chunk size that is not allowed, and of the store.
+    pub fn create(store: Arc<dyn Store>, key: Option<Key>, chunk_bytes: u32) -> Result<Self> {
+        let allowed =
+            chunk_bytes.is_power_of_two() && (4096..=MAX_CHUNK_BYTES).contains(&chunk_bytes);
+        if !allowed {
+            let message = "chunks have a power of two between 4096 and 4194304 bytes";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let _lock = store.lock(true)?;
+        if store.len_bytes(CONFIG).is_ok() || !store.list("snapshots")?.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a repository is there already",
+            ));
+        }
+        let config = Config {
+            chunk_bytes,
+            encrypted: key.is_some(),
+            key_check: hex(&envelope::digest(key.as_ref(), b"check")),
+        };
+        let body = serde_json::to_vec(&config).map_err(|error| corrupt(CONFIG, error))?;
+        store.put(CONFIG, &envelope::wrap(None, CONFIG, body)?)?;
+        Ok(Self {
+            store,
+            key,
+            chunk_bytes,
+        })
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// When none is there, it is damaged, or the key is not its key.
+    pub fn open(store: Arc<dyn Store>, key: Option<Key>) -> Result<Self> {
+        let body = envelope::unwrap(None, CONFIG, &fetch(&*store, CONFIG)?)?;
+        let config: Config =
+            serde_json::from_slice(&body).map_err(|error| corrupt(CONFIG, error))?;
+        let wrong = match (config.encrypted, key.is_some()) {
+            (true, false) => Some("the repository is encrypted; help: name its key"),
+            (false, true) => Some("the repository is not encrypted; help: use it without a key"),
+            _ if config.key_check != hex(&envelope::digest(key.as_ref(), b"check")) => {
+                Some("the key is not the one of this repository")
+            }
+            _ => None,
+        };
+        if let Some(message) = wrong {
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let chunk_bytes = config.chunk_bytes;
+        if !chunk_bytes.is_power_of_two() || !(4096..=MAX_CHUNK_BYTES).contains(&chunk_bytes) {
+            return Err(corrupt(CONFIG, "its chunk size is not allowed"));
+        }
+        Ok(Self {
+            store,
+            key,
+            chunk_bytes,
+        })
+    }
+
+    /// Names of the points' objects.
+    pub(super) fn snapshots(&self) -> Result<Vec<String>> {
+        self.store.list("snapshots")
+    }
+
+    /// All points, the oldest first.
+    ///
+    /// # Errors
+    /// Of the store, and when a point is damaged.
+    pub fn list(&self) -> Result<Vec<Manifest>> {
+        let names = self.snapshots()?;
+        let points = names.iter().map(|name| Ok(self.index(name)?.manifest));
+        let mut points = points.collect::<Result<Vec<_>>>()?;
+        points.sort_by(|a, b| (a.time_s, &a.id).cmp(&(b.time_s, &b.id)));
+        Ok(points)
+    }
+
+    pub(super) fn index(&self, name: &str) -> Result<Index> {
+        let body = envelope::unwrap(self.key.as_ref(), name, &fetch(&*self.store, name)?)?;
+        Index::decode(name, &body)
+    }
+
+    /// The plain bytes of a chunk, verified.
+    pub(super) fn chunk(&self, chunk: &Chunk) -> Result<Vec<u8>> {
+        let name = pack_name(&chunk.pack);
+        let stored = self
+            .store
+            .read(&name, chunk.offset, chunk.stored as usize)?;
+        self.open_chunk(chunk, &stored).ok_or_else(|| {
+            let end = chunk.offset + u64::from(chunk.stored);
+            corrupt(
+                &name,
+                format!("bytes {}..{end} are not what was stored", chunk.offset),
+            )
+        })
+    }
+
+    /// The plain bytes of a chunk from what is in its pack.
+    pub(super) fn open_chunk(&self, chunk: &Chunk, stored: &[u8]) -> Option<Vec<u8>> {
+        let packed = envelope::unseal(self.key.as_ref(), &chunk.digest, stored)?;
+        let (codec, data) = packed.split_first()?;
+        let plain = match codec {
+            0 => data.to_vec(),
+            1 => zstd::bulk::decompress(data, chunk.plain as usize).ok()?,
+            _ => return None,
+        };
+        let right = plain.len() == chunk.plain as usize
+            && envelope::digest(self.key.as_ref(), &plain) == chunk.digest;
+        right.then_some(plain)
+    }
+}
+
+/// All of an object.
+pub(super) fn fetch(store: &dyn Store, name: &str) -> Result<Vec<u8>> {
+    let len = store.len_bytes(name)?;
+    if len > MAX_OBJECT_BYTES {
+        return Err(corrupt(name, "it is longer than any that is written"));
+    }
+    store.read(name, 0, len as usize)
+}

@@ -1,0 +1,399 @@
+//! Making a point: read what changed, store what is new, then name it all in one object.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::envelope::{self, Digest};
+use super::index::{Chunk, Index, Manifest, Run};
+use super::pack::{self, Filling, PACK_BYTES};
+use super::repo::Repository;
+use crate::disk::{Disk, Error, ErrorKind, Extent, Result};
+use crate::engine::{IoBuf, IoBufMut, unblock};
+
+/// Reads and compressions at once.
+const REQUESTS: usize = 16;
+/// Parts that a disk is asked for at once.
+const PARTS: usize = 256;
+
+/// What is backed up.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The disk's name in the repository.
+    pub disk: String,
+    /// Seconds since 1970.
+    pub time_s: u64,
+    /// The point that `changed` is relative to: its id.
+    pub parent: Option<String>,
+    /// What changed since the parent was taken, at least; required with a parent.
+    pub changed: Option<Vec<Extent>>,
+    /// The reference point that the next increment begins at.
+    pub reference: Option<String>,
+    /// Of zstd.
+    pub level: i32,
+}
+
+/// What was done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the parts to back up.
+    pub total_bytes: u64,
+    /// Of these, bytes that are done.
+    pub done_bytes: u64,
+    /// Bytes read from the disk.
+    pub read_bytes: u64,
+    /// Bytes that are zero.
+    pub zero_bytes: u64,
+    /// Bytes put into packs.
+    pub stored_bytes: u64,
+    /// Bytes that the repository had already.
+    pub deduplicated_bytes: u64,
+}
+
+type Known = Arc<Mutex<HashMap<Digest, Option<Chunk>>>>;
+
+/// Backs up a disk; the disk must not change meanwhile. What an interrupted run stored is found again
+/// by the next.
+///
+/// # Errors
+/// Of the disk and the store; [`ErrorKind::FullNeeded`] when the parent is not a point of this disk.
+pub async fn run(
+    source: Rc<dyn Disk>,
+    plan: Plan,
+    repo: &Repository,
+    mut sink: impl FnMut(Progress),
+) -> Result<Manifest> {
+    let (repo, size_bytes) = (repo.clone(), source.geometry().size_bytes);
+    let lock_store = Arc::clone(&repo.store);
+    let _lock = unblock(move || lock_store.lock(false)).await?;
+    let opened = (repo.clone(), plan.clone());
+    let (parent, known) = unblock(move || prepare(&opened.0, &opened.1)).await?;
+    let changed = changes(&plan, parent.as_ref(), size_bytes)?;
+    let mut writer = Writer {
+        repo: repo.clone(),
+        level: plan.level,
+        known,
+        filling: Filling::default(),
+        new: Vec::new(),
+        progress: Progress {
+            total_bytes: changed.iter().map(|extent| extent.len_bytes).sum(),
+            ..Progress::default()
+        },
+    };
+    for extent in &changed {
+        writer.extent(&source, *extent, &mut sink).await?;
+    }
+    writer.flush().await?;
+    let progress = writer.progress;
+    let manifest = Manifest {
+        id: uuid::Uuid::new_v4().to_string(),
+        disk: plan.disk,
+        time_s: plan.time_s,
+        parent: parent.as_ref().map(|parent| parent.manifest.id.clone()),
+        size_bytes,
+        reference: plan.reference,
+        read_bytes: progress.read_bytes,
+        stored_bytes: progress.stored_bytes,
+        deduplicated_bytes: progress.deduplicated_bytes,
+    };
+    let index = writer.index(parent, &changed, manifest.clone())?;
+    unblock(move || {
+        let name = format!("snapshots/{}", index.manifest.id);
+        let object = envelope::wrap(repo.key.as_ref(), &name, index.encode()?)?;
+        repo.store.put(&name, &object)
+    })
+    .await?;
+    Ok(manifest)
+}
+
+fn prepare(repo: &Repository, plan: &Plan) -> Result<(Option<Index>, Known)> {
+    let parent = match &plan.parent {
+        None => None,
+        Some(id) => Some(repo.index(&format!("snapshots/{id}"))?),
+    };
+    if parent
+        .as_ref()
+        .is_some_and(|parent| parent.manifest.disk != plan.disk)
+    {
+        let message = format!("the parent is not a point of disk `{}`", plan.disk);
+        return Err(Error::new(ErrorKind::FullNeeded, message));
+    }
+    let mut known = HashMap::new();
+    for name in repo.store.list("packs")? {
+        // A damaged pack is nothing to build on; `verify` is what names it.
+        match pack::footer(repo, &name) {
+            Ok(chunks) => known.extend(chunks.into_iter().map(|chunk| (chunk.digest, Some(chunk)))),
+            Err(error) => tracing::warn!(%error, "a pack is not used for new points"),
+        }
+    }
+    Ok((parent, Arc::new(Mutex::new(known))))
+}
+
+/// What to read: sorted, not overlapping, within the disk.
+fn changes(plan: &Plan, parent: Option<&Index>, size_bytes: u64) -> Result<Vec<Extent>> {
+    let mut all = match (parent, &plan.changed) {
+        (None, _) => vec![Extent::new(0, size_bytes)],
+        (Some(_), None) => {
+            let message = "an increment needs to know what changed";
+            return Err(Error::new(ErrorKind::FullNeeded, message));
+        }
+        (Some(parent), Some(changed)) => {
+            let mut all = changed.clone();
+            let old = parent.manifest.size_bytes;
+            all.push(Extent::new(old, size_bytes.saturating_sub(old)));
+            all
+        }
+    };
+    all.sort_by_key(|extent| extent.offset_bytes);
+    let mut merged: Vec<Extent> = Vec::new();
+    for extent in all {
+        let end = extent
+            .offset_bytes
+            .saturating_add(extent.len_bytes)
+            .min(size_bytes);
+        let start = merged
+            .last()
+            .map_or(0, |last| last.end_bytes())
+            .max(extent.offset_bytes);
+        if start >= end {
+            continue;
+        }
+        match merged.last_mut().filter(|last| last.end_bytes() == start) {
+            Some(last) => last.len_bytes += end - start,
+            None => merged.push(Extent::new(start, end - start)),
+        }
+    }
+    Ok(merged)
+}
+
+struct Writer {
+    repo: Repository,
+    level: i32,
+    known: Known,
+    filling: Filling,
+    new: Vec<(Extent, Digest)>,
+    progress: Progress,
+}
+
+enum Piece {
+    Zero,
+    Known(Digest),
+    New(Digest, Vec<u8>),
+}
+
+impl Writer {
+    async fn extent(
+        &mut self,
+        source: &Rc<dyn Disk>,
+        extent: Extent,
+        sink: &mut impl FnMut(Progress),
+    ) -> Result<()> {
+        let mut at = extent.offset_bytes;
+        while at < extent.end_bytes() {
+            let rest = Extent::new(at, extent.end_bytes() - at);
+            let parts = source.status(rest, PARTS).await?;
+            let before = at;
+            for part in parts {
+                let end = part
+                    .extent
+                    .offset_bytes
+                    .saturating_add(part.extent.len_bytes);
+                let end = end.min(extent.end_bytes());
+                if part.extent.offset_bytes != at || end <= at {
+                    break;
+                }
+                let part_extent = Extent::new(at, end - at);
+                if part.zero {
+                    self.progress.zero_bytes += part_extent.len_bytes;
+                    self.progress.done_bytes += part_extent.len_bytes;
+                    sink(self.progress);
+                } else {
+                    self.data(source, part_extent, sink).await?;
+                }
+                at = end;
+            }
+            if at == before {
+                return Err(Error::corrupt(format!(
+                    "`{}` gave no status",
+                    source.name()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn data(
+        &mut self,
+        source: &Rc<dyn Disk>,
+        extent: Extent,
+        sink: &mut impl FnMut(Progress),
+    ) -> Result<()> {
+        let chunk_bytes = u64::from(self.repo.chunk_bytes);
+        let end = extent.end_bytes();
+        let cuts = std::iter::successors(Some(extent.offset_bytes), move |at| {
+            Some((at / chunk_bytes + 1) * chunk_bytes)
+        });
+        let cuts = cuts.take_while(move |at| *at < end);
+        let (repo, known, level) = (self.repo.clone(), Arc::clone(&self.known), self.level);
+        let pieces = cuts.map(move |at| {
+            let len = ((at / chunk_bytes + 1) * chunk_bytes).min(end) - at;
+            let (source, repo, known) = (Rc::clone(source), repo.clone(), Arc::clone(&known));
+            async move {
+                let data = source
+                    .read(at, IoBufMut::zeroed(len as usize))
+                    .await?
+                    .freeze();
+                let piece = unblock(move || process(&repo, &known, level, &data)).await?;
+                Ok::<_, Error>((Extent::new(at, len), piece))
+            }
+        });
+        let mut pieces = stream::iter(pieces).buffered(REQUESTS);
+        while let Some(piece) = pieces.next().await {
+            let (extent, piece) = piece?;
+            self.take(extent, piece).await?;
+            sink(self.progress);
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, extent: Extent, piece: Piece) -> Result<()> {
+        self.progress.done_bytes += extent.len_bytes;
+        self.progress.read_bytes += extent.len_bytes;
+        let digest = match piece {
+            Piece::Zero => {
+                self.progress.zero_bytes += extent.len_bytes;
+                return Ok(());
+            }
+            Piece::Known(digest) => {
+                self.progress.deduplicated_bytes += extent.len_bytes;
+                digest
+            }
+            Piece::New(digest, stored) => {
+                let plain = extent.len_bytes as u32;
+                let before = lock(&self.known).insert(digest, None);
+                match before {
+                    // The same bytes were under way twice.
+                    Some(before) => {
+                        lock(&self.known).insert(digest, before);
+                        self.progress.deduplicated_bytes += extent.len_bytes;
+                    }
+                    None => {
+                        self.filling.add(digest, plain, &stored);
+                        self.progress.stored_bytes += stored.len() as u64;
+                    }
+                }
+                digest
+            }
+        };
+        self.new.push((extent, digest));
+        if self.filling.data.len() >= PACK_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let filling = std::mem::take(&mut self.filling);
+        if filling.chunks.is_empty() {
+            return Ok(());
+        }
+        let repo = self.repo.clone();
+        let stored = unblock(move || filling.store(&repo)).await?;
+        let stored = stored.into_iter().map(|chunk| (chunk.digest, Some(chunk)));
+        lock(&self.known).extend(stored);
+        Ok(())
+    }
+
+    /// The parent's map with what was read put over it.
+    fn index(self, parent: Option<Index>, changed: &[Extent], manifest: Manifest) -> Result<Index> {
+        let (mut table, mut chunks) = (HashMap::new(), Vec::new());
+        let mut number = |chunk: Chunk| {
+            *table.entry((chunk.digest, chunk.pack)).or_insert_with(|| {
+                chunks.push(chunk);
+                chunks.len() - 1
+            }) as u32
+        };
+        let mut runs = Vec::new();
+        if let Some(parent) = parent {
+            for run in &parent.runs {
+                let chunk = parent.chunks[run.chunk as usize];
+                for left in without(*run, changed, manifest.size_bytes) {
+                    let chunk = number(chunk);
+                    runs.push(Run { chunk, ..left });
+                }
+            }
+        }
+        let known = lock(&self.known);
+        for (extent, digest) in &self.new {
+            let chunk = known.get(digest).copied().flatten();
+            let chunk = chunk.ok_or_else(|| Error::new(ErrorKind::Io, "a chunk was not stored"))?;
+            runs.push(Run {
+                extent: *extent,
+                chunk: number(chunk),
+                within: 0,
+            });
+        }
+        runs.sort_by_key(|run| run.extent.offset_bytes);
+        if u32::try_from(chunks.len()).is_err() {
+            let message = "the disk has too many chunks; help: use bigger ones";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(Index {
+            manifest,
+            chunks,
+            runs,
+        })
+    }
+}
+
+/// What is left of a run where nothing changed.
+fn without(run: Run, changed: &[Extent], size_bytes: u64) -> Vec<Run> {
+    let end = run.extent.end_bytes().min(size_bytes);
+    let mut at = run.extent.offset_bytes;
+    let mut left = Vec::new();
+    let mut keep = |from: u64, to: u64| {
+        if from < to {
+            left.push(Run {
+                extent: Extent::new(from, to - from),
+                chunk: run.chunk,
+                within: run.within + (from - run.extent.offset_bytes) as u32,
+            });
+        }
+    };
+    let first = changed.partition_point(|extent| extent.end_bytes() <= at);
+    for extent in changed[first..]
+        .iter()
+        .take_while(|extent| extent.offset_bytes < end)
+    {
+        keep(at, extent.offset_bytes);
+        at = extent.end_bytes().max(at);
+    }
+    keep(at, end);
+    left
+}
+
+fn process(repo: &Repository, known: &Known, level: i32, data: &IoBuf) -> Result<Piece> {
+    if data.iter().all(|byte| *byte == 0) {
+        return Ok(Piece::Zero);
+    }
+    let digest = envelope::digest(repo.key.as_ref(), data);
+    if lock(known).contains_key(&digest) {
+        return Ok(Piece::Known(digest));
+    }
+    let small =
+        zstd::bulk::compress(data, level).map_err(|error| Error::io("compress a chunk", error))?;
+    let (codec, body): (u8, &[u8]) = if small.len() < data.len() {
+        (1, &small)
+    } else {
+        (0, data)
+    };
+    let packed = [&[codec], body].concat();
+    let stored = envelope::seal(repo.key.as_ref(), &digest, packed)?;
+    Ok(Piece::New(digest, stored))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

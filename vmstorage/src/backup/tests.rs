@@ -1,0 +1,289 @@
+//! Backups against copies that were taken at the same moment.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::*;
+use crate::disk::memory::Memory;
+use crate::disk::{Disk, Extent, Result};
+use crate::engine;
+
+const SIZE: usize = 1 << 20;
+
+fn repository(folder: &Path, key: Option<Key>) -> Repository {
+    let store = Arc::new(Local::open(folder).unwrap());
+    Repository::create(store, key, 65_536).unwrap()
+}
+
+/// Writes some scattered blocks, and says which.
+fn change(rng: &mut StdRng, bytes: &mut [u8], count: usize) -> Vec<Extent> {
+    let blocks = (0..count).map(|_| {
+        let at = rng.random_range(0..bytes.len() / 4096) * 4096;
+        let block = &mut bytes[at..at + 4096];
+        match rng.random_range(0..4) {
+            0 => block.fill(0),
+            1 => block.fill(rng.random()),
+            _ => rng.fill(block),
+        }
+        Extent::new(at as u64, 4096)
+    });
+    blocks.collect()
+}
+
+fn back_up(
+    repo: &Repository,
+    bytes: &[u8],
+    time_s: u64,
+    from: Option<(&str, Vec<Extent>)>,
+) -> Result<Manifest> {
+    let (parent, changed) = from.map(|(id, changed)| (id.to_owned(), changed)).unzip();
+    let plan = Plan {
+        disk: "root".into(),
+        time_s,
+        parent,
+        changed,
+        level: 1,
+        ..Plan::default()
+    };
+    let source: Rc<dyn Disk> = Rc::new(Memory::with_content(bytes.to_vec()));
+    engine::run(run(source, plan, repo, |_| {})).unwrap()
+}
+
+fn bring_back(repo: &Repository, id: &str) -> Result<Vec<u8>> {
+    engine::run(async {
+        let image = Image::open(repo, id).await?;
+        let target = Rc::new(Memory::new(image.geometry().size_bytes));
+        let disk: Rc<dyn Disk> = Rc::clone(&target) as Rc<dyn Disk>;
+        restore(image, &disk, true).await?;
+        Ok(target.content())
+    })
+    .unwrap()
+}
+
+fn chain(repo: &Repository, seed: u64, increments: u64) -> Vec<(String, Vec<u8>)> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut bytes = vec![0; SIZE];
+    change(&mut rng, &mut bytes, 64);
+    let mut id = back_up(repo, &bytes, 0, None).unwrap().id;
+    let mut points = vec![(id.clone(), bytes.clone())];
+    for time in 1..=increments {
+        match rng.random_range(0..8) {
+            0 => bytes.resize(bytes.len() + 12_288, 0),
+            1 => bytes.truncate(bytes.len() - 8192),
+            _ => {}
+        }
+        let changed = change(&mut rng, &mut bytes, 5);
+        let made = back_up(repo, &bytes, time * 86_400, Some((&id, changed))).unwrap();
+        assert!(
+            made.read_bytes <= 5 * 4096 + 12_288,
+            "an increment follows what changed"
+        );
+        id = made.id;
+        points.push((id.clone(), bytes.clone()));
+    }
+    points
+}
+
+#[test]
+fn every_point_of_a_chain_is_what_the_disk_was() {
+    for key in [None, Some(Key::new(&[7; 32]))] {
+        let folder = tempfile::tempdir().unwrap();
+        let repo = repository(folder.path(), key);
+        let points = chain(&repo, 1, 50);
+        for (id, bytes) in &points {
+            assert!(bring_back(&repo, id).unwrap() == *bytes, "point {id}");
+        }
+        assert_eq!(verify(&repo, false).unwrap(), []);
+        let keep = Keep {
+            last: 2,
+            weekly: 3,
+            ..Keep::default()
+        };
+        let pruned = prune(&repo, keep, false).unwrap();
+        assert!(!pruned.packs.is_empty());
+        let left = points.iter().filter(|(id, _)| !pruned.points.contains(id));
+        for (id, bytes) in left {
+            assert!(
+                bring_back(&repo, id).unwrap() == *bytes,
+                "point {id} after a prune"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_key_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    repository(folder.path(), Some(Key::new(&[1; 32])));
+    for key in [None, Some(Key::new(&[2; 32]))] {
+        let store = Arc::new(Local::open(folder.path()).unwrap());
+        let error = Repository::open(store, key).unwrap_err();
+        assert!(error.to_string().contains("key"), "{error}");
+    }
+}
+
+#[test]
+fn damage_is_named_and_never_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = repository(folder.path(), None);
+    let points = chain(&repo, 3, 4);
+    let mut names = repo.store.list("packs").unwrap();
+    names.extend(repo.store.list("snapshots").unwrap());
+    let mut rng = StdRng::seed_from_u64(4);
+    for round in 0..60 {
+        let name = &names[rng.random_range(0..names.len())];
+        let other = &names[(rng.random_range(1..names.len()) + round) % names.len()];
+        let path = folder.path().join(name);
+        let good = std::fs::read(&path).unwrap();
+        let at = rng.random_range(0..good.len());
+        let mut bad = good.clone();
+        match round % 4 {
+            0 => bad[at] ^= 1 << rng.random_range(0..8),
+            1 => bad.truncate(at),
+            2 => bad = std::fs::read(folder.path().join(other)).unwrap(),
+            _ => {}
+        }
+        if round % 4 == 3 {
+            std::fs::remove_file(&path).unwrap();
+        } else if bad == good {
+            continue;
+        } else {
+            std::fs::write(&path, &bad).unwrap();
+        }
+        let problems = verify(&repo, false).unwrap();
+        let missing = round % 4 == 3 && name.starts_with("snapshots");
+        let named = problems.iter().any(|problem| problem.object == *name);
+        assert!(named || missing, "round {round}: {name}: {problems:?}");
+        for (id, bytes) in &points {
+            if let Ok(restored) = bring_back(&repo, id) {
+                assert!(restored == *bytes, "round {round}: {id} is silently wrong");
+            }
+        }
+        std::fs::write(&path, good).unwrap();
+    }
+}
+
+/// Fails every call after some.
+#[derive(Debug)]
+struct Dying {
+    inner: Local,
+    left: AtomicI64,
+}
+
+impl Dying {
+    fn step(&self) -> Result<()> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NoSpace, "the store died"))
+    }
+}
+
+impl Store for Dying {
+    fn put(&self, name: &str, data: &[u8]) -> Result<()> {
+        self.step()?;
+        self.inner.put(name, data)
+    }
+
+    fn len_bytes(&self, name: &str) -> Result<u64> {
+        self.step()?;
+        self.inner.len_bytes(name)
+    }
+
+    fn read(&self, name: &str, offset_bytes: u64, len: usize) -> Result<Vec<u8>> {
+        self.step()?;
+        self.inner.read(name, offset_bytes, len)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>> {
+        self.step()?;
+        self.inner.list(folder)
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.step()?;
+        self.inner.delete(name)
+    }
+
+    fn lock(&self, exclusive: bool) -> Result<Box<dyn Guard>> {
+        self.step()?;
+        self.inner.lock(exclusive)
+    }
+}
+
+#[test]
+fn a_run_or_a_prune_that_dies_anywhere_loses_no_kept_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = repository(folder.path(), None);
+    let mut points = chain(&repo, 5, 3);
+    let mut rng = StdRng::seed_from_u64(6);
+    let mut done = 0;
+    for steps in 0..60 {
+        let dying = Repository {
+            store: Arc::new(Dying {
+                inner: Local::open(folder.path()).unwrap(),
+                left: AtomicI64::new(steps),
+            }),
+            ..repo.clone()
+        };
+        let (id, mut bytes) = points.last().unwrap().clone();
+        let changed = change(&mut rng, &mut bytes, 3);
+        let from = || Some((id.as_str(), changed.clone()));
+        let time = (10 + steps as u64) * 86_400;
+        let cut = back_up(&dying, &bytes, time, from());
+        done += u32::from(cut.is_ok());
+        let made = cut
+            .or_else(|_| back_up(&repo, &bytes, time, from()))
+            .unwrap();
+        points.push((made.id, bytes));
+        let keep = Keep {
+            last: 2,
+            ..Keep::default()
+        };
+        let store = Arc::new(Dying {
+            inner: Local::open(folder.path()).unwrap(),
+            left: AtomicI64::new(steps),
+        });
+        let _ = prune(
+            &Repository {
+                store,
+                ..repo.clone()
+            },
+            keep,
+            false,
+        );
+        for (id, bytes) in points.iter().rev().take(2) {
+            assert!(
+                bring_back(&repo, id).unwrap() == *bytes,
+                "{steps} steps: {id}"
+            );
+        }
+    }
+    assert!(done > 0, "some runs get to their end");
+    assert_eq!(verify(&repo, false).unwrap(), []);
+}
+
+#[test]
+fn objects_of_strangers_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = repository(folder.path(), None);
+    let (id, _) = chain(&repo, 8, 1).remove(0);
+    let name = format!("snapshots/{id}");
+    let good = repo.index(&name).unwrap().encode().unwrap();
+    let mut rng = StdRng::seed_from_u64(9);
+    for _ in 0..2000 {
+        let mut bad = good.clone();
+        for _ in 0..rng.random_range(1..4) {
+            let at = rng.random_range(0..bad.len());
+            bad[at] = rng.random();
+        }
+        bad.truncate(rng.random_range(bad.len() / 2..=bad.len()));
+        // With a right digest, as who writes a repository on purpose can make it.
+        let _ = index::Index::decode(&name, &bad);
+    }
+}

@@ -1,0 +1,171 @@
+//! `vmstorage refpoint` as a user has it: on closed disks, on served ones, and after a kill.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Disk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = std::fs::File::create(folder.path().join("d.raw")).expect("a disk");
+        file.set_len(64 << 20).expect("a size");
+        Self { folder }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_vmstorage"))
+            .args(args)
+            .current_dir(self.folder.path())
+            .output()
+            .expect("the program")
+    }
+
+    /// Standard output of a command that does what it is told.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {errors}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Status and message of one that does not.
+    fn refused(&self, args: &[&str]) -> (Option<i32>, String) {
+        let output = self.run(args);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), errors)
+    }
+
+    fn changes(&self, disk: &str, since: &str, more: &[&str]) -> Vec<(u64, u64)> {
+        let args = ["refpoint", "changes", disk, "--since", since, "--json"];
+        let text = self.ok(&[&args[..], more].concat());
+        let list: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let pair = |part: &Value| Some((part["offset"].as_u64()?, part["length"].as_u64()?));
+        list.iter()
+            .map(|part| pair(part).expect("an extent"))
+            .collect()
+    }
+
+    fn serve(&self) -> Server {
+        let listen = format!("unix:{}", self.at("nbd.sock").display());
+        let server = Command::new(env!("CARGO_BIN_EXE_vmstorage"))
+            .args(["serve", "d.raw", "--track", "--listen", &listen])
+            .args(["--control", "ctl"])
+            .current_dir(self.folder.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a server");
+        let server = Server(server);
+        let begun = Instant::now();
+        while !(self.at("ctl").exists() && self.at("nbd.sock").exists()) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no server");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    /// Has QEMU write 64 KiB through the server.
+    fn write(&self, offset: &str) {
+        let uri = format!("nbd+unix:///d?socket={}", self.at("nbd.sock").display());
+        let write = format!("write -P 7 {offset} 64k");
+        let output = Command::new("qemu-io")
+            .args(["-f", "raw", "-c", &write, "-c", "flush", &uri])
+            .output()
+            .expect("qemu-io (package qemu-utils) is needed");
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn points_of_a_closed_disk() {
+    let disk = Disk::new();
+    let (status, message) = disk.refused(&["refpoint", "list", "d.raw"]);
+    assert_eq!(status, Some(4));
+    assert!(message.contains("the disk is not tracked"), "{message}");
+    disk.ok(&["refpoint", "create", "d.raw", "one"]);
+    let (_, message) = disk.refused(&["refpoint", "create", "d.raw", "one"]);
+    assert!(message.contains("`one` is taken"), "{message}");
+    disk.ok(&["refpoint", "create", "d.raw", "two"]);
+    assert_eq!(disk.changes("d.raw", "one", &["--until", "two"]), []);
+    let points = disk.ok(&["refpoint", "export", "d.raw"]);
+    std::fs::write(disk.at("points"), points).expect("a file");
+    disk.ok(&["refpoint", "delete", "d.raw", "one"]);
+    assert!(!disk.ok(&["refpoint", "list", "d.raw"]).contains("one "));
+    disk.ok(&["refpoint", "import", "d.raw", "points"]);
+    assert!(disk.ok(&["refpoint", "list", "d.raw"]).contains("one "));
+
+    let dirty = r#"[{"offset":0,"length":65536,"type":0},{"offset":65536,"length":9,"type":1}]"#;
+    std::fs::write(disk.at("b.json"), dirty).expect("a file");
+    disk.ok(&["refpoint", "bitmap", "d.raw", "qemu", "b.json"]);
+    assert_eq!(disk.changes("d.raw", "qemu", &[]), [(65536, 65536)]);
+
+    std::fs::write(disk.at("d.raw"), vec![1; 64 << 20]).expect("a foreign write");
+    let args = ["refpoint", "changes", "d.raw", "--since", "one"];
+    let (status, message) = disk.refused(&args);
+    assert_eq!(status, Some(3));
+    assert!(message.contains("a full backup is needed"), "{message}");
+    assert!(
+        disk.ok(&["refpoint", "list", "d.raw"])
+            .contains("changed untracked")
+    );
+}
+
+#[test]
+fn points_of_a_served_disk_and_what_a_kill_leaves() {
+    let disk = Disk::new();
+    let control = ["--control", "ctl"];
+    let server = disk.serve();
+    disk.ok(&[&["refpoint", "create", "d", "one"][..], &control].concat());
+    disk.write("1M");
+    assert_eq!(disk.changes("d", "one", &control), [(1 << 20, 65536)]);
+    let (_, message) = disk.refused(&["refpoint", "list", "d.raw"]);
+    assert!(message.contains("is in use"), "{message}");
+    disk.ok(&["ctl", "--control", "ctl", "quit"]);
+    let begun = Instant::now();
+    while disk.run(&["refpoint", "list", "d.raw"]).status.code() != Some(0) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the server goes on"
+        );
+    }
+    drop(server);
+    assert_eq!(disk.changes("d.raw", "one", &[]), [(1 << 20, 65536)]);
+
+    for socket in ["ctl", "nbd.sock"] {
+        let _ = std::fs::remove_file(disk.at(socket));
+    }
+    let server = disk.serve();
+    disk.write("40M");
+    drop(server); // killed
+    let changes = disk.changes("d.raw", "one", &[]);
+    let told = |at: u64| {
+        changes
+            .iter()
+            .any(|&(from, len)| from <= at && at < from + len)
+    };
+    assert!(told(1 << 20) && told(40 << 20), "{changes:?}");
+    let total: u64 = changes.iter().map(|(_, len)| len).sum();
+    assert!(
+        total < 8 << 20,
+        "a crash makes {total} bytes count as changed"
+    );
+    assert!(Path::new(&disk.at("d.raw.reeve-points")).exists());
+}
