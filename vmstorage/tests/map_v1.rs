@@ -1,7 +1,7 @@
 //! The generation map of version 1, as files that this and every later version must read the same.
 //!
-//! `golden/` has the map of a disk of 40,000,000 bytes in blocks of 4 KiB after: a change of blocks 3
-//! and 4; point `one`; of block 3, of blocks 2000 to 4999 and of the last block; point `two`; of
+//! `golden/` has the map of a disk of 40,000,000 bytes in blocks of 4 KiB after: a change of blocks
+//! 3 and 4; point `one`; of block 3, of blocks 2000 to 4999 and of the last block; point `two`; of
 //! block 4 and of blocks 600 and 601. `clean` was closed then, `crashed` was not: its last changes
 //! are only in the log.
 

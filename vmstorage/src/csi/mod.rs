@@ -6,12 +6,14 @@
 //!
 //! ```text
 //! service SnapshotMetadata {
-//!   rpc GetMetadataAllocated(GetMetadataAllocatedRequest) returns (stream GetMetadataAllocatedResponse);
+//!   rpc GetMetadataAllocated(GetMetadataAllocatedRequest) returns (stream
+//! GetMetadataAllocatedResponse);
 //!   rpc GetMetadataDelta(GetMetadataDeltaRequest) returns (stream GetMetadataDeltaResponse);
 //! }
 //! service Identity {
 //!   rpc GetPluginInfo(GetPluginInfoRequest) returns (GetPluginInfoResponse);
-//!   rpc GetPluginCapabilities(GetPluginCapabilitiesRequest) returns (GetPluginCapabilitiesResponse);
+//!   rpc GetPluginCapabilities(GetPluginCapabilitiesRequest) returns
+//! (GetPluginCapabilitiesResponse);
 //!   rpc Probe(ProbeRequest) returns (ProbeResponse);
 //! }
 //! ```

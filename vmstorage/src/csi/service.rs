@@ -51,8 +51,8 @@ impl SnapshotMetadata {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a request that makes no sense, `NOT_FOUND` for an unknown snapshot,
-    /// `OUT_OF_RANGE` for an offset beyond the volume, `FAILED_PRECONDITION` when nothing is known of
-    /// changes since the snapshot, `UNAVAILABLE` and `INTERNAL` for failures.
+    /// `OUT_OF_RANGE` for an offset beyond the volume, `FAILED_PRECONDITION` when nothing is known
+    /// of changes since the snapshot, `UNAVAILABLE` and `INTERNAL` for failures.
     pub async fn allocated(&self, request: GetMetadataAllocatedRequest) -> Result<Answers, Status> {
         let limit = check_limit(request.max_results)?;
         let (source, snapshot) = self.find(&request.snapshot_id).await?;

@@ -1,5 +1,5 @@
-//! Reference points of one disk: what the command line does to a closed disk and a server to an open
-//! one. Both call [`Catalog::answer`]; a server hands requests and replies through its control
+//! Reference points of one disk: what the command line does to a closed disk and a server to an
+//! open one. Both call [`Catalog::answer`]; a server hands requests and replies through its control
 //! socket as they are.
 
 use std::cell::RefCell;
@@ -236,8 +236,8 @@ impl Catalog {
     /// As [`Tracker::changes`], by names, from a byte to the end of the disk.
     ///
     /// # Errors
-    /// As [`Tracker::changes`], and when a name is unknown or of an imported point that is to be the
-    /// later one.
+    /// As [`Tracker::changes`], and when a name is unknown or of an imported point that is to be
+    /// the later one.
     pub async fn changes(
         &self,
         since: &str,

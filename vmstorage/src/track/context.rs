@@ -9,8 +9,8 @@ pub const CHANGED: u32 = 1;
 
 /// Lengths and flags of at most `limit` neighbouring extents from the start of `range`.
 ///
-/// A server should not offer the context when [`Tracker::check`] refuses the point. Should the map be
-/// found damaged later, while a client has the context, all of the range counts as changed.
+/// A server should not offer the context when [`Tracker::check`] refuses the point. Should the map
+/// be found damaged later, while a client has the context, all of the range counts as changed.
 ///
 /// # Errors
 /// As [`Tracker::changes`], without [`ErrorKind::FullNeeded`].

@@ -1,5 +1,5 @@
-//! What the parts of a tracker share, and its way to mark blocks: read their entries, make them hot,
-//! set them.
+//! What the parts of a tracker share, and its way to mark blocks: read their entries, make them
+//! hot, set them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -2,10 +2,10 @@
 //!
 //! A [`Tracker`] is a filter over a disk. Its generation map, in a file beside the disk, holds for
 //! every block the tracking epoch of its last change; a checkpoint ends an epoch. "Changed since R"
-//! is then `epoch > R`, so a reference point costs nothing but its name. The map may claim more than
-//! what changed, after a crash for instance, and never less: what it cannot know it answers with
-//! [`crate::disk::ErrorKind::FullNeeded`]. `docs/reference/change-tracking.md` has the format byte
-//! by byte, and why no change is missed.
+//! is then `epoch > R`, so a reference point costs nothing but its name. The map may claim more
+//! than what changed, after a crash for instance, and never less: what it cannot know it answers
+//! with [`crate::disk::ErrorKind::FullNeeded`]. `docs/reference/change-tracking.md` has the format
+//! byte by byte, and why no change is missed.
 //!
 //! In reading order: [`page`] and [`root`] (the map's bytes), [`table`] (the map in memory, without
 //! I/O), [`inner`] (what is written when), [`tracker`] (the filter), [`open`], [`query`], [`store`]

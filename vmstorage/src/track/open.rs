@@ -96,8 +96,8 @@ impl Default for Options {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] when `map` is a file of another kind, [`ErrorKind::Unsupported`] for
-/// options out of range; and those of `map`. A map that would have to be begun anew but is read-only
-/// is opened, and answers [`ErrorKind::FullNeeded`] to everything.
+/// options out of range; and those of `map`. A map that would have to be begun anew but is
+/// read-only is opened, and answers [`ErrorKind::FullNeeded`] to everything.
 pub async fn open(
     disk: Rc<dyn Disk>,
     map: Rc<dyn Disk>,

@@ -33,8 +33,8 @@ const _: () = assert!(PART_BLOCKS * PARTS == ENTRIES);
 pub(super) struct Entry {
     /// Epoch of the last change; 0 when it never changed in this generation.
     pub(super) last: u32,
-    /// Epoch of the change before that, in an earlier epoch. It keeps "changed from R until S" exact
-    /// while S is being backed up and its blocks are written anew.
+    /// Epoch of the change before that, in an earlier epoch. It keeps "changed from R until S"
+    /// exact while S is being backed up and its blocks are written anew.
     pub(super) before: u32,
 }
 

@@ -45,7 +45,8 @@ impl Tracker {
     }
 
     /// What of `range` changed after `since` and not after `until`; until now without one. At most
-    /// `limit` extents, at least one if anything changed; ask again from [`Changes::next_bytes`] on.
+    /// `limit` extents, at least one if anything changed; ask again from [`Changes::next_bytes`]
+    /// on.
     ///
     /// The answer covers every byte that differs between the two instants. It names whole blocks,
     /// and only such as changed, unless the machine failed while they were hot, or a block changed

@@ -110,8 +110,8 @@ impl Table {
         self.segments.resize_with(segments as usize, || None);
     }
 
-    /// Takes a segment as it was found in a slot of the file; `newest` is the copy of its index page
-    /// that was believed.
+    /// Takes a segment as it was found in a slot of the file; `newest` is the copy of its index
+    /// page that was believed.
     ///
     /// Answers `false` when there is one already, or no place for it.
     pub(super) fn adopt(

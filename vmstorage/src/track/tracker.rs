@@ -16,8 +16,8 @@ use crate::engine::{IoBuf, IoBufMut, sleep};
 /// A disk whose changes are tracked. Clones are the same tracker.
 ///
 /// A change waits only if it is the first one of its epoch to a part of the disk that had none
-/// lately (one small durable write of the map), or if a checkpoint is being made. When the map cannot
-/// be written the change fails: none is made without being tracked.
+/// lately (one small durable write of the map), or if a checkpoint is being made. When the map
+/// cannot be written the change fails: none is made without being tracked.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     pub(super) inner: Rc<Inner>,
@@ -42,7 +42,8 @@ impl Tracker {
         self.hold_now().checkpoint().await
     }
 
-    /// Makes a point of which is known what changed since: a dirty bitmap of QEMU, say. The blocks of
+    /// Makes a point of which is known what changed since: a dirty bitmap of QEMU, say. The blocks
+    /// of
     /// `changed` count as changed after the point; changes until it are not known.
     ///
     /// # Errors

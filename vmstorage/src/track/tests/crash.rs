@@ -18,7 +18,8 @@ struct Model {
 }
 
 impl Model {
-    /// Every byte that differs between two instants is told; FullNeeded only after a new generation.
+    /// Every byte that differs between two instants is told; FullNeeded only after a new
+    /// generation.
     async fn check(&self, world: &World, tracker: &Tracker, what: &str) {
         let generation = tracker.now().generation;
         let now = world.disk.content();
