@@ -73,6 +73,9 @@ pub fn prune(repo: &Repository, keep: Keep, dry_run: bool) -> Result<Pruned> {
     Ok(pruned)
 }
 
+/// The number of the period that a day is in.
+type Period = fn(u64) -> u64;
+
 /// Ids that are kept of one disk's points, which are sorted by time.
 fn chosen(points: &[Manifest], keep: Keep) -> BTreeSet<String> {
     let newest = points.iter().rev();
@@ -81,7 +84,7 @@ fn chosen(points: &[Manifest], keep: Keep) -> BTreeSet<String> {
         .take(keep.last)
         .map(|p| p.id.clone())
         .collect();
-    let rules: [(usize, fn(u64) -> u64); 3] = [
+    let rules: [(usize, Period); 3] = [
         (keep.daily, |day| day),
         // The first day of 1970 was a Thursday.
         (keep.weekly, |day| (day + 3) / 7),

@@ -216,56 +216,52 @@ impl Store for Dying {
     }
 }
 
+fn dying(folder: &Path, repo: &Repository, steps: i64) -> Repository {
+    Repository {
+        store: Arc::new(Dying {
+            inner: Local::open(folder).unwrap(),
+            left: AtomicI64::new(steps),
+        }),
+        ..repo.clone()
+    }
+}
+
 #[test]
 fn a_run_or_a_prune_that_dies_anywhere_loses_no_kept_point() {
-    let folder = tempfile::tempdir().unwrap();
-    let repo = repository(folder.path(), None);
-    let mut points = chain(&repo, 5, 3);
-    let mut rng = StdRng::seed_from_u64(6);
-    let mut done = 0;
-    for steps in 0..60 {
-        let dying = Repository {
-            store: Arc::new(Dying {
-                inner: Local::open(folder.path()).unwrap(),
-                left: AtomicI64::new(steps),
-            }),
-            ..repo.clone()
-        };
+    let (mut runs, mut prunes) = (0, 0);
+    for steps in 0..30 {
+        let folder = tempfile::tempdir().unwrap();
+        let repo = repository(folder.path(), None);
+        let mut points = chain(&repo, 5, 1);
         let (id, mut bytes) = points.last().unwrap().clone();
+        let mut rng = StdRng::seed_from_u64(6);
         let changed = change(&mut rng, &mut bytes, 3);
         let from = || Some((id.as_str(), changed.clone()));
-        let time = (10 + steps as u64) * 86_400;
-        let cut = back_up(&dying, &bytes, time, from());
-        done += u32::from(cut.is_ok());
-        let made = cut
-            .or_else(|_| back_up(&repo, &bytes, time, from()))
-            .unwrap();
-        points.push((made.id, bytes));
-        let keep = Keep {
-            last: 2,
-            ..Keep::default()
-        };
-        let store = Arc::new(Dying {
-            inner: Local::open(folder.path()).unwrap(),
-            left: AtomicI64::new(steps),
-        });
-        let _ = prune(
-            &Repository {
-                store,
-                ..repo.clone()
-            },
-            keep,
-            false,
-        );
-        for (id, bytes) in points.iter().rev().take(2) {
+        let cut = back_up(&dying(folder.path(), &repo, steps), &bytes, 172_800, from());
+        runs += u32::from(cut.is_ok());
+        let made = cut.or_else(|_| back_up(&repo, &bytes, 172_800, from()));
+        points.push((made.unwrap().id, bytes));
+        for (id, bytes) in &points {
             assert!(
                 bring_back(&repo, id).unwrap() == *bytes,
                 "{steps} steps: {id}"
             );
         }
+        let keep = Keep {
+            last: 1,
+            ..Keep::default()
+        };
+        let cut = prune(&dying(folder.path(), &repo, steps), keep, false);
+        prunes += u32::from(cut.is_ok());
+        let (id, bytes) = points.last().unwrap();
+        assert!(
+            bring_back(&repo, id).unwrap() == *bytes,
+            "{steps} steps: {id}"
+        );
+        assert_eq!(verify(&repo, false).unwrap(), []);
     }
-    assert!(done > 0, "some runs get to their end");
-    assert_eq!(verify(&repo, false).unwrap(), []);
+    assert!(runs > 0 && prunes > 0, "some get to their end");
+    assert!(runs < 30 && prunes < 30, "some do not");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line of `vmstorage`: one module a command, each a struct of arguments and a thin
 //! `run`.
 
+mod backup;
 mod csi;
 mod ctl;
 mod error;
@@ -37,6 +38,7 @@ struct Args {
 /// What to do; one module each.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Backup(backup::Args),
     Serve(Box<serve::Args>),
     Csi(csi::Args),
     Ctl(ctl::Args),
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
     // this provider. It fails only if there is one.
     let _taken = rustls::crypto::ring::default_provider().install_default();
     let done = match args.command {
+        Command::Backup(args) => backup::run(args),
         Command::Serve(args) => serve::run(*args),
         Command::Csi(args) => csi::run(args),
         Command::Ctl(args) => ctl::run(args),
