@@ -2,8 +2,8 @@
 //!
 //! They are handles of ranges of one aligned allocation. A buffer can be split, its parts filled by
 //! several reads at once, and joined again without a copy; a frozen one can be written to several
-//! disks at once. Starting at offset 0 of its allocation a buffer is aligned to a page, so
-//! `O_DIRECT` needs no copy.
+//! disks at once. Starting at offset 0 of its allocation a buffer is aligned to a page (up to 512
+//! bytes long, to 512 bytes), so `O_DIRECT` needs no copy.
 
 use std::fmt;
 use std::ops::{Bound, Deref, DerefMut, RangeBounds};

@@ -1,8 +1,8 @@
 //! A place through which all changes of a disk go, and where they can be held.
 //!
 //! Holding waits for the changes that are under way and keeps later ones outside, so there is a
-//! moment at which no write is half inside. Held gates of several disks make that moment one for all
-//! of them.
+//! moment at which no write is half inside. Held gates of several disks make that moment one for
+//! all of them.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,9 +1,9 @@
 //! Checkpoints: images of disks at an instant that they share.
 //!
-//! A round has four steps, each on all threads before the next begins: *prepare* (what can be written
-//! before is written), *hold* (no change is under way, none begins), *cut* (trackers end their epoch,
-//! images are taken), *release*. A round that takes too long, or fails on one disk, is void on all.
-//! A hold ends by itself when the control plane does not come back.
+//! A round has four steps, each on all threads before the next begins: *prepare* (what can be
+//! written before is written), *hold* (no change is under way, none begins), *cut* (trackers end
+//! their epoch, images are taken), *release*. A round that takes too long, or fails on one disk, is
+//! void on all. A hold ends by itself when the control plane does not come back.
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;

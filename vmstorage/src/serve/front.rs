@@ -20,6 +20,8 @@ pub(super) struct Front {
     pub(super) server: Server,
     /// The address as it is: with the real port where 0 was asked for.
     pub(super) address: Address,
+    /// Clients have to use TLS.
+    pub(super) secure: bool,
     accepting: RefCell<Option<Task<()>>>,
 }
 
@@ -34,6 +36,7 @@ impl Front {
         let opened = listen(address, socket_mode).await;
         let failed = |error| Failure::new(Kind::Failed, format!("listen on `{address}`: {error}"));
         let (listener, address) = opened.map_err(failed)?;
+        let secure = matches!(tls, Tls::Require(_));
         let server = Server::new(Options {
             limits: Limits {
                 connections: max_clients as usize,
@@ -47,6 +50,7 @@ impl Front {
             accepting: RefCell::new(Some(spawn(async move { serving.serve(listener).await }))),
             server,
             address,
+            secure,
         })
     }
 

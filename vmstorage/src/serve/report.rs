@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::checkpoint::CheckpointReport;
 use super::config::RawThrottle;
+use super::front::Front;
 use super::host::Host;
 use super::served::Served;
 use super::tracking::TrackingReport;
@@ -91,7 +92,7 @@ impl Served {
             read_only: geometry.read_only || self.config.read_only,
             uris: fronts
                 .iter()
-                .map(|front| uri(&front.address, &self.config.name))
+                .map(|front| uri(front, &self.config.name))
                 .collect(),
             vhost_user: vhost_user.map(|path| path.display().to_string()).collect(),
             exports,
@@ -105,13 +106,14 @@ impl Served {
 }
 
 /// The URI of an export.
-fn uri(address: &Address, export: &str) -> String {
-    match address {
+fn uri(front: &Front, export: &str) -> String {
+    let s = if front.secure { "s" } else { "" };
+    match &front.address {
         Address::Unix(path) => format!("nbd+unix:///{export}?socket={}", path.display()),
         Address::Tcp { host, port } if host.contains(':') => {
-            format!("nbd://[{host}]:{port}/{export}")
+            format!("nbd{s}://[{host}]:{port}/{export}")
         }
-        Address::Tcp { host, port } => format!("nbd://{host}:{port}/{export}"),
+        Address::Tcp { host, port } => format!("nbd{s}://{host}:{port}/{export}"),
     }
 }
 

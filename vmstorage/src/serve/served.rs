@@ -216,7 +216,8 @@ impl Served {
         Ok(json!({ "size_bytes": top.geometry().size_bytes }))
     }
 
-    /// Sees to it that checkpoints have a store: a file without a name, which goes with the process.
+    /// Sees to it that checkpoints have a store: a file without a name, which goes with the
+    /// process.
     pub(super) async fn prepare_store(&self) -> Result<(), Failure> {
         if self.snapshots.has_store() {
             return Ok(());

@@ -3,19 +3,16 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Notify, RwLock};
 
 use super::config::{Config, ConfigError, RawConfig, RawTls, check, load};
-use super::control::{Failure, Kind, Request};
+use super::control::{Failure, Kind};
 use super::group::Group;
 use super::host::{Shared, TlsConfig};
 use super::notify::notify;
-use super::report::DiskReport;
-use super::served::Served;
 use super::socket;
 use crate::nbd::tls;
 
@@ -52,11 +49,11 @@ pub enum ServeError {
 pub(super) struct Service {
     setup: Setup,
     /// For changes of what is served, alone; for all else, together.
-    group: RwLock<Group>,
-    quit: Notify,
+    pub(super) group: RwLock<Group>,
+    pub(super) quit: Notify,
     /// Number of the next checkpoint. They are taken one after the other, since two that hold the
     /// same disks in different orders would wait for each other.
-    rounds: Mutex<u64>,
+    pub(super) rounds: Mutex<u64>,
 }
 
 impl Setup {
@@ -188,99 +185,13 @@ impl Service {
         notify("READY=1");
     }
 
-    async fn reload(&self) -> Result<Value, Failure> {
+    /// Reads the configuration again.
+    pub(super) async fn reload(&self) -> Result<Value, Failure> {
         let bad = |error: String| Failure::new(Kind::BadConfig, error);
         let config = self.setup.read().map_err(|error| bad(error.to_string()))?;
         let shared = shared(&config).map_err(|error| bad(error.to_string()))?;
         self.group.write().await.change(config, shared).await
     }
-
-    /// Does what a request asks for.
-    pub(super) async fn answer(&self, request: Request) -> Result<Value, Failure> {
-        let group = self.group.read().await;
-        match request {
-            Request::Status {} => status(&group.report().await?),
-            Request::CheckpointCreate {
-                name,
-                disks,
-                hold_ms,
-            } => {
-                let limit = Duration::from_millis(hold_ms);
-                let mut round = self.rounds.lock().await;
-                *round += 1;
-                group.checkpoint(name, disks, *round, limit).await
-            }
-            Request::CheckpointExport { name, disks } => {
-                let disks = group.with_checkpoint(&name, disks).await?;
-                let each = move |served: Rc<Served>| {
-                    let name = name.clone();
-                    async move { value(&served.export_checkpoint(&name).await?) }
-                };
-                group.each("checkpoints", &disks, each).await
-            }
-            Request::CheckpointDelete { name, disks } => {
-                let disks = group.with_checkpoint(&name, disks).await?;
-                let each = move |served: Rc<Served>| {
-                    let name = name.clone();
-                    async move {
-                        served.delete_checkpoint(&name).await?;
-                        value(&served.config.name)
-                    }
-                };
-                group.each("deleted", &disks, each).await
-            }
-            Request::CheckpointConvert {
-                name,
-                refpoint,
-                disks,
-            } => {
-                let disks = group.with_point(&name, disks).await?;
-                let refpoint = refpoint.unwrap_or_else(|| name.clone());
-                let each = move |served: Rc<Served>| {
-                    let (name, refpoint) = (name.clone(), refpoint.clone());
-                    async move { value(&served.convert_checkpoint(&name, &refpoint).await?) }
-                };
-                group.each("refpoints", &disks, each).await
-            }
-            Request::Refpoint { disk, request } => {
-                group
-                    .on(&disk, move |served| async move {
-                        served.refpoint(request).await
-                    })
-                    .await
-            }
-            Request::Resize {
-                disk,
-                size_bytes,
-                shrink,
-            } => {
-                let resize = move |served: Rc<Served>| async move {
-                    served.resize(size_bytes, shrink).await
-                };
-                group.on(&disk, resize).await
-            }
-            Request::Throttle { disk, limits } => {
-                let set = move |served: Rc<Served>| async move { served.set_limits(limits) };
-                group.on(&disk, set).await
-            }
-            Request::Reload {} => {
-                drop(group);
-                self.reload().await
-            }
-            Request::Quit {} => {
-                self.quit.notify_one();
-                Ok(json!({}))
-            }
-        }
-    }
-}
-
-fn status(disks: &[DiskReport]) -> Result<Value, Failure> {
-    Ok(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "disks": value(&disks)?,
-    }))
 }
 
 /// Something as JSON.

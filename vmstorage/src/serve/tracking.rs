@@ -154,7 +154,8 @@ impl Tracking {
         }
     }
 
-    /// Ends tracking. The image is closed in between, so that the map knows how it looks afterwards.
+    /// Ends tracking. The image is closed in between, so that the map knows how it looks
+    /// afterwards.
     pub(super) async fn close(&self, opened: &Opened) -> crate::disk::Result<()> {
         let look = async || {
             opened.close().await?;

@@ -125,6 +125,13 @@ fn the_control_socket_is_for_its_owner_and_answers_every_line() {
             .unwrap()
             .contains("`fly`")
     );
+    service.stop();
+}
+
+#[test]
+fn what_cannot_be_done_is_explained_and_the_rest_is_done() {
+    let world = World::new();
+    let service = world.serve_config(&json!([memory("d")]));
     // Somebody who says too much is hung up on, and others are answered.
     let mut stream = UnixStream::connect(world.path("control")).unwrap();
     let _ = stream.write_all(&vec![b'x'; 200_000]);

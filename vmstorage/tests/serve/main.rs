@@ -13,4 +13,5 @@ mod control;
 mod crash;
 mod disks;
 mod guest;
+mod secure;
 mod service;

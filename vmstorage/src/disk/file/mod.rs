@@ -86,7 +86,7 @@ impl Inner {
         let read = read.map_err(|error| self.failed("pread", offset, len, error))?;
         if read.len() < needed {
             let message = format!(
-                "{} ends at byte {}, before its size of {} bytes: it was truncated by somebody else",
+                "{} ends at byte {}, before its size of {} bytes: somebody else truncated it",
                 self.name,
                 offset + read.len() as u64,
                 self.size_bytes.get()

@@ -144,8 +144,8 @@ impl Opened {
     }
 }
 
-/// The format of a file: what the caller says, or what the extension says, and otherwise raw, unless
-/// the file begins as an image of another format would.
+/// The format of a file: what the caller says, or what the extension says, and otherwise raw,
+/// unless the file begins as an image of another format would.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] when it cannot be known.

@@ -56,7 +56,7 @@ impl Source {
         }
         if text.starts_with("json:") {
             return Err(format!(
-                "`{text}` is not read: JSON descriptions of disks are QEMU's own; help: give a path \
+                "`{text}` is not read: JSON descriptions of disks are QEMU's; help: give a path \
                  or an NBD URI"
             ));
         }

@@ -164,7 +164,7 @@ impl Core {
             && self.images.borrow().is_empty()
             && let Err(error) = pool.trim().await
         {
-            tracing::warn!(disk = self.base.name(), %error, "space of a snapshot is not given back");
+            tracing::warn!(disk = self.base.name(), %error, "a snapshot keeps its space");
         }
     }
 

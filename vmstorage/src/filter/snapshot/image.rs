@@ -18,8 +18,8 @@ use super::table::{Place, Table};
 /// A read-only disk with the content of one moment.
 ///
 /// A read of what is still on the disk below takes no lock. It looks afterwards whether the content
-/// was copied meanwhile: a write to the disk begins only after its copy is in the table, so if it is
-/// not there, no write had begun when the read ended. If it is there, the copy is read instead.
+/// was copied meanwhile: a write to the disk begins only after its copy is in the table, so if it
+/// is not there, no write had begun when the read ended. If it is there, the copy is read instead.
 #[derive(Debug)]
 pub(super) struct Image {
     base: Rc<dyn Disk>,

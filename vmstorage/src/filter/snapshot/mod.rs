@@ -1,8 +1,8 @@
 //! Point-in-time images of a disk in use, by copying before a write.
 //!
 //! Taking an image is instant and costs nothing. From then on, the first change of a granule waits
-//! until the old content is in the store; all images that need it share the one copy. An image reads
-//! from the store what was copied, and from the disk what was not.
+//! until the old content is in the store; all images that need it share the one copy. An image
+//! reads from the store what was copied, and from the disk what was not.
 //!
 //! Images live as long as their [`Snapshot`]; they do not survive the process. When one goes, the
 //! copies that only it had are given back.

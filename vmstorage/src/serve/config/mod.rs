@@ -260,7 +260,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 128 || !name.chars().all(fine) || name.starts_with('.') {
         return Err(format!(
-            "`{name}` is no name; help: up to 128 letters, digits, `.`, `_` and `-`, the first no dot"
+            "`{name}` is no name; help: up to 128 letters, digits, `.`, `_`, `-`, the first no dot"
         ));
     }
     Ok(())
