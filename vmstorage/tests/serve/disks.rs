@@ -102,6 +102,39 @@ fn a_service_can_serve_what_another_one_serves() {
 }
 
 #[test]
+fn a_point_of_a_repository_is_served_for_reading() {
+    let world = World::new();
+    let path = world.raw("d.raw", 8 * MIB);
+    let change = [
+        "-f",
+        "raw",
+        "-c",
+        "write -P 5 1M 1M",
+        path.to_str().unwrap(),
+    ];
+    run("qemu-io", &change);
+    let repo = world.path("repo");
+    std::fs::create_dir(&repo).unwrap();
+    let backup = |args: &[&str]| {
+        let fixed = ["backup", repo.to_str().unwrap()];
+        run(
+            env!("CARGO_BIN_EXE_vmstorage"),
+            &[&fixed[..], args].concat(),
+        )
+    };
+    backup(&["init"]);
+    backup(&["run", "--disk", "d", path.to_str().unwrap()]);
+    let points = backup(&["list"]);
+    let point: serde_json::Value = serde_json::from_str(points.trim()).unwrap();
+    let source = format!("backup:repo#{}", point["id"].as_str().unwrap());
+    let service = world.serve(&[&source, "--name", "d", "--listen", "unix:nbd"]);
+    let uri = world.uri("nbd", "d");
+    assert!(pull(&uri, &world.path("copy")) == std::fs::read(&path).unwrap());
+    assert!(run("nbdinfo", &[&uri]).contains("is_read_only: true"));
+    service.stop();
+}
+
+#[test]
 fn limits_hold_and_change() {
     let world = World::new();
     let disks = json!([{
