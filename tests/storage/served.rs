@@ -52,11 +52,10 @@ fn arguments(disk: &str, socket: &str, more: &[&str]) -> Vec<String> {
         "raw",
         "--name",
         "disk",
+        "--listen",
+        &listen,
     ];
-    let all = fixed
-        .iter()
-        .chain(&["--listen", listen.as_str()])
-        .chain(more);
+    let all = fixed.iter().chain(more);
     all.map(|&word| word.to_owned()).collect()
 }
 

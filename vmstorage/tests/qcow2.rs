@@ -149,7 +149,7 @@ fn images_of_qemu_are_read_and_written() {
     let at = folder.path();
     run(async {
         for (number, options) in OPTIONS.into_iter().enumerate() {
-            let mut bytes = random_bytes(number as u64, 3 * MIB as usize + 512);
+            let mut bytes = random_bytes(number as u64, MIB as usize + 512);
             std::fs::write(at.join("in.raw"), &bytes).unwrap();
             // What is compressed cannot be preallocated.
             for flag in ["", "-c"] {

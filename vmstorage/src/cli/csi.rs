@@ -14,8 +14,8 @@ Examples:
   vmstorage csi --listen /csi/csi.sock /disks/root.qcow2 /disks/data.raw
   vmstorage csi --listen /csi/csi.sock --control /run/vm.ctl root data
 
-A snapshot id is the id or the name of a reference point. The socket is for the external-snapshot-metadata
-sidecar; who may use it is up to the permissions of its folder.")]
+A snapshot id is the id or the name of a reference point. The socket is for the
+external-snapshot-metadata sidecar; who may use it is up to the permissions of its folder.")]
 pub(super) struct Args {
     /// The unix socket to make
     #[arg(long, value_name = "PATH")]

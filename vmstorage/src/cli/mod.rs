@@ -49,7 +49,11 @@ enum Command {
 /// Runs the command line of the process.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env("VMSTORAGE_LOG").unwrap_or_else(|_| "info".into());
+    let usual = match args.command {
+        Command::Serve(_) => "info",
+        _ => "warn",
+    };
+    let filter = EnvFilter::try_from_env("VMSTORAGE_LOG").unwrap_or_else(|_| usual.into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

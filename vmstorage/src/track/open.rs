@@ -227,7 +227,7 @@ async fn read_roots(map: &dyn Disk) -> Result<Roots> {
         }
         if head != b"REEVEMAP" {
             return Err(Error::corrupt(format!(
-                "`{}` is no generation map\nhelp: name another file for the map, or remove this one",
+                "`{}` is no generation map\nhelp: name another file for the map, or remove it",
                 map.name()
             )));
         }

@@ -225,7 +225,7 @@ pub fn lock_map(file: &File, path: &Path) -> Result<()> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "`{}` is in use: its disk is being served\nhelp: ask the server through its control \
+                "`{}` is in use: its disk is being served\nhelp: ask the server at its control \
                  socket, or stop it",
                 path.display()
             ),

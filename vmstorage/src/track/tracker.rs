@@ -82,7 +82,8 @@ impl Tracker {
         loop {
             sleep(every).await;
             if let Err(error) = self.settle().await {
-                tracing::warn!(disk = self.inner.disk.name(), %error, "the map is not written back");
+                let disk = self.inner.disk.name();
+                tracing::warn!(disk, %error, "the map is not written back");
             }
         }
     }
