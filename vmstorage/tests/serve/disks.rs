@@ -57,6 +57,7 @@ fn images_are_served_as_qemu_reads_them() {
             "--io_size=30M",
             "--iodepth=8",
             "--verify=crc32c",
+            "--verify_state_save=0",
         ];
         run("fio", &[&job[..], &more].concat());
         pull(&uri, &world.path("copy"));
