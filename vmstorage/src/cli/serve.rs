@@ -45,7 +45,8 @@ Paths are meant from the file's directory. Once clients can connect one line tha
 `ready:` is printed, and the service manager is told (`Type=notify`). SIGTERM lets clients finish
 what they have begun, and closes all disks in order.")]
 pub(super) struct Args {
-    /// The disk: a path, nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH or memory:SIZE
+    /// The disk: a path, nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH, backup:REPOSITORY#POINT
+    /// or memory:SIZE
     #[arg(required_unless_present = "config", conflicts_with = "config")]
     disk: Option<String>,
     /// Serve the disks of this file

@@ -164,6 +164,7 @@ fn fio_verifies_what_it_wrote() {
             "--io_size=24M",
             "--verify=crc32c",
             "--verify_fatal=1",
+            "--verify_state_save=0",
             "--do_verify=1",
             "--fsync=64",
             "--randseed=7",

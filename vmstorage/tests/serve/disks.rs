@@ -57,6 +57,7 @@ fn images_are_served_as_qemu_reads_them() {
             "--io_size=30M",
             "--iodepth=8",
             "--verify=crc32c",
+            "--verify_state_save=0",
         ];
         run("fio", &[&job[..], &more].concat());
         pull(&uri, &world.path("copy"));
@@ -99,6 +100,39 @@ fn a_service_can_serve_what_another_one_serves() {
     assert!(pull(&uri, &one) == pull(&world.uri("above", "up"), &other));
     above.stop();
     below.stop();
+}
+
+#[test]
+fn a_point_of_a_repository_is_served_for_reading() {
+    let world = World::new();
+    let path = world.raw("d.raw", 8 * MIB);
+    let change = [
+        "-f",
+        "raw",
+        "-c",
+        "write -P 5 1M 1M",
+        path.to_str().unwrap(),
+    ];
+    run("qemu-io", &change);
+    let repo = world.path("repo");
+    std::fs::create_dir(&repo).unwrap();
+    let backup = |args: &[&str]| {
+        let fixed = ["backup", repo.to_str().unwrap()];
+        run(
+            env!("CARGO_BIN_EXE_vmstorage"),
+            &[&fixed[..], args].concat(),
+        )
+    };
+    backup(&["init"]);
+    backup(&["run", "--disk", "d", path.to_str().unwrap()]);
+    let points = backup(&["list"]);
+    let point: serde_json::Value = serde_json::from_str(points.trim()).unwrap();
+    let source = format!("backup:repo#{}", point["id"].as_str().unwrap());
+    let service = world.serve(&[&source, "--name", "d", "--listen", "unix:nbd"]);
+    let uri = world.uri("nbd", "d");
+    assert!(pull(&uri, &world.path("copy")) == std::fs::read(&path).unwrap());
+    assert!(run("nbdinfo", &[&uri]).contains("is_read_only: true"));
+    service.stop();
 }
 
 #[test]

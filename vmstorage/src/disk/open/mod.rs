@@ -11,6 +11,7 @@ mod image;
 mod sealed;
 mod source;
 
+use std::path::Path;
 use std::rc::Rc;
 
 pub use create::create;
@@ -20,6 +21,8 @@ pub use source::{Address, NBD_PORT, Source};
 
 use super::memory::Memory;
 use super::{Error, ErrorKind, Result};
+use crate::backup;
+use crate::engine::unblock;
 use crate::nbd::client::{self, Remote};
 
 /// How a disk is opened.
@@ -55,10 +58,26 @@ pub async fn open(source: &Source, options: Options) -> Result<Opened> {
             };
             Ok(Opened::plain(Rc::new(memory)))
         }
+        Source::Backup {
+            repository,
+            point,
+            key,
+        } => backup_point(repository, point, key.as_deref()).await,
         Source::Nbd(target) => {
             let remote = Remote::open(target.clone(), client::Options::default()).await;
             remote.map(|remote| Opened::remote(Rc::new(remote), options.read_only))
         }
     };
     opened.map_err(|error| error.context(format!("open `{source}`")))
+}
+
+/// A point of a repository.
+async fn backup_point(repository: &str, point: &str, key: Option<&Path>) -> Result<Opened> {
+    let (address, key) = (repository.to_owned(), key.map(Path::to_owned));
+    let opening = unblock(move || {
+        let key = key.as_deref().map(backup::Key::from_file).transpose()?;
+        backup::Repository::open(backup::open_store(&address)?, key)
+    });
+    let image = backup::Image::open(&opening.await?, point).await?;
+    Ok(Opened::plain(Rc::new(image)))
 }

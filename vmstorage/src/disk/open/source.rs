@@ -13,6 +13,15 @@ pub enum Source {
     File(PathBuf),
     /// An export of a remote server.
     Nbd(Target),
+    /// A point of a backup repository, for reading only.
+    Backup {
+        /// The repository: a directory or the URL of an object store.
+        repository: String,
+        /// The id of the point.
+        point: String,
+        /// The file of the key of one that is encrypted.
+        key: Option<PathBuf>,
+    },
     /// Zeroes in memory, lost with the process.
     Memory {
         /// How many.
@@ -39,7 +48,7 @@ pub const NBD_PORT: u16 = 10809;
 
 impl Source {
     /// Reads a path, `file:PATH`, `nbd://HOST[:PORT]/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`
-    /// (`nbds` for TLS) or `memory:SIZE`.
+    /// (`nbds` for TLS), `backup:REPOSITORY#POINT[?key=FILE]` or `memory:SIZE`.
     ///
     /// # Errors
     /// A message that says what is wrong.
@@ -50,6 +59,22 @@ impl Source {
         if let Some(size) = text.strip_prefix("memory:") {
             let size_bytes = parse_size(size)?;
             return Ok(Self::Memory { size_bytes });
+        }
+        if let Some(backup) = text.strip_prefix("backup:") {
+            let wrong = || format!("`{text}`: help: `backup:REPOSITORY#POINT[?key=FILE]`");
+            let (repository, point) = backup.rsplit_once('#').ok_or_else(wrong)?;
+            let (point, key) = match point.split_once("?key=") {
+                Some((point, key)) => (point, Some(key.into())),
+                None => (point, None),
+            };
+            if repository.is_empty() || point.is_empty() || point.contains('/') {
+                return Err(wrong());
+            }
+            return Ok(Self::Backup {
+                repository: repository.into(),
+                point: point.into(),
+                key,
+            });
         }
         if let Some(path) = text.strip_prefix("file:") {
             return Ok(Self::File(path.into()));
@@ -73,6 +98,18 @@ impl Source {
     pub fn relative_to(self, directory: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(directory.join(path)),
+            Self::Backup {
+                repository,
+                point,
+                key,
+            } => Self::Backup {
+                repository: match repository.contains("://") {
+                    true => repository,
+                    false => directory.join(repository).to_string_lossy().into_owned(),
+                },
+                point,
+                key: key.map(|key| directory.join(key)),
+            },
             other => other,
         }
     }
@@ -133,6 +170,9 @@ impl fmt::Display for Source {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Memory { size_bytes } => write!(f, "memory:{size_bytes}"),
+            Self::Backup {
+                repository, point, ..
+            } => write!(f, "backup:{repository}#{point}"),
             Self::Nbd(target) => write!(f, "{target}"),
         }
     }
@@ -158,6 +198,7 @@ mod tests {
             ("/images/a.qcow2", "/images/a.qcow2"),
             ("file:memory:1", "memory:1"),
             ("memory:1K", "memory:1024"),
+            ("backup:s3://b/p#id?key=k", "backup:s3://b/p#id"),
             ("nbd://host", "nbd://host:10809/"),
             ("nbds://host:1/a%20b", "nbds://host:1/a b"),
             ("nbd://[::1]/x", "nbd://[::1]:10809/x"),
@@ -168,6 +209,9 @@ mod tests {
         for text in [
             "",
             "json:{}",
+            "backup:/repo",
+            "backup:/repo#",
+            "backup:/repo#../x",
             "nbd:host",
             "nbd://",
             "nbd+unix:///x",
