@@ -1,8 +1,8 @@
 //! Storage services for virtual machines: disks served to QEMU and others with change tracking,
 //! reference points, and backups made from them.
 //!
-//! Nothing here knows of containers. A disk, its filters and its clients belong to one thread with an
-//! [`engine`] of its own; the control plane talks to that thread, never to the disk.
+//! Nothing here knows of containers. A disk, its filters and its clients belong to one thread with
+//! an [`engine`] of its own; the control plane talks to that thread, never to the disk.
 //!
 //! In reading order: [`disk`] (the trait, back ends and formats), [`engine`] (I/O of a thread).
 

@@ -49,8 +49,8 @@ pub struct Status {
 pub struct Geometry {
     /// Bytes that can be read.
     pub size_bytes: u64,
-    /// Smallest request and alignment in bytes, a power of two. Disks take requests of any alignment
-    /// and do what is needed below; this is what a client should ask for.
+    /// Smallest request and alignment in bytes, a power of two. Disks take requests of any
+    /// alignment and do what is needed below; this is what a client should ask for.
     pub min_block_bytes: u32,
     /// Request size and alignment that is served best, a power of two.
     pub preferred_block_bytes: u32,

@@ -3,8 +3,8 @@
 //! Never a test: a number depends on the machine, and on what else it does. What is compared is
 //! measured side by side in one run, in turn, and told as medians and ratios.
 //!
-//! Modules: [`runtime`], [`enforce`], [`block`] (the benchmarks); [`stats`] (samples to medians), [`table`]
-//! (shows them), [`page`] (in the documentation), [`progress`], [`machine`] (where it was
+//! Modules: [`runtime`], [`enforce`], [`block`] (the benchmarks); [`stats`] (samples to medians),
+//! [`table`] (shows them), [`page`] (in the documentation), [`progress`], [`machine`] (where it was
 //! measured), [`elf`].
 
 mod block;

@@ -1,9 +1,16 @@
 //! Power cuts at every operation: the image opens, what was flushed is there, the rest is old or
 //! new.
 
-use super::*;
+use super::{Change, Shape, content, pattern, shapes};
 use crate::disk::fault::{Fault, Operation, SECTOR_BYTES};
+use crate::disk::memory::Memory;
+use crate::disk::qcow2::{Bitmap, Qcow2, TRACKING_EXTENSION};
+use crate::disk::{Disk, Durability, Extent};
 use crate::engine::run;
+use crate::engine::{IoBuf, IoBufMut};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::rc::Rc;
 
 /// What each sector of the disk may hold after a power cut.
 struct Model {

@@ -1,7 +1,16 @@
 //! Images that are wrong: errors, no panic, no endless work.
 
-use super::*;
+use super::{Change, content, shape, shapes};
+use crate::disk::memory::Memory;
+use crate::disk::qcow2::{Bitmap, OpenOptions, Qcow2};
+use crate::disk::{
+    Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes,
+};
 use crate::engine::run;
+use crate::engine::{IoBuf, IoBufMut};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::rc::Rc;
 
 /// A disk that cannot become large.
 #[derive(Debug)]

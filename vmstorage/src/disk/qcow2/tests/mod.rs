@@ -8,11 +8,13 @@ mod structure;
 
 use std::rc::Rc;
 
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
-use super::*;
 use crate::disk::memory::Memory;
+use crate::disk::qcow2::{BackingName, CreateOptions, OpenOptions, Preallocation, Qcow2};
+use crate::disk::{Disk, Durability, Extent, Result, Zeroes};
+use crate::engine::{IoBuf, IoBufMut};
 
 /// One shape of an image, and what it stands on.
 #[derive(Debug, Clone)]

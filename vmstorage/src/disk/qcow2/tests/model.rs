@@ -2,8 +2,13 @@
 
 use futures_util::future::join_all;
 
-use super::*;
+use super::{Change, Shape, content, shapes};
+use crate::disk::qcow2::Qcow2;
+use crate::disk::{Disk, Durability, Result};
 use crate::engine::run;
+use crate::engine::{IoBuf, IoBufMut};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 /// Puts a change into the model; a discarded part is what the disk says it is.
 async fn model(change: &Change, bytes: &mut [u8], disk: &Qcow2) {

@@ -4,8 +4,14 @@ use std::cell::{Cell, RefCell};
 
 use futures_util::future::join_all;
 
-use super::*;
+use super::{content, pattern, shape, shapes};
+use crate::disk::qcow2::Qcow2;
+use crate::disk::{Answer, Disk, Durability, Extent, Geometry, Status, Zeroes};
+use crate::engine::{IoBuf, IoBufMut};
 use crate::engine::{run, yield_now};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::rc::Rc;
 
 /// A disk that lets others run before and after each operation, as long as a seed decides.
 #[derive(Debug)]

@@ -3,9 +3,17 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::*;
+use super::{Shape, content, shape};
 use crate::disk::fault::Fault;
+use crate::disk::memory::Memory;
+use crate::disk::qcow2::header::BACKING_FORMAT;
+use crate::disk::qcow2::{
+    BackingName, Bitmap, CreateOptions, Opener, Qcow2, TRACKING_EXTENSION, open_chain,
+};
+use crate::disk::{Answer, Disk, Durability, Error, ErrorKind, Extent, Zeroes};
+use crate::engine::IoBuf;
 use crate::engine::run;
+use std::rc::Rc;
 
 async fn fresh(shape: &Shape) -> (Rc<Memory>, Qcow2) {
     let file = shape.create().await;

@@ -122,6 +122,15 @@ fn wrong_options_are_refused_and_the_handshake_goes_on() {
             raw.refused(option::GO, &[255; 64]).await,
             reply::ERR_INVALID
         );
+        raw.go("").await;
+    });
+}
+
+#[test]
+fn wrong_queries_for_contexts_are_refused_and_the_handshake_goes_on() {
+    on_engine(async {
+        let server = one();
+        let mut raw = Raw::greeted(&server).await;
         let query = MetaQuery {
             export: "disk".into(),
             queries: vec!["base:".into()],
