@@ -46,8 +46,10 @@ impl Drop for Attached {
 
 #[test]
 fn the_kernel_mounts_a_served_disk() {
-    if !host::module_loaded("nbd") {
-        run("modprobe", &["nbd", "nbds_max=2"]);
+    for module in ["nbd", "loop"] {
+        if !host::module_loaded(module) {
+            run("modprobe", &[module]);
+        }
     }
     let served = Served::start("kernel", &vec![0; 64 << 20], &["--track"]);
     fs::create_dir_all(PLACE).expect("make a mount point");
