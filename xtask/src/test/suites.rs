@@ -108,6 +108,7 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "storage",
         limit_seconds: 600,
+        passes_over: Some("6.12"),
         ..SUITE
     },
     Suite {
