@@ -23,8 +23,8 @@ const PARTS: usize = 256;
 pub struct Plan {
     /// The disk's name in the repository.
     pub disk: String,
-    /// Seconds since 1970.
-    pub time_s: u64,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
     /// The point that `changed` is relative to: its id.
     pub parent: Option<String>,
     /// What changed since the parent was taken, at least; required with a parent.
@@ -90,7 +90,7 @@ pub async fn run(
     let manifest = Manifest {
         id: uuid::Uuid::new_v4().to_string(),
         disk: plan.disk,
-        time_s: plan.time_s,
+        time_ms: plan.time_ms,
         parent: parent.as_ref().map(|parent| parent.manifest.id.clone()),
         size_bytes,
         reference: plan.reference,
