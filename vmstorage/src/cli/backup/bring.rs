@@ -95,6 +95,8 @@ pub(super) struct Mount {
 const MAX_CLIENTS: u32 = 64;
 
 pub(super) async fn mount(args: Mount) -> Result<(), Error> {
+    // The socket is for this user alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let image = opened(&args.place, &args.point).await?;
     // Asked for before anybody can connect, so that it can be ended from the beginning.
     let ended = unblock(watch).await?;
