@@ -103,9 +103,13 @@ impl World {
     }
 
     fn serve(&self) -> Running {
+        self.serve_with(&[])
+    }
+
+    fn serve_with(&self, more: &[&str]) -> Running {
         let args = ["serve", "disk.raw", "--track", "--listen", "unix:nbd"];
         let control = ["--control", "ctl"];
-        self.start(&[&args[..], &control].concat(), &["ctl", "nbd"])
+        self.start(&[&args[..], &control, more].concat(), &["ctl", "nbd"])
     }
 
     fn checkpoint(&self, what: &str, name: &str) {
@@ -312,26 +316,33 @@ fn an_encrypted_repository_needs_its_key() {
 #[test]
 fn a_run_that_was_killed_is_gone_on_with() {
     let world = World::new();
-    world.disk("disk.raw", 80 * MIB, 80 * MIB, 5);
+    world.disk("disk.raw", 48 * MIB, 48 * MIB, 5);
+    // So slow that it cannot be done before it is killed.
+    let slow = [
+        "serve",
+        "disk.raw",
+        "--read-only",
+        "--listen",
+        "unix:nbd",
+        "--bandwidth",
+        "16M",
+    ];
+    let serving = world.start(&slow, &["nbd"]);
     let mut command = world.command(
         env!("CARGO_BIN_EXE_vmstorage"),
-        &["backup", "run", "disk.raw", "repo"],
+        &["backup", "run", "nbd+unix:///disk?socket=nbd", "repo"],
     );
     let mut running = Running(command.stdout(Stdio::null()).spawn().unwrap());
     let packs = || fs::read_dir(world.at("repo/packs")).map_or(0, Iterator::count);
-    while packs() < 2 && running.0.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(1));
+    while packs() < 1 {
+        assert!(running.0.try_wait().unwrap().is_none(), "it ended");
+        std::thread::sleep(Duration::from_millis(5));
     }
     running.0.kill().unwrap();
-    let killed = !running.0.wait().unwrap().success();
+    assert!(!running.0.wait().unwrap().success());
+    drop(serving);
     fs::write(world.at("repo/.new-left"), b"half").unwrap();
-    let list: Value =
-        serde_json::from_str(&world.ok(&["backup", "list", "repo", "--json"])).unwrap();
-    assert_eq!(
-        list,
-        serde_json::json!([]),
-        "it was done before it was killed: {killed}"
-    );
+    assert_eq!(world.ok(&["backup", "list", "repo", "--json"]), "[]\n");
     let point = world.backup(&["disk.raw", "repo"]);
     let again = point["deduplicated_bytes"].as_u64().unwrap();
     assert!(again >= 16 << 20, "{again} bytes were there already");
@@ -347,4 +358,67 @@ fn a_run_that_was_killed_is_gone_on_with() {
     assert!(!world.at("repo/.new-left").exists());
     world.ok(&["backup", "restore", "repo", "latest", "r.raw"]);
     world.same("disk.raw", "raw", "r.raw");
+}
+
+#[test]
+fn plain_images_are_read_by_qemu_alone() {
+    let world = World::new();
+    world.disk("disk.raw", 64 * MIB, 4 * MIB, 6);
+    let _serving = world.serve_with(&["--track-block", "4K"]);
+    let source = |name: &str| format!("nbd+unix:///disk@{name}?socket=nbd");
+    let point = |name: &str, since: &[&str]| {
+        world.checkpoint("create", name);
+        world.checkpoint("export", name);
+        let (from, to) = (source(name), format!("{name}.raw"));
+        world.tool(
+            "qemu-img",
+            &["convert", "-f", "raw", "-O", "raw", &from, &to],
+        );
+        let made = world.backup(&[&["--plain", &from, "plain"], since].concat());
+        world.checkpoint("convert", name);
+        made["read_bytes"].as_u64().unwrap()
+    };
+    point("a", &[]);
+    world.write(&["write -P 3 1M 4k", "write -z 2M 256k", "write -P 4 63M 64k"]);
+    let read = point("b", &["--since", "a"]);
+    assert_eq!(read, (4 + 256 + 64) << 10);
+    world.write(&["write -P 5 1M 8k"]);
+    assert_eq!(point("c", &["--since", "b"]), 8 << 10);
+    for (name, image) in [("a", "0001"), ("b", "0002"), ("c", "0003")] {
+        let (raw, image) = (format!("{name}.raw"), format!("plain/disk-{image}.qcow2"));
+        world.same(&raw, "qcow2", &image);
+        world.tool("qemu-img", &["check", &image]);
+        world.tool("qemu-img", &["convert", "-O", "raw", &image, "r.raw"]);
+        world.same(&raw, "raw", "r.raw");
+    }
+    let info = world.tool(
+        "qemu-img",
+        &["info", "--output=json", "plain/disk-0002.qcow2"],
+    );
+    let info: Value = serde_json::from_str(&info).unwrap();
+    assert_eq!(info["backing-filename"], "disk-0001.qcow2");
+    assert_eq!(info["backing-filename-format"], "qcow2");
+    assert!(info["actual-size"].as_u64().unwrap() < MIB as u64, "{info}");
+    let table = world.ok(&["backup", "list", "--plain", "plain"]);
+    assert!(
+        table.contains("disk-0003") && table.contains("disk-0002"),
+        "{table}"
+    );
+    fs::write(world.at("plain/.new-disk-0004.qcow2"), b"half").unwrap();
+    let args = [
+        "backup",
+        "run",
+        "--plain",
+        "nbd+unix:///disk?socket=nbd",
+        "plain",
+        "--since",
+        "none",
+    ];
+    let (status, _, message) = world.refused(&args);
+    assert_eq!(status, 3, "{message}");
+    // What a run that was cut off left goes with the next one.
+    world.disk("small.raw", 8 * MIB, 8 * MIB, 7);
+    world.ok(&["backup", "run", "--plain", "small.raw", "plain"]);
+    assert!(!world.at("plain/.new-disk-0004.qcow2").exists());
+    world.same("small.raw", "qcow2", "plain/small-0001.qcow2");
 }

@@ -65,6 +65,17 @@ impl Local {
         }
     }
 
+    /// Takes a directory that is no repository, and makes it if it is not there.
+    pub(super) fn flat(root: &Path) -> Result<Self> {
+        if root.join("snapshots").exists() {
+            let message = format!("`{}` is a repository; help: name another", root.display());
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        fs::create_dir_all(root).map_err(|error| at("mkdir", root, error))?;
+        sync(root)?;
+        Ok(Self { root: root.into() })
+    }
+
     /// Takes a directory, and makes it if it is not there.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! `vmstorage backup list | verify | prune`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::json;
 
 use super::super::refpoint::utc;
 use super::super::units::show_size;
 use super::{Error, Place, say};
-use crate::backup::{self, Keep, Manifest, Problem};
+use crate::backup::{self, Keep, Manifest, Problem, plain};
 use crate::disk::ErrorKind;
 
 /// How many digits of an id are shown at least.
@@ -21,14 +22,28 @@ pub(super) struct List {
     /// Only points of this disk
     #[arg(long, value_name = "NAME")]
     disk: Option<String>,
+    /// It is a directory of plain qcow2 images
+    #[arg(long, conflicts_with = "encrypt_key")]
+    plain: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn list(args: &List) -> Result<(), Error> {
-    let mut points = args.place.open()?.list()?;
-    let short = short(&points);
+    let mut points = if args.plain {
+        plain::list(Path::new(&args.place.repository))?
+    } else {
+        args.place.open()?.list()?
+    };
+    let short = if args.plain {
+        let whole = points
+            .iter()
+            .map(|point| (point.id.clone(), point.id.clone()));
+        whole.collect()
+    } else {
+        short(&points)
+    };
     if let Some(disk) = &args.disk {
         points.retain(|point| point.disk == *disk);
     }

@@ -10,7 +10,7 @@ use super::super::serve::name_of;
 use super::super::units::{parse_size, show_size};
 use super::progress::Reporter;
 use super::{Error, Place, say, since};
-use crate::backup::{self, Manifest, Plan, Progress, Repository};
+use crate::backup::{self, Manifest, Plan, Progress, Repository, plain};
 use crate::disk::open::{self, Format, Options, Source};
 use crate::disk::{self, ErrorKind, Extent};
 
@@ -63,6 +63,9 @@ pub(super) struct Run {
     /// Size of the chunks of a repository that is made: a power of two from 4K to 4M
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "64K")]
     chunk_size: u64,
+    /// Back up to a directory of plain qcow2 images, an increment on top of its parent
+    #[arg(long, conflicts_with_all = ["encrypt_key", "changes"])]
+    plain: bool,
     /// Print what happens as JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -86,19 +89,21 @@ pub(super) async fn run(args: Run) -> Result<(), Error> {
     };
     // Open before changes are asked for: nobody can write to a file from now on.
     let opened = open::open(&source, options).await?;
+    let place = Target::open(&args, chunk_bytes)?;
     let mut plan = Plan {
-        disk: args.disk.unwrap_or(name),
+        disk: args.disk.clone().unwrap_or(name),
         time_ms: now_ms(),
-        reference: args.reference.or(checkpoint),
+        reference: args.reference.clone().or(checkpoint),
         level: args.level,
         ..Plan::default()
     };
-    let repo = args.place.make(chunk_bytes)?;
     if let Some(since) = &args.since {
-        plan.parent = Some(stands_for(&repo, &plan.disk, since)?);
+        plan.parent = Some(stands_for(place.points()?, &plan.disk, since)?);
         let map = args.map.clone();
         plan.changed = Some(since::changes(&source, args.format, map, since).await?);
-    } else if let Some((parent, file)) = args.parent.as_deref().zip(args.changes) {
+    } else if let (Target::Repository(repo), Some(parent), Some(file)) =
+        (&place, &args.parent, args.changes)
+    {
         plan.parent = Some(repo.find(parent)?.id);
         plan.changed = Some(read_changes(&file)?);
     }
@@ -108,10 +113,39 @@ pub(super) async fn run(args: Run) -> Result<(), Error> {
         last = progress;
         reporter.show(&progress);
     };
-    let made = backup::run(opened.disk.clone(), plan, &repo, show).await;
+    let made = match &place {
+        Target::Repository(repo) => backup::run(opened.disk.clone(), plan, repo, show).await,
+        Target::Plain(folder) => plain::run(&opened.disk, plan, folder, show).await,
+    };
     let seconds = reporter.finish(&last);
     tell(&made?, &last, seconds, args.json);
     Ok(())
+}
+
+/// Where a backup goes.
+enum Target {
+    Repository(Repository),
+    Plain(PathBuf),
+}
+
+impl Target {
+    fn open(args: &Run, chunk_bytes: u32) -> Result<Self, Error> {
+        if args.plain {
+            if args.place.repository.contains("://") {
+                let message = "`--plain` needs a directory: images cannot be written to a bucket";
+                return Err(Error::Usage(message.into()));
+            }
+            return Ok(Self::Plain(args.place.repository.clone().into()));
+        }
+        Ok(Self::Repository(args.place.make(chunk_bytes)?))
+    }
+
+    fn points(&self) -> disk::Result<Vec<Manifest>> {
+        match self {
+            Self::Repository(repo) => repo.list(),
+            Self::Plain(folder) => plain::list(folder),
+        }
+    }
 }
 
 fn tell(made: &Manifest, last: &Progress, seconds: f64, as_json: bool) {
@@ -145,8 +179,7 @@ fn named(source: &Source, text: &str) -> (String, Option<String>) {
 }
 
 /// The latest backup of a disk that stands for a reference point.
-fn stands_for(repo: &Repository, disk: &str, reference: &str) -> Result<String, Error> {
-    let mut points = repo.list()?;
+fn stands_for(mut points: Vec<Manifest>, disk: &str, reference: &str) -> Result<String, Error> {
     points.retain(|point| point.disk == disk && point.reference.as_deref() == Some(reference));
     let found = points.pop().map(|point| point.id).ok_or_else(|| {
         let message = format!(
