@@ -17,8 +17,8 @@ pub struct Manifest {
     pub id: String,
     /// The disk's name.
     pub disk: String,
-    /// Seconds since 1970.
-    pub time_s: u64,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
     /// The point that it was made from; an increment does not need it to be restored.
     pub parent: Option<String>,
     /// Size of the disk.

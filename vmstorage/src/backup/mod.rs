@@ -12,6 +12,7 @@ mod envelope;
 mod image;
 mod index;
 mod pack;
+pub mod plain;
 mod prune;
 mod repo;
 mod run;

@@ -7,7 +7,7 @@ use super::repo::{Repository, fetch, pack_name};
 use crate::disk::Result;
 
 /// A pack is stored when it has this many bytes.
-pub(super) const PACK_BYTES: usize = 64 << 20;
+pub(super) const PACK_BYTES: usize = 16 << 20;
 const MAGIC: &[u8; 8] = b"RVPACK01";
 const FOOTER: &str = "pack footer";
 const TAIL: usize = 16;

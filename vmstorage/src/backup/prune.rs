@@ -6,10 +6,10 @@ use super::index::Manifest;
 use super::repo::{Repository, pack_name};
 use crate::disk::Result;
 
-const DAY_S: u64 = 86_400;
+const DAY_MS: u64 = 86_400_000;
 
 /// How many points of each disk are kept; one that any rule keeps stays.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Keep {
     /// The newest ones.
     pub last: usize,
@@ -28,6 +28,8 @@ pub struct Pruned {
     pub points: Vec<String>,
     /// Objects with data.
     pub packs: Vec<String>,
+    /// Files that writers which were cut off left behind.
+    pub leftovers: Vec<String>,
 }
 
 /// Removes points that `keep` does not keep. Points go first, so that a prune that is cut off leaves
@@ -61,13 +63,14 @@ pub fn prune(repo: &Repository, keep: Keep, dry_run: bool) -> Result<Pruned> {
             .into_iter()
             .filter(|pack| !needed.contains(pack))
             .collect(),
+        leftovers: repo.store.leftovers()?,
     };
     if !dry_run {
         for id in &pruned.points {
             repo.store.delete(&format!("snapshots/{id}"))?;
         }
-        for pack in &pruned.packs {
-            repo.store.delete(pack)?;
+        for name in pruned.packs.iter().chain(&pruned.leftovers) {
+            repo.store.delete(name)?;
         }
     }
     Ok(pruned)
@@ -93,7 +96,7 @@ fn chosen(points: &[Manifest], keep: Keep) -> BTreeSet<String> {
     for (count, period) in rules {
         let mut seen = BTreeSet::new();
         for point in newest.clone() {
-            if seen.len() < count && seen.insert(period(point.time_s / DAY_S)) {
+            if seen.len() < count && seen.insert(period(point.time_ms / DAY_MS)) {
                 kept.insert(point.id.clone());
             }
         }

@@ -74,12 +74,65 @@ impl Repository {
         })
     }
 
+    /// Opens a repository, or makes one where nothing is.
+    ///
+    /// # Errors
+    /// As [`Repository::open`] and [`Repository::create`].
+    pub fn open_or_create(
+        store: Arc<dyn Store>,
+        key: Option<Key>,
+        chunk_bytes: u32,
+    ) -> Result<Self> {
+        match store.len_bytes(CONFIG) {
+            Ok(_) => Self::open(store, key),
+            Err(_) => Self::create(store, key, chunk_bytes),
+        }
+    }
+
+    /// The point that is meant by its id, by a unique beginning of it, by `latest`, or by
+    /// `latest:DISK` where there are several disks.
+    ///
+    /// # Errors
+    /// When none is, or several are.
+    pub fn find(&self, text: &str) -> Result<Manifest> {
+        let no = |what: String| Err(Error::new(ErrorKind::OutOfRange, what));
+        let wanted = text.strip_prefix("latest:");
+        if text == "latest" || wanted.is_some() {
+            let mut points = self.list()?;
+            points.retain(|point| wanted.is_none_or(|disk| point.disk == disk));
+            let Some(last) = points.pop() else {
+                return no(format!("there is no point `{text}` in the repository"));
+            };
+            return match points.iter().find(|point| point.disk != last.disk) {
+                None => Ok(last),
+                Some(other) => no(format!(
+                    "`latest` is not unique: the repository has points of `{}` and `{}`; help: \
+                     say `latest:{}`",
+                    last.disk, other.disk, last.disk
+                )),
+            };
+        }
+        let names = self.snapshots()?;
+        let prefix = format!("snapshots/{text}");
+        let mut found = names.iter().filter(|name| name.starts_with(&prefix));
+        match (found.next(), found.next()) {
+            (Some(name), None) if !text.is_empty() => Ok(self.index(name)?.manifest),
+            (Some(_), Some(_)) => no(format!("several points begin with `{text}`")),
+            _ => no(format!(
+                "no point begins with `{text}`; help: `vmstorage backup list` shows them"
+            )),
+        }
+    }
+
     /// Opens a repository.
     ///
     /// # Errors
     /// When none is there, it is damaged, or the key is not its key.
     pub fn open(store: Arc<dyn Store>, key: Option<Key>) -> Result<Self> {
-        let body = envelope::unwrap(None, CONFIG, &fetch(&*store, CONFIG)?)?;
+        let read = fetch(&*store, CONFIG).map_err(|error| {
+            error.context("no repository is there; help: the first `vmstorage backup run` makes it")
+        })?;
+        let body = envelope::unwrap(None, CONFIG, &read)?;
         let config: Config =
             serde_json::from_slice(&body).map_err(|error| corrupt(CONFIG, error))?;
         let wrong = match (config.encrypted, key.is_some()) {
@@ -117,7 +170,7 @@ impl Repository {
         let names = self.snapshots()?;
         let points = names.iter().map(|name| Ok(self.index(name)?.manifest));
         let mut points = points.collect::<Result<Vec<_>>>()?;
-        points.sort_by(|a, b| (a.time_s, &a.id).cmp(&(b.time_s, &b.id)));
+        points.sort_by(|a, b| (a.time_ms, &a.id).cmp(&(b.time_ms, &b.id)));
         Ok(points)
     }
 

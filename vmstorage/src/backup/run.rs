@@ -23,8 +23,8 @@ const PARTS: usize = 256;
 pub struct Plan {
     /// The disk's name in the repository.
     pub disk: String,
-    /// Seconds since 1970.
-    pub time_s: u64,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
     /// The point that `changed` is relative to: its id.
     pub parent: Option<String>,
     /// What changed since the parent was taken, at least; required with a parent.
@@ -70,7 +70,8 @@ pub async fn run(
     let _lock = unblock(move || lock_store.lock(false)).await?;
     let opened = (repo.clone(), plan.clone());
     let (parent, known) = unblock(move || prepare(&opened.0, &opened.1)).await?;
-    let changed = changes(&plan, parent.as_ref(), size_bytes)?;
+    let old_bytes = parent.as_ref().map(|parent| parent.manifest.size_bytes);
+    let changed = changes(&plan, old_bytes, size_bytes)?;
     let mut writer = Writer {
         repo: repo.clone(),
         level: plan.level,
@@ -90,7 +91,7 @@ pub async fn run(
     let manifest = Manifest {
         id: uuid::Uuid::new_v4().to_string(),
         disk: plan.disk,
-        time_s: plan.time_s,
+        time_ms: plan.time_ms,
         parent: parent.as_ref().map(|parent| parent.manifest.id.clone()),
         size_bytes,
         reference: plan.reference,
@@ -131,17 +132,16 @@ fn prepare(repo: &Repository, plan: &Plan) -> Result<(Option<Index>, Known)> {
     Ok((parent, Arc::new(Mutex::new(known))))
 }
 
-/// What to read: sorted, not overlapping, within the disk.
-fn changes(plan: &Plan, parent: Option<&Index>, size_bytes: u64) -> Result<Vec<Extent>> {
-    let mut all = match (parent, &plan.changed) {
+/// What to read: sorted, not overlapping, within the disk. `old_bytes` is the size of the parent.
+pub(super) fn changes(plan: &Plan, old_bytes: Option<u64>, size_bytes: u64) -> Result<Vec<Extent>> {
+    let mut all = match (old_bytes, &plan.changed) {
         (None, _) => vec![Extent::new(0, size_bytes)],
         (Some(_), None) => {
             let message = "an increment needs to know what changed";
             return Err(Error::new(ErrorKind::FullNeeded, message));
         }
-        (Some(parent), Some(changed)) => {
+        (Some(old), Some(changed)) => {
             let mut all = changed.clone();
-            let old = parent.manifest.size_bytes;
             all.push(Extent::new(old, size_bytes.saturating_sub(old)));
             all
         }

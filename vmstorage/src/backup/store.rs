@@ -36,7 +36,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Keeps others from removing objects, or from using the repository at all.
     fn lock(&self, exclusive: bool) -> Result<Box<dyn Guard>>;
+
+    /// What writers that were cut off left behind; nobody may be writing.
+    fn leftovers(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
+
+/// How files begin that are not whole yet.
+const STAGED: &str = ".new-";
 
 /// A directory.
 #[derive(Debug)]
@@ -45,11 +53,34 @@ pub struct Local {
 }
 
 impl Local {
+    /// Takes a directory that is there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn open(root: &Path) -> Result<Self> {
+        match fs::metadata(root) {
+            Ok(found) if found.is_dir() => Ok(Self { root: root.into() }),
+            Ok(_) => Err(at("open", root, io::ErrorKind::NotADirectory.into())),
+            Err(error) => Err(at("open", root, error)),
+        }
+    }
+
+    /// Takes a directory that is no repository, and makes it if it is not there.
+    pub(super) fn flat(root: &Path) -> Result<Self> {
+        if root.join("snapshots").exists() {
+            let message = format!("`{}` is a repository; help: name another", root.display());
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        fs::create_dir_all(root).map_err(|error| at("mkdir", root, error))?;
+        sync(root)?;
+        Ok(Self { root: root.into() })
+    }
+
     /// Takes a directory, and makes it if it is not there.
     ///
     /// # Errors
     /// Of `mkdir`.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub fn create(root: &Path) -> Result<Self> {
         for folder in ["", "packs", "snapshots"] {
             let path = root.join(folder);
             fs::create_dir_all(&path)
@@ -77,7 +108,7 @@ fn at(call: &str, path: &Path, error: io::Error) -> Error {
 impl Store for Local {
     fn put(&self, name: &str, data: &[u8]) -> Result<()> {
         let path = self.root.join(name);
-        let staged = self.root.join(format!(".new-{}", uuid::Uuid::new_v4()));
+        let staged = self.root.join(format!("{STAGED}{}", uuid::Uuid::new_v4()));
         let done = fs::File::create_new(&staged)
             .and_then(|mut file| {
                 file.write_all(data)?;
@@ -116,6 +147,15 @@ impl Store for Local {
         }
         names.sort();
         Ok(names)
+    }
+
+    fn leftovers(&self) -> Result<Vec<String>> {
+        let names = self.list(".")?;
+        let staged = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("./"))
+            .filter(|name| name.starts_with(STAGED));
+        Ok(staged.map(str::to_owned).collect())
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -258,12 +298,15 @@ impl Drop for Held {
 }
 
 /// The store at a path, or at `s3://bucket/prefix` with the `AWS_…` variables of the environment.
+/// `create` makes a directory that is not there.
 ///
 /// # Errors
 /// When it is not there, and for other kinds of address.
-pub fn open(address: &str) -> Result<Arc<dyn Store>> {
+pub fn open(address: &str, create: bool) -> Result<Arc<dyn Store>> {
     let Some(rest) = address.strip_prefix("s3://") else {
-        return Ok(Arc::new(Local::open(Path::new(address))?));
+        let path = Path::new(address);
+        let made = if create { Local::create } else { Local::open };
+        return Ok(Arc::new(made(path)?));
     };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let inner = object_store::aws::AmazonS3Builder::from_env()

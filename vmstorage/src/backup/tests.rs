@@ -16,7 +16,7 @@ use crate::engine;
 const SIZE: usize = 1 << 20;
 
 fn repository(folder: &Path, key: Option<Key>) -> Repository {
-    let store = Arc::new(Local::open(folder).unwrap());
+    let store = Arc::new(Local::create(folder).unwrap());
     Repository::create(store, key, 65_536).unwrap()
 }
 
@@ -38,13 +38,13 @@ fn change(rng: &mut StdRng, bytes: &mut [u8], count: usize) -> Vec<Extent> {
 fn back_up(
     repo: &Repository,
     bytes: &[u8],
-    time_s: u64,
+    time_ms: u64,
     from: Option<(&str, Vec<Extent>)>,
 ) -> Result<Manifest> {
     let (parent, changed) = from.map(|(id, changed)| (id.to_owned(), changed)).unzip();
     let plan = Plan {
         disk: "root".into(),
-        time_s,
+        time_ms,
         parent,
         changed,
         level: 1,
@@ -78,7 +78,7 @@ fn chain(repo: &Repository, seed: u64, increments: u64) -> Vec<(String, Vec<u8>)
             _ => {}
         }
         let changed = change(&mut rng, &mut bytes, 5);
-        let made = back_up(repo, &bytes, time * 86_400, Some((&id, changed))).unwrap();
+        let made = back_up(repo, &bytes, time * 86_400_000, Some((&id, changed))).unwrap();
         assert!(
             made.read_bytes <= 5 * 4096 + 12_288,
             "an increment follows what changed"
@@ -121,7 +121,7 @@ fn another_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     repository(folder.path(), Some(Key::new(&[1; 32])));
     for key in [None, Some(Key::new(&[2; 32]))] {
-        let store = Arc::new(Local::open(folder.path()).unwrap());
+        let store = Arc::new(Local::create(folder.path()).unwrap());
         let error = Repository::open(store, key).unwrap_err();
         assert!(error.to_string().contains("key"), "{error}");
     }
@@ -219,7 +219,7 @@ impl Store for Dying {
 fn dying(folder: &Path, repo: &Repository, steps: i64) -> Repository {
     Repository {
         store: Arc::new(Dying {
-            inner: Local::open(folder).unwrap(),
+            inner: Local::create(folder).unwrap(),
             left: AtomicI64::new(steps),
         }),
         ..repo.clone()

@@ -349,7 +349,7 @@ fn show_point(known: &Described) {
 }
 
 /// Seconds since 1970 as `2026-11-23T00:15:33Z`.
-fn utc(seconds: u64) -> String {
+pub(super) fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Days since 1 March of the year 0, in eras of 400 years: leap days then come last.
     let days = days + 719_468;

@@ -180,7 +180,7 @@ impl Flags {
 }
 
 /// A name for an export: what the file is called, as far as names can be.
-fn name_of(source: &str) -> String {
+pub(super) fn name_of(source: &str) -> String {
     let last = source.rsplit('/').next().unwrap_or_default();
     let stem = match last.split_once('.') {
         Some((stem, _)) if !stem.is_empty() => stem,

@@ -63,10 +63,26 @@ pub async fn copy(
     options: Options,
     progress: &Progress,
 ) -> Result<()> {
-    let size_bytes = source.geometry().size_bytes;
-    let whole = Extent::new(0, size_bytes);
-    target.geometry().check_write(whole)?;
-    let pieces = pieces(&**source, whole);
+    let whole = Extent::new(0, source.geometry().size_bytes);
+    copy_parts(source, target, &[whole], options, progress).await
+}
+
+/// Copies parts of `source` to the same places of `target`, and makes it durable.
+///
+/// # Errors
+/// As [`copy`].
+pub async fn copy_parts(
+    source: &Rc<dyn Disk>,
+    target: &Rc<dyn Disk>,
+    parts: &[Extent],
+    options: Options,
+    progress: &Progress,
+) -> Result<()> {
+    for part in parts {
+        source.geometry().check(*part)?;
+        target.geometry().check_write(*part)?;
+    }
+    let pieces = stream::iter(parts).flat_map(|part| Box::pin(pieces(&**source, *part)));
     let copies = pieces.map(|piece| async move {
         let (extent, zero) = piece?;
         copy_piece(source, target, extent, zero, options, progress).await?;

@@ -16,10 +16,10 @@ use super::control::{Failure, Kind};
 
 /// An address with the server behind it. Dropping it takes no more connections.
 #[derive(Debug)]
-pub(super) struct Front {
-    pub(super) server: Server,
+pub(crate) struct Front {
+    pub(crate) server: Server,
     /// The address as it is: with the real port where 0 was asked for.
-    pub(super) address: Address,
+    pub(crate) address: Address,
     /// Clients have to use TLS.
     pub(super) secure: bool,
     accepting: RefCell<Option<Task<()>>>,
@@ -27,7 +27,7 @@ pub(super) struct Front {
 
 impl Front {
     /// Listens on an address.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         address: &Address,
         tls: Tls,
         max_clients: u32,
@@ -55,7 +55,7 @@ impl Front {
     }
 
     /// Lets clients finish, flushes, and removes the socket.
-    pub(super) async fn close(&self) -> crate::disk::Result<()> {
+    pub(crate) async fn close(&self) -> crate::disk::Result<()> {
         let closed = self.server.shutdown().await;
         let accepting = self.accepting.take();
         if let Some(accepting) = accepting {

@@ -10,7 +10,7 @@ mod checkpoint;
 mod client;
 pub mod config;
 pub mod control;
-mod front;
+pub(crate) mod front;
 mod group;
 mod host;
 mod notify;

@@ -1,0 +1,233 @@
+//! `vmstorage backup list | verify | prune`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::super::refpoint::utc;
+use super::super::units::show_size;
+use super::{Error, Place, say};
+use crate::backup::{self, Keep, Manifest, Problem, plain};
+use crate::disk::ErrorKind;
+
+/// How many digits of an id are shown at least.
+const SHORT: usize = 8;
+
+/// Show the points of a repository, the oldest first
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    place: Place,
+    /// Only points of this disk
+    #[arg(long, value_name = "NAME")]
+    disk: Option<String>,
+    /// It is a directory of plain qcow2 images
+    #[arg(long, conflicts_with = "encrypt_key")]
+    plain: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn list(args: &List) -> Result<(), Error> {
+    let mut points = if args.plain {
+        plain::list(Path::new(&args.place.repository))?
+    } else {
+        args.place.open()?.list()?
+    };
+    let short = if args.plain {
+        let whole = points
+            .iter()
+            .map(|point| (point.id.clone(), point.id.clone()));
+        whole.collect()
+    } else {
+        short(&points)
+    };
+    if let Some(disk) = &args.disk {
+        points.retain(|point| point.disk == *disk);
+    }
+    if args.json {
+        say(json!(points));
+        return Ok(());
+    }
+    let heads = [
+        "POINT",
+        "DISK",
+        "TIME",
+        "SIZE",
+        "STORED",
+        "PARENT",
+        "REFERENCE",
+    ];
+    let rows = points.iter().map(|point| row(point, &short));
+    let rows: Vec<[String; 7]> = std::iter::once(heads.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; 7] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    for row in &rows {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .enumerate()
+            .map(|(column, (text, width))| {
+                // Sizes are compared by their ends.
+                if (3..=4).contains(&column) {
+                    format!("{text:>width$}")
+                } else {
+                    format!("{text:width$}")
+                }
+            });
+        say(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    Ok(())
+}
+
+fn row(point: &Manifest, short: &BTreeMap<String, String>) -> [String; 7] {
+    let parent = point.parent.as_ref().map_or("-", |id| {
+        // One that was pruned is shown by its beginning.
+        short
+            .get(id)
+            .map_or_else(|| id.get(..SHORT).unwrap_or(id), String::as_str)
+    });
+    [
+        short.get(&point.id).unwrap_or(&point.id).clone(),
+        point.disk.clone(),
+        utc(point.time_ms / 1000),
+        show_size(point.size_bytes),
+        show_size(point.stored_bytes),
+        parent.to_owned(),
+        point.reference.clone().unwrap_or_else(|| "-".into()),
+    ]
+}
+
+/// Beginnings of ids that are unique.
+fn short(points: &[Manifest]) -> BTreeMap<String, String> {
+    let unique = |id: &str, len: usize| {
+        let begin = id.get(..len).unwrap_or(id);
+        let same = points.iter().filter(|point| point.id.starts_with(begin));
+        same.count() == 1
+    };
+    let ids = points.iter().map(|point| {
+        let id = &point.id;
+        let len = (SHORT..id.len()).find(|len| unique(id, *len));
+        let begin = len.and_then(|len| id.get(..len)).unwrap_or(id);
+        (id.clone(), begin.to_owned())
+    });
+    ids.collect()
+}
+
+/// Read everything, and print what is wrong; exit status 1 if something is
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    place: Place,
+    /// Look at structure only, not at data
+    #[arg(long)]
+    quick: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn verify(args: &Verify) -> Result<(), Error> {
+    let problems = match args.place.open() {
+        Ok(repo) => backup::verify(&repo, args.quick)?,
+        Err(error) if error.kind() == ErrorKind::Corrupt => vec![Problem {
+            object: "config".into(),
+            bytes: None,
+            what: error.to_string(),
+            hits: Vec::new(),
+        }],
+        Err(error) => return Err(error.into()),
+    };
+    if args.json {
+        say(json!(problems));
+    } else {
+        problems.iter().for_each(show);
+    }
+    if problems.is_empty() {
+        if !args.json {
+            say("everything is as it was stored");
+        }
+        return Ok(());
+    }
+    Err(Error::Negative)
+}
+
+fn show(problem: &Problem) {
+    match problem.bytes {
+        Some((from, to)) => say(format!(
+            "`{}` bytes {from}..{to}: {}",
+            problem.object, problem.what
+        )),
+        None => say(format!("`{}`: {}", problem.object, problem.what)),
+    }
+    for (point, from, to) in &problem.hits {
+        if *to == u64::MAX {
+            say(format!("  hits all of point {point}"));
+        } else {
+            say(format!(
+                "  hits point {point} in the disk's bytes {from}..{to}"
+            ));
+        }
+    }
+}
+
+/// Remove points that no rule keeps, and data that no point needs
+#[derive(Debug, clap::Args)]
+pub(super) struct Prune {
+    #[command(flatten)]
+    place: Place,
+    /// Keep so many of the newest points of each disk
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    keep_last: usize,
+    /// Keep the newest point of each of so many days
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    keep_daily: usize,
+    /// Keep the newest point of each of so many weeks
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    keep_weekly: usize,
+    /// Keep the newest point of each of so many months
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    keep_monthly: usize,
+    /// Print what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn prune(args: &Prune) -> Result<(), Error> {
+    let keep = Keep {
+        last: args.keep_last,
+        daily: args.keep_daily,
+        weekly: args.keep_weekly,
+        monthly: args.keep_monthly,
+    };
+    if keep == Keep::default() {
+        let message = "nothing would be kept; help: say `--keep-last` or another rule";
+        return Err(Error::Usage(message.into()));
+    }
+    let pruned = backup::prune(&args.place.open()?, keep, args.dry_run)?;
+    if args.json {
+        say(json!(pruned));
+        return Ok(());
+    }
+    let does = if args.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
+    for point in &pruned.points {
+        say(format!("{does} point {point}"));
+    }
+    let (packs, leftovers) = (pruned.packs.len(), pruned.leftovers.len());
+    say(format!(
+        "{does} {} points, {packs} packs, {leftovers} leftovers",
+        pruned.points.len()
+    ));
+    Ok(())
+}
