@@ -70,7 +70,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
 /// interrupted begins anew. [`Plan::level`] is not used.
 ///
 /// # Errors
-/// Of the disk and the system; [`ErrorKind::FullNeeded`] when the parent is not a point of the disk.
+/// Of the disk and the system; [`ErrorKind::FullNeeded`] when the parent is no point of the disk.
 pub async fn run(
     source: &Rc<dyn Disk>,
     plan: Plan,

@@ -25,7 +25,7 @@ Examples:
 
 The first run makes the repository. A backup of the export DISK@NAME stands for the reference point
 NAME, as the checkpoint is called once it is converted; `--reference` says another one, which must
-not be later than what is backed up. An increment reads only what changed since, and restores alone.")]
+not be later than what is backed up. An increment reads only what changed, and restores alone.")]
 pub(super) struct Run {
     /// Path, nbd://HOST/EXPORT or nbd+unix:///EXPORT?socket=PATH
     source: String,
