@@ -238,14 +238,53 @@ fn a_closed_disk_is_backed_up_by_its_map() {
     world.disk("disk.raw", 16 * MIB, 2 * MIB, 2);
     world.ok(&["refpoint", "create", "disk.raw", "a"]);
     world.backup(&["disk.raw", "repo", "--reference", "a"]);
-    let serving = world.serve();
+    let mut serving = world.serve();
     world.write(&["write -P 7 8M 128k"]);
-    drop(world.ok(&["ctl", "--control", "ctl", "quit"]));
-    drop(serving);
+    world.ok(&["ctl", "--control", "ctl", "quit"]);
+    assert!(serving.0.wait().unwrap().success());
     let next = world.backup(&["disk.raw", "repo", "--since", "a"]);
     assert_eq!(next["read_bytes"], 128 << 10);
     world.ok(&["backup", "restore", "repo", "latest", "r.raw"]);
     world.same("disk.raw", "raw", "r.raw");
+}
+
+#[test]
+fn a_dirty_bitmap_of_qemu_tells_changes() {
+    let world = World::new();
+    world.disk("disk.raw", 16 * MIB, 2 * MIB, 8);
+    world.tool(
+        "qemu-img",
+        &["convert", "-O", "qcow2", "disk.raw", "q.qcow2"],
+    );
+    let full = ["q.qcow2", "repo", "--disk", "disk", "--reference", "b0"];
+    world.backup(&full);
+    world.tool(
+        "qemu-img",
+        &["bitmap", "--add", "-g", "4096", "q.qcow2", "b0"],
+    );
+    world.tool("qemu-io", &["-c", "write -P 7 1M 12k", "q.qcow2"]);
+    let socket = world.at("q.sock");
+    let args = [
+        "-r",
+        "-t",
+        "-B",
+        "b0",
+        "-k",
+        socket.to_str().unwrap(),
+        "q.qcow2",
+    ];
+    let served = Running(world.command("qemu-nbd", &args).spawn().unwrap());
+    let begun = Instant::now();
+    while !socket.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no server");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let next = world.backup(&["nbd+unix:///?socket=q.sock", "repo", "--since", "b0"]);
+    assert_eq!(next["read_bytes"], 12 << 10);
+    drop(served);
+    world.ok(&["backup", "restore", "repo", "latest", "r.raw"]);
+    let args = ["compare", "-f", "qcow2", "-F", "raw", "q.qcow2", "r.raw"];
+    world.tool("qemu-img", &args);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
 /// interrupted begins anew. [`Plan::level`] is not used.
 ///
 /// # Errors
-/// Of the disk and the system; [`ErrorKind::FullNeeded`] when the parent is not a point of the disk.
+/// Of the disk and the system; [`ErrorKind::FullNeeded`] when the parent is no point of the disk.
 pub async fn run(
     source: &Rc<dyn Disk>,
     plan: Plan,
@@ -161,11 +161,7 @@ fn next_id(folder: &Path, disk: &str) -> Result<String> {
     Ok(format!("{prefix}{next:04}"))
 }
 
-async fn create(
-    path: &PathBuf,
-    size_bytes: u64,
-    parent: Option<&Manifest>,
-) -> Result<open::Opened> {
+async fn create(path: &Path, size_bytes: u64, parent: Option<&Manifest>) -> Result<open::Opened> {
     let mut options = CreateOptions::new(size_bytes);
     if let Some(parent) = parent {
         options.cluster_bytes = INCREMENT_CLUSTER_BYTES;
@@ -180,7 +176,7 @@ async fn create(
         format: Some(Format::Qcow2),
         ..open::Options::default()
     };
-    open::open(&Source::File(path.clone()), options).await
+    open::open(&Source::File(path.to_owned()), options).await
 }
 
 /// Tells how far a copy is until it ends.

@@ -32,8 +32,8 @@ pub struct Pruned {
     pub leftovers: Vec<String>,
 }
 
-/// Removes points that `keep` does not keep. Points go first, so that a prune that is cut off leaves
-/// only data that nothing names, which the next one removes.
+/// Removes points that `keep` does not keep. Points go first, so that a prune that is cut off
+/// leaves only data that nothing names, which the next one removes.
 ///
 /// # Errors
 /// Of the store; when it is in use; when any point is damaged, since what it needs is not known.

@@ -54,11 +54,11 @@ pub struct Progress {
 
 type Known = Arc<Mutex<HashMap<Digest, Option<Chunk>>>>;
 
-/// Backs up a disk; the disk must not change meanwhile. What an interrupted run stored is found again
-/// by the next.
+/// Backs up a disk; the disk must not change meanwhile. What an interrupted run stored is found
+/// again by the next.
 ///
 /// # Errors
-/// Of the disk and the store; [`ErrorKind::FullNeeded`] when the parent is not a point of this disk.
+/// Of the disk and the store; [`ErrorKind::FullNeeded`] when the parent is no point of this disk.
 pub async fn run(
     source: Rc<dyn Disk>,
     plan: Plan,

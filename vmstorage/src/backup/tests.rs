@@ -237,9 +237,14 @@ fn a_run_or_a_prune_that_dies_anywhere_loses_no_kept_point() {
         let mut rng = StdRng::seed_from_u64(6);
         let changed = change(&mut rng, &mut bytes, 3);
         let from = || Some((id.as_str(), changed.clone()));
-        let cut = back_up(&dying(folder.path(), &repo, steps), &bytes, 172_800, from());
+        let cut = back_up(
+            &dying(folder.path(), &repo, steps),
+            &bytes,
+            172_800_000,
+            from(),
+        );
         runs += u32::from(cut.is_ok());
-        let made = cut.or_else(|_| back_up(&repo, &bytes, 172_800, from()));
+        let made = cut.or_else(|_| back_up(&repo, &bytes, 172_800_000, from()));
         points.push((made.unwrap().id, bytes));
         for (id, bytes) in &points {
             assert!(

@@ -25,7 +25,7 @@ Examples:
 
 The first run makes the repository. A backup of the export DISK@NAME stands for the reference point
 NAME, as the checkpoint is called once it is converted; `--reference` says another one, which must
-not be later than what is backed up. An increment reads only what changed since, and restores alone.")]
+not be later than what is backed up. An increment reads only what changed, and restores alone.")]
 pub(super) struct Run {
     /// Path, nbd://HOST/EXPORT or nbd+unix:///EXPORT?socket=PATH
     source: String,
@@ -87,8 +87,13 @@ pub(super) async fn run(args: Run) -> Result<(), Error> {
         read_only: true,
         ..Options::default()
     };
-    // Open before changes are asked for: nobody can write to a file from now on.
-    let opened = open::open(&source, options).await?;
+    // Open before changes are asked for: nobody can write to a file from now on. A server may take
+    // one client at a time, as `qemu-nbd` does, so the one that asks for changes goes first.
+    let asks_first = args.since.is_some() && matches!(source, Source::Nbd(_));
+    let opened = match asks_first {
+        true => None,
+        false => Some(open::open(&source, options).await?),
+    };
     let place = Target::open(&args, chunk_bytes)?;
     let mut plan = Plan {
         disk: args.disk.clone().unwrap_or(name),
@@ -107,6 +112,10 @@ pub(super) async fn run(args: Run) -> Result<(), Error> {
         plan.parent = Some(repo.find(parent)?.id);
         plan.changed = Some(read_changes(&file)?);
     }
+    let opened = match opened {
+        Some(opened) => opened,
+        None => open::open(&source, options).await?,
+    };
     let mut reporter = Reporter::new(args.json);
     let mut last = Progress::default();
     let show = |progress: Progress| {
