@@ -31,6 +31,7 @@ pub(super) async fn changes(
             };
             Ok(closed(&offline, since).await?)
         }
+        Source::Backup { .. } => Err(Error::Usage("a point of a backup has no changes".into())),
         Source::Memory { .. } => Err(Error::Usage("a disk in memory has no past".into())),
     }
 }

@@ -76,7 +76,7 @@ async fn backup_point(repository: &str, point: &str, key: Option<&Path>) -> Resu
     let (address, key) = (repository.to_owned(), key.map(Path::to_owned));
     let opening = unblock(move || {
         let key = key.as_deref().map(backup::Key::from_file).transpose()?;
-        backup::Repository::open(backup::open_store(&address)?, key)
+        backup::Repository::open(backup::open_store(&address, false)?, key)
     });
     let image = backup::Image::open(&opening.await?, point).await?;
     Ok(Opened::plain(Rc::new(image)))
