@@ -1,8 +1,8 @@
-//! Real guests whose root disk `vmstorage` serves, over NBD and over shared memory: what they write
-//! is there, and the changes that were tracked are enough to make the disk from what it was before.
+//! Real guests whose root disk `vmstorage` serves, over NBD and over shared memory: a full backup,
+//! a guest that writes, an increment of what was tracked, and a guest that boots from what is
+//! restored.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guest_init::Outcome;
-use serde::Deserialize;
 
 use crate::cmd::Cmd;
 use crate::scratch;
@@ -37,37 +36,35 @@ rm 3; sha256sum * > sums; sync";
 /// Reads them back.
 const READ: &str = "cd /root/written && sha256sum --quiet -c sums && test ! -e 3";
 
-/// An extent as `vmstorage refpoint changes --json` tells it.
-#[derive(Deserialize)]
-struct Changed {
-    offset: u64,
-    length: u64,
-}
-
 /// Boots the guests; `programs` has `vmstorage`.
 pub(crate) fn run(programs: &Path) -> Result<()> {
     let dir = scratch::dir(NAME)?;
     let at = |name: &str| dir.path().join(name);
-    let before = guest_root::installed()?.context("the guest root is missing")?;
-    let disk = at("disk.raw");
-    copy(&before, &disk)?;
+    let (disk, backups, restored) = (at("disk.qcow2"), at("backups"), at("restored.raw"));
+    let image = guest_root::installed()?.context("the guest root is missing")?;
+    convert(&image, &disk)?;
 
     let service = Service::start(programs, &disk, dir.path(), "unix")?;
-    service.ctl(&["checkpoint", "create", "before"])?;
-    service.ctl(&["checkpoint", "convert", "before"])?;
+    service.back_up("before", &backups, &[])?;
     boot("served over NBD", Root::Nbd(service.socket.clone()), WRITE)?;
-    let changes = service.ask(&["refpoint", "changes", "disk", "--since", "before", "--json"])?;
+    service.back_up("after", &backups, &["--since", "before"])?;
     service.stop()?;
 
-    let restored = at("restored.raw");
-    copy(&before, &restored)?;
-    let bytes = apply(&changes, &disk, &restored)?;
-    eprintln!(
-        "the guest changed {} MiB, as far as it was tracked",
-        bytes >> 20
-    );
-    Cmd::new("cmp").arg(&disk).arg(&restored).run()?;
-    boot("made from the increment", Root::Raw(restored), READ)?;
+    let backup = |word: &str| Cmd::new(programs.join("vmstorage")).args(["backup", word]);
+    backup("verify").arg(&backups).run()?;
+    backup("list").arg(&backups).run()?;
+    backup("restore")
+        .arg(&backups)
+        .arg("latest")
+        .arg(&restored)
+        .run()?;
+    let compare = Cmd::new("qemu-img").args(["compare", "-f", "qcow2", "-F", "raw"]);
+    compare.arg(&disk).arg(&restored).run()?;
+    boot(
+        "restored from a full backup and an increment",
+        Root::Raw(restored),
+        READ,
+    )?;
 
     let service = Service::start(programs, &disk, dir.path(), "vhost-user")?;
     boot(
@@ -75,16 +72,17 @@ pub(crate) fn run(programs: &Path) -> Result<()> {
         Root::VhostUser(service.socket.clone()),
         READ,
     )?;
-    service.stop()
+    service.stop()?;
+    Cmd::new("qemu-img")
+        .args(["check", "-f", "qcow2"])
+        .arg(&disk)
+        .run()
 }
 
-/// A copy that takes no room for holes.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    Cmd::new("cp")
-        .arg("--sparse=always")
-        .arg(from)
-        .arg(to)
-        .run()
+/// A qcow2 image with the content of a raw one.
+fn convert(from: &Path, to: &Path) -> Result<()> {
+    let convert = Cmd::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]);
+    convert.arg(from).arg(to).run()
 }
 
 /// Boots a guest and runs a shell's script in it.
@@ -116,33 +114,6 @@ fn boot(what: &str, root: Root, script: &str) -> Result<()> {
     Ok(())
 }
 
-/// Copies the extents of a list from one image to another; how many bytes it were.
-fn apply(list: &str, from: &Path, to: &Path) -> Result<u64> {
-    let changes: Vec<Changed> = serde_json::from_str(list).context("parse the changes")?;
-    ensure!(
-        !changes.is_empty(),
-        "a guest has booted, and nothing is said to have changed"
-    );
-    let mut from = File::open(from).context("open the disk")?;
-    let mut to = File::options()
-        .write(true)
-        .open(to)
-        .context("open the copy")?;
-    let mut bytes = 0;
-    for change in &changes {
-        from.seek(SeekFrom::Start(change.offset)).context("seek")?;
-        to.seek(SeekFrom::Start(change.offset)).context("seek")?;
-        let mut buffer = Vec::new();
-        (&mut from)
-            .take(change.length)
-            .read_to_end(&mut buffer)
-            .context("read the disk")?;
-        to.write_all(&buffer).context("write the copy")?;
-        bytes += change.length;
-    }
-    Ok(bytes)
-}
-
 /// `vmstorage serve` of one disk; dropping it kills it.
 struct Service {
     program: PathBuf,
@@ -162,7 +133,7 @@ impl Service {
         let child = Command::new(&program)
             .arg("serve")
             .arg(disk)
-            .args(["--format", "raw", "--name", "disk", "--track", "--listen"])
+            .args(["--format", "qcow2", "--name", "disk", "--track", "--listen"])
             .arg(format!("{door}:{}", socket.display()))
             .arg("--control")
             .arg(&control)
@@ -201,9 +172,15 @@ impl Service {
         ctl.args(arguments).read()
     }
 
-    fn ask(&self, arguments: &[&str]) -> Result<String> {
-        let command = Cmd::new(&self.program).args(arguments);
-        command.arg("--control").arg(&self.control).read()
+    /// Backs up the disk as it is now, and keeps the moment as a reference point.
+    fn back_up(&self, name: &str, repository: &Path, more: &[&str]) -> Result<()> {
+        for action in ["create", "export"] {
+            self.ctl(&["checkpoint", action, name])?;
+        }
+        let source = format!("nbd+unix:///disk@{name}?socket={}", self.socket.display());
+        let run = Cmd::new(&self.program).args(["backup", "run", &source]);
+        run.arg(repository).args(more).run()?;
+        self.ctl(&["checkpoint", "convert", name]).map(drop)
     }
 
     /// Ends it in order.
