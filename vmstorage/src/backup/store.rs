@@ -274,8 +274,8 @@ impl Store for Remote {
             Some(other) => Err(Error::new(
                 ErrorKind::Io,
                 format!(
-                    "the repository is in use by `{other}`; help: remove that object if the command \
-                     that made it does not run any more"
+                    "the repository is in use by `{other}`; help: remove that object if the \
+                     command that made it does not run any more"
                 ),
             )),
         }
