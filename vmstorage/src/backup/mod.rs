@@ -1,9 +1,9 @@
 //! Backups: a repository of chunks from which every point of a disk restores alone.
 //!
 //! A repository has objects of three kinds: `config`, `packs/…` (chunks of data and their index)
-//! and `snapshots/…` (a point: what it is, and a complete map from the disk to chunks). Nothing that
-//! has been written is changed; an object is durable before another names it. A map is complete, so
-//! no point needs another one, and removing a point cannot hurt the rest.
+//! and `snapshots/…` (a point: what it is, and a complete map from the disk to chunks). Nothing
+//! that has been written is changed; an object is durable before another names it. A map is
+//! complete, so no point needs another one, and removing a point cannot hurt the rest.
 //!
 //! Repositories are hostile input: everything that is read is checked against a digest first, and
 //! no size in them is believed before it was compared with what is there.
