@@ -249,6 +249,53 @@ fn a_closed_disk_is_backed_up_by_its_map() {
 }
 
 #[test]
+fn a_name_that_was_given_again_is_not_taken_for_the_first_point() {
+    let world = World::new();
+    world.disk("disk.raw", 16 * MIB, 2 * MIB, 5);
+    let exports = |name: &str| format!("nbd+unix:///disk@{name}?socket=nbd");
+    let mut serving = world.serve();
+    let checkpoint = |what: &str, name: &str| world.checkpoint(what, name);
+    checkpoint("create", "a");
+    checkpoint("export", "a");
+    let full = world.backup(&[&exports("a"), "repo"]);
+    checkpoint("convert", "a");
+    // An increment since this point is right.
+    checkpoint("create", "b");
+    checkpoint("export", "b");
+    world.write(&["write -P 1 4M 64k"]);
+    let next = world.backup(&[&exports("b"), "repo", "--since", "a"]);
+    assert_eq!(next["parent"], full["id"]);
+    assert_eq!(next["read_bytes"], 0);
+    // What is written now changed since the first point of the name, and not since the second.
+    world.ok(&["refpoint", "delete", "--control", "ctl", "disk", "a"]);
+    checkpoint("create", "a");
+    checkpoint("convert", "a");
+    checkpoint("create", "c");
+    checkpoint("export", "c");
+    let increment = ["backup", "run", &exports("c"), "repo", "--since", "a"];
+    let (status, _, message) = world.refused(&increment);
+    assert_eq!(status, 3, "{message}");
+    assert!(message.contains("help: run without `--since`"), "{message}");
+    world.ok(&["ctl", "--control", "ctl", "quit"]);
+    assert!(serving.0.wait().unwrap().success());
+    let closed = [
+        "backup", "run", "disk.raw", "repo", "--disk", "disk", "--since", "a",
+    ];
+    let (status, _, message) = world.refused(&closed);
+    assert_eq!(status, 3, "{message}");
+    // The same of points that only the map of a closed disk knows.
+    world.backup(&["disk.raw", "repo2", "--reference", "a"]);
+    world.backup(&["disk.raw", "repo2", "--since", "a", "--reference", "a"]);
+    world.ok(&["refpoint", "delete", "disk.raw", "a"]);
+    world.ok(&["refpoint", "create", "disk.raw", "a"]);
+    let (status, _, message) =
+        world.refused(&["backup", "run", "disk.raw", "repo2", "--since", "a"]);
+    assert_eq!(status, 3, "{message}");
+    let (status, _, message) = world.refused(&["backup", "run", "disk.raw", "no", "--since", "a"]);
+    assert!(status != 0 && !world.at("no").exists(), "{message}");
+}
+
+#[test]
 fn a_dirty_bitmap_of_qemu_tells_changes() {
     let world = World::new();
     world.disk("disk.raw", 16 * MIB, 2 * MIB, 8);

@@ -25,6 +25,9 @@ pub struct Manifest {
     pub size_bytes: u64,
     /// The reference point that the next increment begins at.
     pub reference: Option<String>,
+    /// Its digest, if the source told it: a name can be used again, this cannot.
+    #[serde(default)]
+    pub reference_digest: Option<String>,
     /// Bytes read from the disk.
     pub read_bytes: u64,
     /// Bytes put into packs.

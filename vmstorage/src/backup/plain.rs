@@ -112,6 +112,7 @@ pub async fn run(
         parent: parent.map(|point| point.id),
         size_bytes,
         reference: plan.reference,
+        reference_digest: plan.reference_digest,
         read_bytes: progress.done_bytes.get(),
         stored_bytes: progress.copied_bytes.get(),
         deduplicated_bytes: 0,

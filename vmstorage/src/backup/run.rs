@@ -31,6 +31,8 @@ pub struct Plan {
     pub changed: Option<Vec<Extent>>,
     /// The reference point that the next increment begins at.
     pub reference: Option<String>,
+    /// Its digest, if the source tells it.
+    pub reference_digest: Option<String>,
     /// Of zstd.
     pub level: i32,
 }
@@ -95,6 +97,7 @@ pub async fn run(
         parent: parent.as_ref().map(|parent| parent.manifest.id.clone()),
         size_bytes,
         reference: plan.reference,
+        reference_digest: plan.reference_digest,
         read_bytes: progress.read_bytes,
         stored_bytes: progress.stored_bytes,
         deduplicated_bytes: progress.deduplicated_bytes,

@@ -242,7 +242,7 @@ impl Served {
             return Err(Failure::new(Kind::Unsupported, why));
         }
         let contexts = match (&self.tracking, &checkpoint.point) {
-            (Some(tracking), Some(point)) => tracking.contexts(Some(*point)).await,
+            (Some(tracking), Some(point)) => tracking.contexts(Some((name, *point))).await,
             _ => Vec::new(),
         };
         let export = Export {

@@ -120,26 +120,38 @@ impl Tracking {
         }
     }
 
-    /// NBD contexts for all reference points that can be answered, under both names.
-    pub(super) async fn contexts(&self, until: Option<Point>) -> Vec<Rc<dyn Context>> {
+    /// NBD contexts for all reference points that can be answered: by name in both spellings, and
+    /// by name and digest, which are never another point's. A checkpoint that ends with `until` is
+    /// among them, so that its readers can tell which point they read.
+    pub(super) async fn contexts(&self, until: Option<(&str, Point)>) -> Vec<Rc<dyn Context>> {
         let points = self.points().await;
-        let earlier = |at: Point| until.is_none_or(|until| at.epoch <= until.epoch);
+        let until_point = until.map(|(_, point)| point);
+        let earlier = |at: Point| until_point.is_none_or(|until| at.epoch <= until.epoch);
         let usable = points
-            .into_iter()
-            .filter(|(known, usable)| *usable && earlier(known.point));
-        let usable = usable.map(|(known, _)| known);
-        let mut contexts: Vec<Rc<dyn Context>> = Vec::new();
-        for point in usable {
-            for space in ["reeve:changes:", "qemu:dirty-bitmap:"] {
-                contexts.push(Rc::new(ChangesContext {
-                    name: format!("{space}{}", point.name),
-                    tracker: self.tracker.clone(),
-                    since: point.point,
-                    until,
-                }));
+            .iter()
+            .filter(|(known, usable)| *usable && earlier(known.point))
+            .map(|(known, _)| (known.name.as_str(), known.point));
+        let mut named: Vec<(String, Point)> = Vec::new();
+        for (name, point) in usable {
+            named.push((format!("reeve:changes:{name}"), point));
+            named.push((format!("qemu:dirty-bitmap:{name}"), point));
+            named.push((by_digest(name, point), point));
+        }
+        if let Some((name, point)) = until {
+            let itself = by_digest(name, point);
+            if named.iter().all(|(known, _)| *known != itself) {
+                named.push((itself, point));
             }
         }
-        contexts
+        let context = |(name, since)| -> Rc<dyn Context> {
+            Rc::new(ChangesContext {
+                name,
+                tracker: self.tracker.clone(),
+                since,
+                until: until_point,
+            })
+        };
+        named.into_iter().map(context).collect()
     }
 
     pub(super) async fn report(&self) -> TrackingReport {
@@ -209,4 +221,8 @@ fn extents(changes: &Changes, range: Extent, limit: usize) -> Vec<StatusExtent> 
     }
     parts.truncate(limit);
     parts
+}
+
+fn by_digest(name: &str, point: Point) -> String {
+    format!("reeve:changes:{name}/{}", point.digest())
 }

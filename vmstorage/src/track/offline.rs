@@ -37,6 +37,12 @@ impl Offline {
         }
     }
 
+    /// Whether the disk was tracked ever.
+    pub fn has_map(&self) -> bool {
+        // What cannot be looked at is asked, which says why.
+        self.paths().0.try_exists().unwrap_or(true)
+    }
+
     /// Does what is asked, and leaves all files closed. A new point begins a map if there is none.
     ///
     /// # Errors

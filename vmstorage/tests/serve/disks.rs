@@ -115,19 +115,17 @@ fn a_point_of_a_repository_is_served_for_reading() {
     ];
     run("qemu-io", &change);
     let repo = world.path("repo");
-    std::fs::create_dir(&repo).unwrap();
-    let backup = |args: &[&str]| {
-        let fixed = ["backup", repo.to_str().unwrap()];
+    let backup = |verb: &str, args: &[&str]| {
+        let fixed = ["backup", verb, "--json"];
         run(
             env!("CARGO_BIN_EXE_vmstorage"),
             &[&fixed[..], args].concat(),
         )
     };
-    backup(&["init"]);
-    backup(&["run", "--disk", "d", path.to_str().unwrap()]);
-    let points = backup(&["list"]);
-    let point: serde_json::Value = serde_json::from_str(points.trim()).unwrap();
-    let source = format!("backup:repo#{}", point["id"].as_str().unwrap());
+    let (path_text, repo) = (path.to_str().unwrap(), repo.to_str().unwrap());
+    backup("run", &[path_text, repo, "--disk", "d"]);
+    let points: serde_json::Value = serde_json::from_str(&backup("list", &[repo])).unwrap();
+    let source = format!("backup:repo#{}", points[0]["id"].as_str().unwrap());
     let service = world.serve(&[&source, "--name", "d", "--listen", "unix:nbd"]);
     let uri = world.uri("nbd", "d");
     assert!(pull(&uri, &world.path("copy")) == std::fs::read(&path).unwrap());

@@ -9,9 +9,10 @@ use serde_json::json;
 use super::super::serve::name_of;
 use super::super::units::{parse_size, show_size};
 use super::progress::Reporter;
-use super::{Error, Place, say, since};
+use super::since::{self, Question, Since};
+use super::{Error, Place, say};
 use crate::backup::{self, Manifest, Plan, Progress, Repository, plain};
-use crate::disk::open::{self, Format, Options, Source};
+use crate::disk::open::{Format, Source};
 use crate::disk::{self, ErrorKind, Extent};
 
 /// Back up a disk that does not change meanwhile: a checkpoint, or the disk of a stopped machine
@@ -82,40 +83,41 @@ pub(super) async fn run(args: Run) -> Result<(), Error> {
     let (name, checkpoint) = named(&source, &args.source);
     let chunk_bytes = u32::try_from(args.chunk_size)
         .map_err(|_| Error::Usage("`--chunk-size` is 4M at most".into()))?;
-    let options = Options {
-        format: args.format,
-        read_only: true,
-        ..Options::default()
-    };
-    // Open before changes are asked for: nobody can write to a file from now on. A server may take
-    // one client at a time, as `qemu-nbd` does, so the one that asks for changes goes first.
-    let asks_first = args.since.is_some() && matches!(source, Source::Nbd(_));
-    let opened = match asks_first {
-        true => None,
-        false => Some(open::open(&source, options).await?),
-    };
+    let reference = args.reference.clone().or_else(|| checkpoint.clone());
+    let disk_name = args.disk.clone().unwrap_or(name);
     let place = Target::open(&args, chunk_bytes)?;
     let mut plan = Plan {
-        disk: args.disk.clone().unwrap_or(name),
+        disk: disk_name,
         time_ms: now_ms(),
-        reference: args.reference.clone().or(checkpoint),
         level: args.level,
         ..Plan::default()
     };
-    if let Some(since) = &args.since {
-        plan.parent = Some(stands_for(place.points()?, &plan.disk, since)?);
-        let map = args.map.clone();
-        plan.changed = Some(since::changes(&source, args.format, map, since).await?);
-    } else if let (Target::Repository(repo), Some(parent), Some(file)) =
-        (&place, &args.parent, args.changes)
+    let mut since = None;
+    if let Some(name) = &args.since {
+        let parent = stands_for(place.points()?, &plan.disk, name)?;
+        plan.parent = Some(parent.id);
+        since = Some(Since {
+            name: name.clone(),
+            digest: parent.reference_digest,
+        });
+    }
+    let question = Question {
+        format: args.format,
+        map: args.map.clone(),
+        reference: reference.as_deref(),
+        checkpoint: checkpoint.as_deref(),
+        since,
+    };
+    let stable = since::open(&source, question).await?;
+    plan.reference_digest = stable.reference_digest;
+    plan.changed = stable.changed;
+    plan.reference = reference;
+    if let (Target::Repository(repo), Some(parent), Some(file)) =
+        (&place, &args.parent, &args.changes)
     {
         plan.parent = Some(repo.find(parent)?.id);
-        plan.changed = Some(read_changes(&file)?);
+        plan.changed = Some(read_changes(file)?);
     }
-    let opened = match opened {
-        Some(opened) => opened,
-        None => open::open(&source, options).await?,
-    };
     let mut reporter = Reporter::new(args.json);
     let mut last = Progress::default();
     let show = |progress: Progress| {
@@ -123,8 +125,8 @@ pub(super) async fn run(args: Run) -> Result<(), Error> {
         reporter.show(&progress);
     };
     let made = match &place {
-        Target::Repository(repo) => backup::run(opened.disk.clone(), plan, repo, show).await,
-        Target::Plain(folder) => plain::run(&opened.disk, plan, folder, show).await,
+        Target::Repository(repo) => backup::run(stable.opened.disk.clone(), plan, repo, show).await,
+        Target::Plain(folder) => plain::run(&stable.opened.disk, plan, folder, show).await,
     };
     let seconds = reporter.finish(&last);
     tell(&made?, &last, seconds, args.json);
@@ -146,7 +148,13 @@ impl Target {
             }
             return Ok(Self::Plain(args.place.repository.clone().into()));
         }
-        Ok(Self::Repository(args.place.make(chunk_bytes)?))
+        // An increment stands on a backup, so there has to be a repository.
+        let increment = args.since.is_some() || args.parent.is_some();
+        let repo = match increment {
+            true => args.place.open()?,
+            false => args.place.make(chunk_bytes)?,
+        };
+        Ok(Self::Repository(repo))
     }
 
     fn points(&self) -> disk::Result<Vec<Manifest>> {
@@ -188,9 +196,9 @@ fn named(source: &Source, text: &str) -> (String, Option<String>) {
 }
 
 /// The latest backup of a disk that stands for a reference point.
-fn stands_for(mut points: Vec<Manifest>, disk: &str, reference: &str) -> Result<String, Error> {
+fn stands_for(mut points: Vec<Manifest>, disk: &str, reference: &str) -> Result<Manifest, Error> {
     points.retain(|point| point.disk == disk && point.reference.as_deref() == Some(reference));
-    let found = points.pop().map(|point| point.id).ok_or_else(|| {
+    let found = points.pop().ok_or_else(|| {
         let message = format!(
             "no backup of disk `{disk}` stands for reference point `{reference}`; help: run once \
              without `--since`, of the checkpoint's export or with `--reference`"

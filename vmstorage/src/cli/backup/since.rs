@@ -1,63 +1,159 @@
-//! What changed on a disk since a reference point.
+//! What is backed up, which reference point it stands for, and what changed on it since another.
+//!
+//! A name can be given to a later point, and what changed in between would then be missing from an
+//! increment. So points are told from each other by their digests wherever the source knows them.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::Error;
-use crate::disk::open::{Format, Source};
+use crate::disk::open::{self, Format, Opened, Source};
 use crate::disk::{self, Disk as _, ErrorKind, Extent};
 use crate::nbd::client::{self, Options, Remote, Target};
 use crate::track::Offline;
-use crate::track::catalog::{Reply, Request};
+use crate::track::catalog::{Described, Reply, Request};
 
 /// Extents that are asked for at once.
 const PAGE: usize = 16_384;
 /// The flag of what changed, in either kind of context.
 const CHANGED: u64 = 1;
+/// The contexts that tell changes: of this project by `NAME` and by `NAME/DIGEST`, and of QEMU.
+const CHANGES: &str = "reeve:changes:";
+const BITMAP: &str = "qemu:dirty-bitmap:";
 
-/// All changes of a disk since a point, in order.
-pub(super) async fn changes(
-    source: &Source,
-    format: Option<Format>,
-    map: Option<PathBuf>,
-    since: &str,
-) -> Result<Vec<Extent>, Error> {
-    match source {
-        Source::Nbd(target) => Ok(served(target, since).await?),
-        Source::File(disk) => {
-            let offline = Offline {
-                disk: disk.clone(),
-                map,
-                format,
-            };
-            Ok(closed(&offline, since).await?)
-        }
-        Source::Backup { .. } => Err(Error::Usage("a point of a backup has no changes".into())),
-        Source::Memory { .. } => Err(Error::Usage("a disk in memory has no past".into())),
-    }
+/// The point that a backup stands for.
+pub(super) struct Since {
+    /// Its name.
+    pub(super) name: String,
+    /// Its digest, if the source told it when it was backed up.
+    pub(super) digest: Option<String>,
 }
 
-async fn served(target: &Target, since: &str) -> disk::Result<Vec<Extent>> {
-    let wanted = ["reeve:changes:", "qemu:dirty-bitmap:"].map(|space| format!("{space}{since}"));
-    let known = client::list_contexts(target, &Options::default(), &wanted).await?;
-    let Some(context) = wanted.iter().find(|name| known.contains(name)) else {
-        return Err(disk::Error::new(
-            ErrorKind::FullNeeded,
-            format!(
-                "the export `{}` does not tell changes since `{since}`: it has no metadata context \
-                 `{}`; help: run without `--since`",
-                target.export, wanted[0]
-            ),
-        ));
+/// What is asked of a source.
+pub(super) struct Question<'a> {
+    pub(super) format: Option<Format>,
+    /// The map of a closed disk, if it is not beside it.
+    pub(super) map: Option<PathBuf>,
+    /// The reference point that a backup of the source will stand for.
+    pub(super) reference: Option<&'a str>,
+    /// The checkpoint that the source is an export of.
+    pub(super) checkpoint: Option<&'a str>,
+    /// Where an increment begins.
+    pub(super) since: Option<Since>,
+}
+
+/// A source that is open: from now on, nobody writes to it.
+pub(super) struct Stable {
+    pub(super) opened: Opened,
+    /// Of [`Question::reference`], if the source knows that point.
+    pub(super) reference_digest: Option<String>,
+    /// What changed since [`Question::since`], in order.
+    pub(super) changed: Option<Vec<Extent>>,
+}
+
+/// Opens a source.
+pub(super) async fn open(source: &Source, question: Question<'_>) -> Result<Stable, Error> {
+    if let Source::Nbd(target) = source {
+        return Ok(served(target, question).await?);
+    }
+    let options = open::Options {
+        format: question.format,
+        read_only: true,
+        ..Default::default()
     };
+    // Open before changes are asked for.
+    let opened = open::open(source, options).await?;
+    let (mut reference_digest, mut changed) = (None, None);
+    if let Source::File(disk) = source {
+        let offline = Offline {
+            disk: disk.clone(),
+            map: question.map,
+            format: question.format,
+        };
+        if let (Some(name), true) = (question.reference, offline.has_map()) {
+            let found = points(&offline).await?;
+            let found = found.into_iter().find(|known| known.point.name == name);
+            reference_digest = found.map(|known| known.point.digest);
+        }
+        if let Some(since) = &question.since {
+            changed = Some(closed(&offline, since).await?);
+        }
+    } else if question.since.is_some() {
+        let message = format!("`{source}` has no past; help: run without `--since`");
+        return Err(Error::Usage(message));
+    }
+    Ok(Stable {
+        opened,
+        reference_digest,
+        changed,
+    })
+}
+
+/// An export. It is read over the connection that tells what it is, and that connection is made
+/// again only to an export of the same contexts: a checkpoint that has taken the name of another
+/// meanwhile is not read as that one.
+async fn served(target: &Target, question: Question<'_>) -> disk::Result<Stable> {
+    let queries = [CHANGES, BITMAP].map(str::to_owned);
+    let known = client::list_contexts(target, &Options::default(), &queries).await?;
+    let digest_of = |name: &str| {
+        let of_name = format!("{CHANGES}{name}/");
+        known
+            .iter()
+            .find_map(|context| context.strip_prefix(&of_name))
+    };
+    let since = match &question.since {
+        Some(since) => Some(context_of(&known, since, target)?),
+        None => None,
+    };
+    let identity = question.checkpoint.and_then(|name| {
+        let digest = digest_of(name)?;
+        Some(format!("{CHANGES}{name}/{digest}"))
+    });
     let options = Options {
-        connections: 1,
-        contexts: vec![context.clone()],
+        contexts: since.iter().chain(&identity).cloned().collect(),
         ..Options::default()
     };
-    let remote = Remote::open(target.clone(), options).await?;
-    let found = extents(&remote, context).await;
-    remote.close().await;
-    found
+    let remote = Rc::new(Remote::open(target.clone(), options).await?);
+    let changed = match &since {
+        Some(context) => Some(extents(&remote, context).await?),
+        None => None,
+    };
+    Ok(Stable {
+        opened: Opened::remote(remote, true),
+        reference_digest: question.reference.and_then(digest_of).map(str::to_owned),
+        changed,
+    })
+}
+
+/// The context that tells changes since a point: by digest if that is known, else by name.
+fn context_of(known: &[String], since: &Since, target: &Target) -> disk::Result<String> {
+    let name = &since.name;
+    let found = match &since.digest {
+        Some(digest) => known.iter().find(|context| {
+            let point = context.strip_prefix(CHANGES);
+            point
+                .and_then(|point| point.rsplit_once('/'))
+                .is_some_and(|(_, of)| of == digest)
+        }),
+        None => {
+            let wanted = [CHANGES, BITMAP].map(|space| format!("{space}{name}"));
+            known.iter().find(|context| wanted.contains(context))
+        }
+    };
+    found.cloned().ok_or_else(|| {
+        let what = match &since.digest {
+            Some(digest) => format!("{CHANGES}*/{digest}"),
+            None => format!("{CHANGES}{name}"),
+        };
+        disk::Error::new(
+            ErrorKind::FullNeeded,
+            format!(
+                "the export `{}` does not tell changes since the point `{name}` that was backed \
+                 up: it has no metadata context `{what}`\nhelp: run without `--since`",
+                target.export
+            ),
+        )
+    })
 }
 
 async fn extents(remote: &Remote, context: &str) -> disk::Result<Vec<Extent>> {
@@ -77,11 +173,35 @@ async fn extents(remote: &Remote, context: &str) -> disk::Result<Vec<Extent>> {
     Ok(changed)
 }
 
-async fn closed(offline: &Offline, since: &str) -> disk::Result<Vec<Extent>> {
+async fn points(offline: &Offline) -> disk::Result<Vec<Described>> {
+    match offline.answer(Request::List).await? {
+        Reply::Points(points) => Ok(points),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Changes of a disk that nobody serves.
+async fn closed(offline: &Offline, since: &Since) -> disk::Result<Vec<Extent>> {
+    let mut point = since.name.clone();
+    if let Some(digest) = &since.digest {
+        let known = points(offline).await?;
+        let found = known
+            .into_iter()
+            .find(|known| known.point.digest == *digest);
+        let found = found.ok_or_else(|| {
+            let message = format!(
+                "the map of `{}` does not know the point `{point}` that was backed up, though it \
+                 may know another one of that name\nhelp: run without `--since`",
+                offline.disk.display()
+            );
+            disk::Error::new(ErrorKind::FullNeeded, message)
+        })?;
+        point = found.point.id.to_string();
+    }
     let (mut changed, mut next) = (Vec::new(), Some(0));
     while let Some(offset_bytes) = next {
         let request = Request::Changes {
-            since: since.to_owned(),
+            since: point.clone(),
             until: None,
             offset_bytes,
             limit: PAGE,

@@ -48,7 +48,8 @@ impl Opened {
         }
     }
 
-    pub(super) fn remote(remote: Rc<Remote>, read_only: bool) -> Self {
+    /// A disk of another program.
+    pub fn remote(remote: Rc<Remote>, read_only: bool) -> Self {
         let mut disk: Rc<dyn Disk> = Rc::clone(&remote) as Rc<dyn Disk>;
         if read_only {
             disk = Rc::new(Sealed(disk));
