@@ -16,6 +16,7 @@ use async_task::Runnable;
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
 use super::arena::{Arena, Block, REGISTERED_BYTES, SPARE_BYTES};
+use super::cached::Pace;
 use super::pool::{Pool, unblock};
 use super::request::{Answer, Handle, Request};
 use super::shared::{Remote, Shared};
@@ -73,6 +74,7 @@ pub(super) struct Core {
     bufs_asked: Cell<u32>,
     /// Where buffers come from, in this order, once it is worth it.
     arenas: OnceCell<[Option<Arc<Arena>>; 2]>,
+    pub(super) pace: Pace,
     pub(super) timers: Timers,
     pub(super) pool: Pool,
 }
@@ -106,6 +108,7 @@ impl Engine {
             driver,
             bufs_asked: Cell::new(0),
             arenas: OnceCell::new(),
+            pace: Pace::default(),
             timers: Timers::default(),
             pool: Pool::default(),
         });

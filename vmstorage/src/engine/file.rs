@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 
-use super::exec::perform;
-use super::request::{Handle, Request};
-use super::{IoBuf, IoBufMut};
+use super::exec::{current, perform};
+use super::request::{Answer, Handle, Request};
+use super::{IoBuf, IoBufMut, cached};
 
 /// An open file or block device. Clones are the same open file.
 ///
@@ -17,12 +18,20 @@ use super::{IoBuf, IoBufMut};
 #[derive(Clone, Debug)]
 pub struct File {
     file: Arc<fs::File>,
+    /// Its content goes through the page cache.
+    cached: bool,
 }
 
 impl File {
     /// Takes an open file.
     pub fn new(file: fs::File) -> Self {
+        let flags = rustix::fs::fcntl_getfl(&file);
+        let regular = file.metadata().is_ok_and(|meta| {
+            let kind = meta.file_type();
+            kind.is_file() || kind.is_block_device()
+        });
         Self {
+            cached: regular && flags.is_ok_and(|flags| !flags.contains(OFlags::DIRECT)),
             file: Arc::new(file),
         }
     }
@@ -47,7 +56,7 @@ impl File {
             offset: offset_bytes,
         };
         while filled < wanted {
-            let (answer, back) = perform(self.handle(), request).await;
+            let (answer, back) = self.transfer(request).await;
             request = back;
             match answer {
                 Ok(0) => break,
@@ -97,7 +106,7 @@ impl File {
             durable,
         };
         while written < wanted {
-            let (answer, back) = perform(self.handle(), request).await;
+            let (answer, back) = self.transfer(request).await;
             request = back;
             match answer {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -110,6 +119,30 @@ impl File {
             }
         }
         Ok(())
+    }
+
+    /// Reads or writes, at once where the page cache can.
+    async fn transfer(&self, mut request: Request) -> Answer {
+        let done = match &mut request {
+            Request::Read { buf, done, offset } if self.cached => {
+                let at = *offset + *done as u64;
+                cached::read(&self.file, &mut buf[*done..], at).map(Ok)
+            }
+            Request::Write {
+                data,
+                done,
+                offset,
+                durable: false,
+            } if self.cached => {
+                let (part, at) = (&data[*done..], *offset + *done as u64);
+                current().pace.write(&self.file, part, at)
+            }
+            _ => None,
+        };
+        match done {
+            Some(done) => (done.map_err(io::Error::from), request),
+            None => perform(self.handle(), request).await,
+        }
     }
 
     /// Makes writes durable, with the metadata that reading them back needs.

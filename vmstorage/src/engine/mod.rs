@@ -16,6 +16,7 @@
 mod arena;
 mod budget;
 mod buf;
+mod cached;
 mod exec;
 mod file;
 mod net;
