@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::server::{Running, Target};
 use crate::cmd::Cmd;
 
 /// One kind of load.
@@ -96,18 +97,18 @@ struct Latency {
 }
 
 impl Load {
-    /// Puts the load on a server for some seconds; `processor_us` tells its processor time.
-    pub(crate) fn run(
-        &self,
-        uri: &str,
-        seconds: u64,
-        size_mib: u64,
-        processor_us: impl Fn() -> Result<u64>,
-    ) -> Result<Outcome> {
-        let before = processor_us()?;
-        let fio = Cmd::new("fio").args(["--name=load", "--ioengine=nbd", "--output-format=json"]);
+    /// Puts the load on a server for some seconds.
+    pub(crate) fn run(&self, server: &Running, seconds: u64, size_mib: u64) -> Result<Outcome> {
+        let before = server.processor_us()?;
+        let fio = Cmd::new("fio").args(["--name=load", "--output-format=json"]);
+        let fio = match &server.target {
+            Target::Nbd(uri) => fio.arg("--ioengine=nbd").arg(format!("--uri={uri}")),
+            Target::File { image, direct } => fio
+                .arg("--ioengine=io_uring")
+                .arg(format!("--filename={}", image.display()))
+                .arg(format!("--direct={}", u8::from(*direct))),
+        };
         let text = fio
-            .arg(format!("--uri={uri}"))
             .args([format!("--rw={}", self.rw), format!("--bs={}", self.block)])
             .args([
                 format!("--iodepth={}", self.depth),
@@ -125,7 +126,7 @@ impl Load {
             ])
             .args(["--refill_buffers"])
             .read()?;
-        let used = processor_us()?.saturating_sub(before);
+        let used = server.processor_us()?.saturating_sub(before);
         // Before it fio says what it thinks of its options.
         let json = text
             .find('{')

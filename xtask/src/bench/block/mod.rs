@@ -2,7 +2,8 @@
 //!
 //! All serve the same image on the same file system over a unix socket, in turn within each round,
 //! and fio's NBD engine is the client of all. Groups: raw and qcow2 past the page cache, raw in the
-//! page cache.
+//! page cache. Beside them, what no server can exceed: the disk with fio alone, and the client with
+//! a server that does nothing.
 //!
 //! Modules: [`server`] (the contestants), [`load`] (what is asked of them), [`report`].
 
@@ -93,7 +94,7 @@ fn groups(dir: &Path, args: &Args) -> Result<Vec<Group>> {
         Server::Ours { tracked: false },
         Server::Ours { tracked: true },
     ];
-    let with = |peers: &[Server]| [&ours[..], peers].concat();
+    let with = |others: &[Server]| [&ours[..], others].concat();
     let (raw, qcow2) = (dir.join("disk.raw"), dir.join("disk.qcow2"));
     let disk = |image: &Path, format, direct| Disk {
         image: image.to_owned(),
@@ -104,7 +105,12 @@ fn groups(dir: &Path, args: &Args) -> Result<Vec<Group>> {
         Group {
             name: "raw, O_DIRECT",
             disk: disk(&raw, "raw", true),
-            servers: with(&[Server::QemuNbd, Server::StorageDaemon]),
+            servers: with(&[
+                Server::QemuNbd,
+                Server::StorageDaemon,
+                Server::Null,
+                Server::Bare,
+            ]),
         },
         Group {
             name: "qcow2, O_DIRECT",
@@ -114,7 +120,13 @@ fn groups(dir: &Path, args: &Args) -> Result<Vec<Group>> {
         Group {
             name: "raw, page cache",
             disk: disk(&raw, "raw", false),
-            servers: with(&[Server::QemuNbd, Server::StorageDaemon, Server::Nbdkit]),
+            servers: with(&[
+                Server::QemuNbd,
+                Server::StorageDaemon,
+                Server::Nbdkit,
+                Server::Null,
+                Server::Bare,
+            ]),
         },
     ];
     let wanted = |group: &Group| {
@@ -153,12 +165,13 @@ fn measure(group: &Group, ours: &Path, args: &Args) -> Result<Vec<Sample>> {
             // Beside the image: the map of changes is on the same disk, as it would be.
             let dir = tempfile::tempdir_in(group.disk.image.parent().context("the image's place")?)
                 .context("make a directory for a server")?;
+            if !group.disk.direct {
+                warm(&group.disk.image)?;
+            }
             let running = server.start(ours, &group.disk, dir.path())?;
             for load in LOADS {
                 let outcome = load
-                    .run(&running.uri(), args.seconds, args.size, || {
-                        running.processor_us()
-                    })
+                    .run(&running, args.seconds, args.size)
                     .with_context(|| format!("{} with {}", load.name, server.name()))?;
                 samples.push(Sample {
                     group: group.name,
@@ -171,6 +184,14 @@ fn measure(group: &Group, ours: &Path, args: &Args) -> Result<Vec<Sample>> {
         }
     }
     Ok(samples)
+}
+
+/// Has all of an image in the page cache, and nothing to be written back.
+fn warm(image: &Path) -> Result<()> {
+    Cmd::new("sync").arg(image).run()?;
+    let mut file = fs::File::open(image).context("open the image")?;
+    std::io::copy(&mut file, &mut std::io::sink()).context("read the image")?;
+    Ok(())
 }
 
 fn versions(ours: &Path) -> Result<Vec<String>> {

@@ -7,8 +7,10 @@ use super::server::Server;
 use crate::bench::machine::Machine;
 use crate::bench::table::Table;
 
-/// How much faster than the best peer, at depth 8 and more.
+/// How much faster than the best peer, at depth 8 and more,
 const FASTER_LEAST: f64 = 1.3;
+/// unless it is this near to what the disk, or the client, can do alone.
+const CEILING_LEAST: f64 = 0.95;
 /// Processor time of a 4 KiB request at depth 64, in microseconds.
 const SERVER_US_MOST: f64 = 10.0;
 /// What tracking may cost of the rate.
@@ -98,7 +100,7 @@ impl Report {
     fn rates(&self, group: &str, servers: &[Server]) -> Table {
         let mut header = vec![""];
         header.extend(servers.iter().map(|server| server.name()));
-        header.extend(["× best peer", "tracked / not"]);
+        header.extend(["× best peer", "× ceiling", "tracked / not"]);
         let mut table = Table::new(format!("{group}: requests a second, or MiB/s"), &header);
         for load in LOADS {
             let mut row = vec![load.name.to_owned()];
@@ -109,6 +111,7 @@ impl Report {
                 ));
             }
             row.push(cell(self.ahead(group, servers, load), 2));
+            row.push(cell(self.of_ceiling(group, load), 2));
             row.push(cell(self.tracking(group, load), 2));
             table.row(row);
         }
@@ -127,6 +130,9 @@ impl Report {
         let mut table = Table::new(format!("{group}: {what}"), &header);
         for load in LOADS {
             let cells = servers.iter().map(|&server| {
+                if server == Server::Bare && !what.starts_with("p99") {
+                    return String::new();
+                }
                 let places = if what.starts_with("p99") { 0 } else { 1 };
                 cell(self.median(group, server, load, &value), places)
             });
@@ -140,6 +146,17 @@ impl Report {
         let peers = servers.iter().filter(|server| server.is_peer());
         let best = peers.filter_map(|&peer| iops(peer)).reduce(f64::max)?;
         Some(iops(Server::Ours { tracked: false })? / best)
+    }
+
+    /// Our rate as a part of what disk and client can do at most, each alone. qcow2 has the ceiling
+    /// of raw images, which are on the same disk.
+    fn of_ceiling(&self, group: &str, load: &Load) -> Option<f64> {
+        let raw = group.replace("qcow2", "raw");
+        let alone = [Server::Bare, Server::Null]
+            .map(|server| self.median(&raw, server, load, |outcome| outcome.iops));
+        let ceiling = alone.into_iter().flatten().reduce(f64::min)?;
+        let ours = Server::Ours { tracked: false };
+        Some(self.median(group, ours, load, |outcome| outcome.iops)? / ceiling)
     }
 
     fn tracking(&self, group: &str, load: &Load) -> Option<f64> {
@@ -167,9 +184,13 @@ impl Report {
                 least(&mut all),
                 true,
             );
-            let deeper = LOADS.iter().filter(deep);
+            let below = |load: &&Load| {
+                let part = self.of_ceiling(group, load);
+                part.is_none_or(|part| part < CEILING_LEAST)
+            };
+            let deeper = LOADS.iter().filter(deep).filter(below);
             let mut deeper = deeper.filter_map(|load| self.ahead(group, servers, load));
-            let what = "rate / best peer, 4 KiB at depth 8 and more";
+            let what = "rate / best peer, 4 KiB at depth 8 and more, below the ceiling";
             push(
                 &mut table,
                 group,

@@ -31,6 +31,10 @@ pub(crate) enum Server {
     StorageDaemon,
     /// `nbdkit file`, which has no `O_DIRECT`.
     Nbdkit,
+    /// `nbdkit null`, which does nothing: what the client can do at most.
+    Null,
+    /// No server: fio on the image, by io_uring. What the disk can do.
+    Bare,
 }
 
 /// What is served, and how.
@@ -46,8 +50,23 @@ pub(crate) struct Disk {
 
 /// A server that runs; dropping it ends it.
 pub(crate) struct Running {
-    child: Child,
+    /// Where the client goes.
+    pub(crate) target: Target,
+    child: Option<Child>,
     socket: PathBuf,
+}
+
+/// Where fio goes.
+pub(crate) enum Target {
+    /// An export.
+    Nbd(String),
+    /// The image itself.
+    File {
+        /// Its path.
+        image: PathBuf,
+        /// Past the page cache.
+        direct: bool,
+    },
 }
 
 impl Server {
@@ -59,12 +78,19 @@ impl Server {
             Server::QemuNbd => "qemu-nbd",
             Server::StorageDaemon => "qemu-storage-daemon",
             Server::Nbdkit => "nbdkit file",
+            Server::Null => "client alone",
+            Server::Bare => "disk alone",
         }
     }
 
-    /// True of those that are not ours.
+    /// True of those that serve a disk and are not ours.
     pub(crate) fn is_peer(self) -> bool {
-        !matches!(self, Server::Ours { .. })
+        !matches!(self, Server::Ours { .. }) && !self.is_ceiling()
+    }
+
+    /// True of those that show how fast a server could be at most.
+    pub(crate) fn is_ceiling(self) -> bool {
+        matches!(self, Server::Null | Server::Bare)
     }
 
     /// Starts it; `dir` takes its socket and what it writes beside the disk.
@@ -74,7 +100,18 @@ impl Server {
             Server::Ours { tracked } => vmstorage(ours, disk, &socket, tracked.then_some(dir)),
             Server::QemuNbd => qemu_nbd(disk, &socket),
             Server::StorageDaemon => storage_daemon(disk, &socket),
-            Server::Nbdkit => nbdkit(disk, &socket),
+            Server::Nbdkit => {
+                let mut command = nbdkit(&socket);
+                command.arg("file").arg(&disk.image);
+                command
+            }
+            Server::Null => {
+                let mut command = nbdkit(&socket);
+                let size = fs::metadata(&disk.image).context("stat the image")?.len();
+                command.arg("null").arg(size.to_string());
+                command
+            }
+            Server::Bare => return Ok(Running::none(disk)),
         };
         let log = fs::File::create(dir.join("server.log")).context("create the server's log")?;
         command
@@ -84,7 +121,11 @@ impl Server {
         let child = command
             .spawn()
             .with_context(|| format!("start {}", self.name()))?;
-        let mut running = Running { child, socket };
+        let mut running = Running {
+            target: Target::Nbd(format!("nbd+unix:///?socket={}", socket.display())),
+            child: Some(child),
+            socket,
+        };
         running.wait_until_it_listens(self.name(), dir)?;
         Ok(running)
     }
@@ -150,24 +191,32 @@ fn storage_daemon(disk: &Disk, socket: &Path) -> Command {
     command
 }
 
-fn nbdkit(disk: &Disk, socket: &Path) -> Command {
+fn nbdkit(socket: &Path) -> Command {
     let mut command = Command::new("nbdkit");
     command
         .args(["--foreground", "--exit-with-parent", "--unix"])
         .arg(socket);
-    command.arg("file").arg(&disk.image);
     command
 }
 
 impl Running {
-    /// Where it listens, as clients take it.
-    pub(crate) fn uri(&self) -> String {
-        format!("nbd+unix:///?socket={}", self.socket.display())
+    fn none(disk: &Disk) -> Self {
+        Self {
+            target: Target::File {
+                image: disk.image.clone(),
+                direct: disk.direct,
+            },
+            child: None,
+            socket: PathBuf::new(),
+        }
     }
 
     /// Processor time that it has used, all threads together, in microseconds.
     pub(crate) fn processor_us(&self) -> Result<u64> {
-        let path = format!("/proc/{}/stat", self.child.id());
+        let Some(child) = &self.child else {
+            return Ok(0);
+        };
+        let path = format!("/proc/{}/stat", child.id());
         let stat = fs::read_to_string(&path).with_context(|| format!("read `{path}`"))?;
         // The name, in parentheses, may hold anything.
         let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -181,8 +230,11 @@ impl Running {
     fn wait_until_it_listens(&mut self, name: &str, dir: &Path) -> Result<()> {
         let start = Instant::now();
         while std::os::unix::net::UnixStream::connect(&self.socket).is_err() {
-            let ended = self.child.try_wait().context("wait for the server")?;
-            if ended.is_some() || start.elapsed() > START_LIMIT {
+            let ended = match &mut self.child {
+                Some(child) => child.try_wait().context("wait for the server")?.is_some(),
+                None => false,
+            };
+            if ended || start.elapsed() > START_LIMIT {
                 let log = fs::read_to_string(dir.join("server.log")).unwrap_or_default();
                 bail!("{name} does not listen on its socket: {}", log.trim());
             }
@@ -194,7 +246,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id())
+        let Some(child) = &mut self.child else {
+            return;
+        };
+        let pid = i32::try_from(child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
@@ -203,15 +258,15 @@ impl Drop for Running {
         }
         let start = Instant::now();
         while start.elapsed() < STOP_LIMIT {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if !matches!(child.try_wait(), Ok(None)) {
                 // nbdkit and others leave their socket.
                 let _none = fs::remove_file(&self.socket);
                 return;
             }
             sleep(Duration::from_millis(10));
         }
-        let _killed = self.child.kill();
-        let _reaped = self.child.wait();
+        let _killed = child.kill();
+        let _reaped = child.wait();
         let _none = fs::remove_file(&self.socket);
     }
 }
