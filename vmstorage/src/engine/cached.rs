@@ -1,10 +1,10 @@
 //! What the page cache does at once, on the engine's own thread.
 //!
-//! A read of cached pages is a copy: a ring adds a system call to it, a thread two switches. A write
-//! to the page cache is a copy as well, but ext4 has no way to say that it would wait (it refuses
-//! `RWF_NOWAIT` for buffered writes), and so a ring gives each to a worker thread. It is made here,
-//! until one did wait, for memory or for the journal: then writes go the long way for a while, so
-//! that one slow disk holds up its other requests by a small part of the time.
+//! A read of cached pages is a copy: a ring adds a system call to it, a thread two switches. A
+//! write to the page cache is a copy as well, but ext4 has no way to say that it would wait (it
+//! refuses `RWF_NOWAIT` for buffered writes), and so a ring gives each to a worker thread. It is
+//! made here, until one did wait, for memory or for the journal: then writes go the long way for a
+//! while, so that a slow disk holds up its other requests for a small part of the time.
 
 use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
@@ -29,8 +29,8 @@ pub(super) struct Pace {
     after: Cell<Option<Instant>>,
 }
 
-/// Reads what is in the page cache from the offset on; nothing if it would have to be fetched, or the
-/// file system cannot tell.
+/// Reads what is in the page cache from the offset on; nothing if it would have to be fetched, or
+/// the file system cannot tell.
 pub(super) fn read(file: impl AsFd, buf: &mut [u8], offset: u64) -> Option<usize> {
     if buf.len() > MOST_READ_BYTES {
         return None;

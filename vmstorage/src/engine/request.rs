@@ -63,6 +63,11 @@ impl AsRawFd for Handle {
 }
 
 impl Request {
+    /// Moves data or makes it durable, rather than waiting for somebody.
+    pub(super) fn is_transfer(&self) -> bool {
+        !matches!(self, Self::Poll(_))
+    }
+
     /// Makes the call on this thread, which it may block.
     pub(super) fn call(&mut self, handle: &Handle) -> io::Result<usize> {
         loop {

@@ -1,6 +1,7 @@
 //! The driver that speaks io_uring: what all tasks ask for is submitted, and what the kernel has
 //! finished is taken, by one system call in each turn of the loop.
 
+mod polling;
 mod sys;
 
 use std::cell::RefCell;
