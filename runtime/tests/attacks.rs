@@ -1,6 +1,6 @@
 //! What a container, its image or its neighbour tries against the runtime.
 //!
-//! Needs root, and is skipped with a word otherwise. Each test runs `reeve` in mount, network and
+//! Needs root. Each test runs `reeve` in mount, network and
 //! cgroup namespaces of its own, with the version 2 tree alone for cgroups or none, and deletes
 //! what it made.
 
@@ -8,6 +8,9 @@
     clippy::unwrap_used,
     reason = "a test fails by panicking, also in its helpers"
 )]
+
+#[path = "common/bundle.rs"]
+mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -37,34 +40,12 @@ struct Bundle {
 }
 
 impl Bundle {
-    /// `None` where the tests cannot run.
-    fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: needs root");
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir_all(dir.path().join("bundle/rootfs")).unwrap();
+    fn new() -> Self {
+        let (dir, config) = common::bundle();
         fs::write(dir.path().join("secret"), "of the host").unwrap();
-        let text = include_str!("../src/plan/golden/basic.json");
-        let mut config: Value = serde_json::from_str(text).unwrap();
-        config["root"] = json!({ "path": "rootfs" });
-        config["process"]["rlimits"] = json!([]);
-        config["process"]["env"] = json!(["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
-        config["linux"]["resources"] = json!({});
         let mut bundle = Self { dir, config };
         bundle.capabilities(&["CAP_CHOWN", "CAP_KILL"]);
-        for name in ["usr", "lib", "lib64", "bin", "sbin"] {
-            let path = Path::new("/").join(name);
-            if path.exists() {
-                let mounts = bundle.config["mounts"].as_array_mut().unwrap();
-                mounts.push(json!({
-                    "destination": path, "source": path, "type": "bind", "options": ["rbind", "ro"],
-                }));
-            }
-        }
-        Some(bundle)
+        bundle
     }
 
     /// A path beside the bundle.
@@ -141,9 +122,7 @@ fn holds(capability: rustix::thread::CapabilitySet) -> bool {
 #[test]
 fn no_descriptor_of_the_runtime_leads_to_a_program_of_the_host() {
     for number in 3..16 {
-        let Some(mut bundle) = Bundle::new() else {
-            return;
-        };
+        let mut bundle = Bundle::new();
         fs::copy("/bin/echo", bundle.path("echo")).unwrap();
         let out = format!("/proc/self/fd/{number}/{}", "../".repeat(20));
         let target = format!("{out}{}", bundle.path("echo").display());
@@ -165,9 +144,7 @@ fn no_descriptor_of_the_runtime_leads_to_a_program_of_the_host() {
 
 #[test]
 fn a_hook_of_the_container_has_its_privileges() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     bundle.config["process"]["user"] = json!({ "uid": 7, "gid": 8 });
     let tell = "id -u; id -g; grep -e CapEff -e CapBnd -e NoNewPrivs /proc/self/status";
     let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("({tell}); exit 5")] });
@@ -188,9 +165,7 @@ fn a_hook_of_the_container_has_its_privileges() {
 /// An image has its own idea of the program at a path of the host.
 #[test]
 fn a_create_container_hook_is_a_program_of_the_host() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     let rootfs = bundle.path("bundle/rootfs");
     let program = bundle.path("hook");
     fs::write(
@@ -214,9 +189,7 @@ fn a_create_container_hook_is_a_program_of_the_host() {
 
 #[test]
 fn a_process_is_alive_whatever_it_calls_itself() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     let rename = "printf '\\377) Z 1' > /proc/self/comm; echo ready; while :; do sleep 1; done";
     bundle.args(&["/bin/sh", "-c", rename]);
     let script =
@@ -229,9 +202,7 @@ fn a_process_is_alive_whatever_it_calls_itself() {
 
 #[test]
 fn without_cgroups_nothing_is_left_running() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     bundle.args(&["/bin/sleep", "600"]);
     let run = "$REEVE run -d -b $BUNDLE --pid-file $BUNDLE/pid $ID > /dev/null 2>&1
         pid=$(cat $BUNDLE/pid); await running\n";
@@ -244,9 +215,7 @@ fn without_cgroups_nothing_is_left_running() {
 
 #[test]
 fn exec_stays_below_the_containers_group() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     bundle.args(&["/bin/sleep", "600"]);
     let script = "$REEVE run -d -b $BUNDLE $ID > /dev/null 2>&1; await running
         for dir in .. ../.. /../.. x/../../..; do
@@ -270,9 +239,7 @@ fn spy(bundle: &Bundle) -> String {
 /// container's root.
 #[test]
 fn a_process_that_joins_has_nothing_of_the_host_to_look_at() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     if !holds(rustix::thread::CapabilitySet::SYS_PTRACE) {
         return;
     }
@@ -291,9 +258,7 @@ fn a_process_that_joins_has_nothing_of_the_host_to_look_at() {
 /// whatever is in them.
 #[test]
 fn the_next_container_of_a_pod_cannot_be_looked_into_while_it_is_made() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     let spy = spy(&bundle);
     let pid = json!({ "type": "pid" });
     bundle.namespaces().push(json!({ "type": "user" }));

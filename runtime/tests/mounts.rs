@@ -1,12 +1,15 @@
 //! File systems, devices, parameters and network devices of whole containers, seen from inside.
 //!
-//! Needs root, and is skipped with a word otherwise. Each test runs `reeve` in mount and network
+//! Needs root. Each test runs `reeve` in mount and network
 //! namespaces of its own, without the host's cgroups, so that nothing of it is left behind.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a test fails by panicking, also in its helpers"
 )]
+
+#[path = "common/bundle.rs"]
+mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -35,20 +38,8 @@ struct Bundle {
 }
 
 impl Bundle {
-    /// `None` where the tests cannot run.
-    fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: needs root");
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir_all(dir.path().join("bundle/rootfs")).unwrap();
-        let text = include_str!("../src/plan/golden/basic.json");
-        let mut config: Value = serde_json::from_str(text).unwrap();
-        config["root"] = json!({ "path": "rootfs" });
-        config["process"]["rlimits"] = json!([]);
-        config["process"]["env"] = json!(["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    fn new() -> Self {
+        let (dir, mut config) = common::bundle();
         let all = json!([
             "CAP_SYS_ADMIN",
             "CAP_DAC_OVERRIDE",
@@ -57,18 +48,7 @@ impl Bundle {
         ]);
         config["process"]["capabilities"] =
             json!({ "bounding": all, "permitted": all, "effective": all });
-        let mut bundle = Self { dir, config };
-        // There are no cgroups in these tests, so there are no limits.
-        bundle.linux("resources", json!({}));
-        for name in ["usr", "lib", "lib64", "bin", "sbin"] {
-            let path = Path::new("/").join(name);
-            if path.exists() {
-                bundle.mount(json!({
-                    "destination": path, "source": path, "type": "bind", "options": ["rbind", "ro"],
-                }));
-            }
-        }
-        Some(bundle)
+        Self { dir, config }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -148,9 +128,7 @@ impl Bundle {
 
 #[test]
 fn the_tree_of_the_default_configuration() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     let found = bundle.run(
         "cd /dev; for d in null zero full random urandom tty; do stat -c '%n %t:%T %a %u:%g' $d
          done; for l in fd stdin stdout stderr core ptmx; do echo $l $(readlink $l); done
@@ -167,9 +145,7 @@ fn the_tree_of_the_default_configuration() {
 
 #[test]
 fn the_root_may_be_a_link_of_the_host_and_read_only() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     for name in [
         "dev", "proc", "sys", "usr", "lib", "lib64", "bin", "sbin", "tmp",
     ] {
@@ -192,9 +168,7 @@ fn the_hosts_root_is_bound_and_not_the_containers() {
         (["bind", "ro"], false),
         (["rbind", "rslave"], true),
     ] {
-        let Some(mut bundle) = Bundle::new() else {
-            return;
-        };
+        let mut bundle = Bundle::new();
         if user {
             bundle.user_namespace();
         }
@@ -219,9 +193,7 @@ fn every_propagation_of_the_root_and_nothing_leaks() {
         ("unbindable", "unbindable", ""),
         ("runbindable", "unbindable", "unbindable"),
     ] {
-        let Some(mut bundle) = Bundle::new() else {
-            return;
-        };
+        let mut bundle = Bundle::new();
         bundle.linux("rootfsPropagation", json!(word));
         let output = bundle.run_with(
             "mount --make-rshared /; wc -l < /proc/self/mountinfo; $REEVE
@@ -239,8 +211,8 @@ fn every_propagation_of_the_root_and_nothing_leaks() {
 }
 
 /// Whether a mount that the container makes in a volume appears on the host.
-fn appears_on_the_host(propagation: &str, options: Value, user: bool) -> Option<bool> {
-    let mut bundle = Bundle::new()?;
+fn appears_on_the_host(propagation: &str, options: Value, user: bool) -> bool {
+    let mut bundle = Bundle::new();
     fs::create_dir_all(bundle.path("vol/in")).unwrap();
     chown(bundle.path("vol/in"), Some(100_000), Some(100_000)).unwrap();
     if user {
@@ -253,8 +225,8 @@ fn appears_on_the_host(propagation: &str, options: Value, user: bool) -> Option<
         "mount -t tmpfs new /vol/in && echo made",
     );
     match String::from_utf8_lossy(&output.stdout).as_ref() {
-        "made\n1\n" => Some(true),
-        "made\n0\n" => Some(false),
+        "made\n1\n" => true,
+        "made\n0\n" => false,
         other => panic!("{other}: {output:?}"),
     }
 }
@@ -277,18 +249,14 @@ fn only_a_shared_volume_gives_mounts_to_the_host() {
         ),
         ("rprivate", &json!(["rbind", "ridmap"]), true, false),
     ] {
-        let Some(found) = appears_on_the_host(root, options.clone(), user) else {
-            return;
-        };
+        let found = appears_on_the_host(root, options.clone(), user);
         assert_eq!(found, expected, "{root} {options} {user}");
     }
 }
 
 #[test]
 fn binds_of_all_kinds() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     fs::create_dir_all(bundle.path("src/sub")).unwrap();
     fs::write(bundle.path("src/file"), "text\n").unwrap();
     chown(bundle.path("src/file"), Some(1000), Some(1000)).unwrap();
@@ -327,9 +295,7 @@ fn binds_of_all_kinds() {
 
 #[test]
 fn new_file_systems_and_remounts() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     fs::create_dir_all(bundle.path("rootfs/img/d")).unwrap();
     fs::set_permissions(bundle.path("rootfs/img"), fs::Permissions::from_mode(0o711)).unwrap();
     for mount in [
@@ -356,9 +322,7 @@ fn new_file_systems_and_remounts() {
 
 #[test]
 fn an_overlay_of_many_layers() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     let layer = |number| bundle.path(&format!("a-layer-with-a-rather-long-name-{number}"));
     let layers: Vec<_> = (0..5).map(layer).collect();
     for layer in &layers {
@@ -381,9 +345,7 @@ fn an_overlay_of_many_layers() {
 
 #[test]
 fn parameters_of_the_containers_namespaces() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     bundle.linux(
         "sysctl",
         json!({
@@ -442,9 +404,7 @@ fn what_would_hide_or_change_the_host_is_refused() {
         }),
     ];
     for (expected, change) in cases {
-        let Some(mut bundle) = Bundle::new() else {
-            return;
-        };
+        let mut bundle = Bundle::new();
         change(&mut bundle);
         let error = bundle.refused();
         assert!(error.contains(expected), "{expected}: {error}");
@@ -453,9 +413,7 @@ fn what_would_hide_or_change_the_host_is_refused() {
 
 #[test]
 fn a_user_namespace_has_devices_and_reaches_its_binds() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     fs::create_dir_all(bundle.path("closed/dir")).unwrap();
     fs::write(bundle.path("closed/dir/file"), "text\n").unwrap();
     let mode = fs::Permissions::from_mode(0o700);
@@ -478,9 +436,7 @@ fn a_user_namespace_has_devices_and_reaches_its_binds() {
 
 #[test]
 fn a_user_namespace_without_a_network_sees_the_hosts_sysfs_read_only() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     bundle.user_namespace();
     bundle.without_namespace("network");
     let sysfs = bundle.config["mounts"].as_array_mut().unwrap();
@@ -496,9 +452,7 @@ fn a_user_namespace_without_a_network_sees_the_hosts_sysfs_read_only() {
 
 #[test]
 fn network_devices_are_moved_with_their_addresses() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     if Command::new("ip").arg("-V").output().is_err() {
         println!("skipped: needs `ip`");
         return;
@@ -537,9 +491,7 @@ fn network_devices_are_moved_with_their_addresses() {
 
 #[test]
 fn resctrl_that_is_not_there_is_an_error() {
-    let Some(mut bundle) = Bundle::new() else {
-        return;
-    };
+    let mut bundle = Bundle::new();
     if Path::new("/sys/fs/resctrl/schemata").exists() {
         println!("skipped: this host has resctrl");
         return;

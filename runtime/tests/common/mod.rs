@@ -4,6 +4,8 @@
 //! The script is the first process of a pid namespace, so whatever it leaves running ends with it,
 //! and its mounts are those of a mount namespace.
 
+mod bundle;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
+
+use bundle::bundle;
 
 /// Seconds after which a script is ended: a test that hangs has failed.
 const LIMIT: &str = "120";
@@ -22,9 +26,6 @@ const PROLOGUE: &str = "set -u; export LC_ALL=C\n";
 /// Takes the cgroups away: most tests are not about them, and leave none behind.
 const WITHOUT_CGROUPS: &str = "umount -l /sys/fs/cgroup 2> /dev/null\n";
 
-/// Hosts have at least these directories, or links to them.
-const SYSTEM: [&str; 5] = ["/usr", "/lib", "/lib64", "/bin", "/sbin"];
-
 /// A bundle whose container has the programs of the host, read-only.
 pub(crate) struct Scene {
     dir: tempfile::TempDir,
@@ -35,26 +36,16 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// `None`, with the reason printed, where the tests cannot run. There are no cgroups in it.
-    pub(crate) fn new() -> Option<Self> {
+    /// Without cgroups.
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: needs root");
-            return None;
-        }
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir_all(dir.path().join("bundle/rootfs")).unwrap();
+        let (dir, mut config) = bundle();
         fs::write(dir.path().join("marker"), "of the host\n").unwrap();
-        let text = include_str!("../../src/plan/golden/basic.json");
-        let mut config: Value = serde_json::from_str(text).unwrap();
-        config["root"] = json!({ "path": "rootfs" });
-        config["process"]["rlimits"] = json!([]);
         // `$MARK` is a file of the host that no container has.
         let mark = format!("MARK={}", dir.path().join("marker").display());
-        config["process"]["env"] = json!(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", mark]);
-        config["linux"]["resources"] = json!({});
+        let env = config["process"]["env"].as_array_mut().unwrap();
+        env.extend([json!("LC_ALL=C"), json!(mark)]);
         let mut scene = Self {
             dir,
             name: format!("escapes-{}-{count}", std::process::id()),
@@ -62,22 +53,15 @@ impl Scene {
             config,
         };
         scene.capabilities(&["CAP_DAC_OVERRIDE", "CAP_KILL"]);
-        for path in SYSTEM
-            .map(Path::new)
-            .into_iter()
-            .filter(|path| path.exists())
-        {
-            scene.mount(json!({
-                "destination": path, "source": path, "type": "bind", "options": ["rbind", "ro"],
-            }));
-        }
-        Some(scene)
+        scene
     }
 
     /// As [`Self::new`], with the cgroups of the host.
-    pub(crate) fn with_cgroups() -> Option<Self> {
-        let cgroups = true;
-        Self::new().map(|scene| Self { cgroups, ..scene })
+    pub(crate) fn with_cgroups() -> Self {
+        Self {
+            cgroups: true,
+            ..Self::new()
+        }
     }
 
     /// The name of the container.

@@ -1,7 +1,7 @@
 //! Escapes that other runtimes once let through, each tried against whole containers.
 //!
-//! `docs/design/prior-cves.md` says which escape is tried where. The tests need root, and are
-//! skipped with a word otherwise; each runs in mount, network and pid namespaces of its own.
+//! `docs/design/prior-cves.md` says which escape is tried where. The tests need root;
+//! each runs in mount, network and pid namespaces of its own.
 
 #![allow(
     clippy::unwrap_used,

@@ -22,6 +22,15 @@ impl Memory {
         }
     }
 
+    /// `size_bytes` of zeroes, if there is so much memory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`].
+    pub fn try_new(size_bytes: u64) -> Result<Self> {
+        check_room(size_bytes)?;
+        Ok(Self::new(size_bytes))
+    }
+
     /// A disk with this content.
     pub fn with_content(bytes: Vec<u8>) -> Self {
         Self {
@@ -112,8 +121,38 @@ impl Disk for Memory {
             if self.read_only {
                 return Err(Error::new(ErrorKind::ReadOnly, "the disk is read-only"));
             }
+            let more = size_bytes.saturating_sub(self.geometry().size_bytes);
+            check_room(more)?;
             self.bytes.borrow_mut().resize(size_bytes as usize, 0);
             Ok(())
         })
+    }
+}
+
+/// An allocation that fails ends the process, so it is tried before.
+fn check_room(len_bytes: u64) -> Result<()> {
+    let room = usize::try_from(len_bytes)
+        .ok()
+        .and_then(|len| Vec::<u8>::new().try_reserve_exact(len).ok());
+    room.ok_or_else(|| {
+        let message = format!("there is no memory for a disk of {len_bytes} bytes");
+        Error::new(ErrorKind::NoSpace, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_memory_cannot_hold_is_an_error() {
+        for size in [1 << 60, u64::MAX] {
+            let error = Memory::try_new(size).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+        }
+        let small = Memory::new(4096);
+        let grown = crate::engine::run(async { small.resize(1 << 60).await }).unwrap();
+        assert_eq!(grown.unwrap_err().kind(), ErrorKind::NoSpace);
+        assert_eq!(small.geometry().size_bytes, 4096);
     }
 }

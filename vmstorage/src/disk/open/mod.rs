@@ -19,8 +19,8 @@ pub use format::{Engine, Format};
 pub use image::{Opened, format_of};
 pub use source::{Address, NBD_PORT, Source};
 
+use super::Result;
 use super::memory::Memory;
-use super::{Error, ErrorKind, Result};
 use crate::backup;
 use crate::engine::unblock;
 use crate::nbd::client::{self, Remote};
@@ -47,16 +47,14 @@ pub async fn open(source: &Source, options: Options) -> Result<Opened> {
     let opened = match source {
         Source::File(path) => image::open(path, options).await,
         Source::Memory { size_bytes } => {
-            if *size_bytes > isize::MAX as u64 {
-                return Err(Error::new(ErrorKind::NoSpace, "more than memory can hold"));
-            }
-            let memory = Memory::new(*size_bytes);
-            let memory = if options.read_only {
-                memory.read_only()
-            } else {
-                memory
-            };
-            Ok(Opened::plain(Rc::new(memory)))
+            let memory = Memory::try_new(*size_bytes);
+            memory.map(|memory| {
+                let memory = match options.read_only {
+                    true => memory.read_only(),
+                    false => memory,
+                };
+                Opened::plain(Rc::new(memory))
+            })
         }
         Source::Backup {
             repository,

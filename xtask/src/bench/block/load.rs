@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::server::{Running, Target};
+use super::running::{Running, Target};
 use crate::cmd::Cmd;
 
 /// One kind of load.
@@ -59,6 +59,50 @@ pub(crate) const LOADS: &[Load] = &[
     sequential("1 MiB writes, depth 8", "write"),
 ];
 
+/// Something written between two backups.
+pub(crate) struct Change {
+    /// What tables call it.
+    pub(crate) name: &'static str,
+    percent: u64,
+    scattered: bool,
+}
+
+impl Change {
+    /// A part of the disk, in 4 KiB at random or in one place.
+    pub(crate) const fn new(name: &'static str, percent: u64, scattered: bool) -> Self {
+        Self {
+            name,
+            percent,
+            scattered,
+        }
+    }
+
+    /// Writes it.
+    pub(crate) fn make(&self, server: &Running, size_mib: u64) -> Result<()> {
+        let kib = size_mib * 1024 * self.percent / 100;
+        let shape = match self.scattered {
+            true => ["--rw=randwrite", "--bs=4k"],
+            false => ["--rw=write", "--bs=1M"],
+        };
+        fio(server)
+            .args(shape)
+            .args([format!("--size={size_mib}M"), format!("--io_size={kib}k")])
+            .args(["--iodepth=32", "--thread", "--randrepeat=0"])
+            .args(["--refill_buffers", "--end_fsync=1"])
+            .quiet()
+    }
+}
+
+/// Writes 4 KiB in so many places, all of them different.
+pub(crate) fn scatter(server: &Running, places: u32) -> Result<()> {
+    fio(server)
+        .args(["--rw=randwrite", "--bs=4k", "--iodepth=32"])
+        .args(["--norandommap", "--random_generator=tausworthe64"])
+        .args(["--thread", "--randrepeat=1"])
+        .arg(format!("--number_ios={places}"))
+        .quiet()
+}
+
 /// What came of a load.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Outcome {
@@ -100,15 +144,8 @@ impl Load {
     /// Puts the load on a server for some seconds.
     pub(crate) fn run(&self, server: &Running, seconds: u64, size_mib: u64) -> Result<Outcome> {
         let before = server.processor_us()?;
-        let fio = Cmd::new("fio").args(["--name=load", "--output-format=json"]);
-        let fio = match &server.target {
-            Target::Nbd(uri) => fio.arg("--ioengine=nbd").arg(format!("--uri={uri}")),
-            Target::File { image, direct } => fio
-                .arg("--ioengine=io_uring")
-                .arg(format!("--filename={}", image.display()))
-                .arg(format!("--direct={}", u8::from(*direct))),
-        };
-        let text = fio
+        let text = fio(server)
+            .arg("--output-format=json")
             .args([format!("--rw={}", self.rw), format!("--bs={}", self.block)])
             .args([
                 format!("--iodepth={}", self.depth),
@@ -123,8 +160,9 @@ impl Load {
             .args([
                 format!("--runtime={seconds}"),
                 format!("--size={size_mib}M"),
+                "--refill_buffers".to_owned(),
+                "--invalidate=0".to_owned(),
             ])
-            .args(["--refill_buffers"])
             .read()?;
         let used = server.processor_us()?.saturating_sub(before);
         // Before it fio says what it thinks of its options.
@@ -152,5 +190,17 @@ impl Load {
                 / 1000.0,
             server_us: used as f64 / side.total_ios as f64,
         })
+    }
+}
+
+/// fio, told where to go.
+fn fio(server: &Running) -> Cmd {
+    let fio = Cmd::new("fio").arg("--name=load");
+    match &server.target {
+        Target::Nbd(uri) => fio.arg("--ioengine=nbd").arg(format!("--uri={uri}")),
+        Target::File { image, direct } => fio
+            .arg("--ioengine=io_uring")
+            .arg(format!("--filename={}", image.display()))
+            .arg(format!("--direct={}", u8::from(*direct))),
     }
 }

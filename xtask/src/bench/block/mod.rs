@@ -5,38 +5,45 @@
 //! page cache. Beside them, what no server can exceed: the disk with fio alone, and the client with
 //! a server that does nothing.
 //!
-//! Modules: [`server`] (the contestants), [`load`] (what is asked of them), [`report`].
+//! Then the increments of backups, beside those of QEMU, and what it takes to ask what changed.
+//!
+//! Modules: [`server`] (the contestants), [`load`] (what is asked of them), [`report`];
+//! [`running`] (a server that runs); [`increments`], [`changes`].
 
+mod changes;
+mod increments;
 mod load;
 mod report;
+mod running;
 mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 
-use crate::bench::{machine, page, progress::Progress};
+use crate::bench::{machine, page, progress::Progress, table::Table};
 use crate::cmd::Cmd;
 use crate::setup::{self, Need};
 use crate::{build, scratch};
-use load::LOADS;
-use report::{Report, Sample};
+use load::{LOADS, Load};
+use report::{Place, Sample};
 use server::{Disk, Server};
 
 /// Measure a disk's server.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Rounds; each starts every server once.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    /// Rounds; each puts every load on every server once.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     rounds: u64,
     /// Seconds of each load.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Size of the disk in MiB.
+    /// Size of the disk in MiB; increments are those of one that is four times as large.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..=65536))]
     size: u64,
-    /// Only groups whose name has this in it.
+    /// Only groups whose name has this in it, such as `raw`, `page cache`, or `increments`.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Where the images are made; a directory on the disk to be measured.
@@ -51,6 +58,17 @@ pub(crate) struct Args {
     /// Put the tables into docs/benchmarks.md.
     #[arg(long)]
     write: bool,
+}
+
+/// The part that is no group of servers.
+const INCREMENTS: &str = "increments";
+
+/// All that was measured.
+#[derive(Default, Serialize)]
+struct All {
+    samples: Vec<Sample>,
+    increments: Vec<increments::Sample>,
+    changes: Option<changes::Seen>,
 }
 
 /// A disk, and who serves it.
@@ -72,21 +90,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(dir) => tempfile::tempdir_in(dir).context("make a directory for images")?,
         None => scratch::dir("block")?,
     };
-    let groups = groups(images.path(), args)?;
-    let mut samples = Vec::new();
-    for group in &groups {
-        samples.extend(measure(group, &ours, args)?);
-    }
-    let report = Report {
+    let place = Place {
         machine,
         versions: versions(&ours)?,
-        samples,
-        groups: groups
-            .iter()
-            .map(|group| (group.name, group.servers.clone()))
-            .collect(),
     };
-    publish(args, &report)
+    let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only));
+    let mut all = All::default();
+    let groups = groups(images.path(), args)?;
+    for group in &groups {
+        all.samples.extend(measure(group, &ours, args)?);
+    }
+    if !groups.is_empty() {
+        let groups = groups.iter().map(|group| (group.name, &group.servers[..]));
+        let tables = report::tables(&all.samples, &groups.collect::<Vec<_>>());
+        publish(args, "block", &place, &tables)?;
+    }
+    if wanted(INCREMENTS) {
+        let size_mib = args.size * 4;
+        all.increments = increments::measure(&ours, images.path(), size_mib, args.rounds.min(3))?;
+        all.changes = Some(changes::measure(&ours, images.path())?);
+        let mut tables = increments::tables(&all.increments);
+        tables.extend(all.changes.as_ref().map(changes::table));
+        publish(args, "block --only increments", &place, &tables)?;
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_vec_pretty(&all).context("write the samples as JSON")?;
+        fs::write(path, text).with_context(|| format!("write `{}`", path.display()))?;
+    }
+    Ok(())
 }
 
 fn groups(dir: &Path, args: &Args) -> Result<Vec<Group>> {
@@ -135,18 +166,15 @@ fn groups(dir: &Path, args: &Args) -> Result<Vec<Group>> {
             .is_none_or(|only| group.name.contains(only.as_str()))
     };
     let groups: Vec<Group> = groups.into_iter().filter(wanted).collect();
-    make_images(&raw, &qcow2, args.size)?;
+    if !groups.is_empty() {
+        make_images(&raw, &qcow2, args.size)?;
+    }
     Ok(groups)
 }
 
-/// Images whose every block is allocated, with content that does not compress.
+/// Images whose every block is allocated.
 fn make_images(raw: &Path, qcow2: &Path, size_mib: u64) -> Result<()> {
-    let out = format!("of={}", raw.display());
-    Cmd::new("dd")
-        .args(["if=/dev/urandom", "bs=1M", "conv=fsync", "status=none"])
-        .arg(format!("count={size_mib}"))
-        .arg(out)
-        .run()?;
+    random_image(raw, size_mib)?;
     Cmd::new("qemu-img")
         .args(["convert", "-f", "raw", "-O", "qcow2"])
         .arg(raw)
@@ -154,36 +182,49 @@ fn make_images(raw: &Path, qcow2: &Path, size_mib: u64) -> Result<()> {
         .run()
 }
 
+/// An image with content that does not compress.
+fn random_image(raw: &Path, size_mib: u64) -> Result<()> {
+    Cmd::new("dd")
+        .args(["if=/dev/urandom", "bs=1M", "conv=fsync", "status=none"])
+        .arg(format!("count={size_mib}"))
+        .arg(format!("of={}", raw.display()))
+        .run()
+}
+
 fn measure(group: &Group, ours: &Path, args: &Args) -> Result<Vec<Sample>> {
-    let total = args.rounds * group.servers.len() as u64;
-    let progress = Progress::new(group.name, total);
+    let progress = Progress::new(group.name, args.rounds * LOADS.len() as u64);
     let mut samples = Vec::new();
     for round in 0..args.rounds as usize {
-        // Another one begins each round, so that a disturbance falls on all of them.
-        for turn in 0..group.servers.len() {
-            let server = group.servers[(round + turn) % group.servers.len()];
-            // Beside the image: the map of changes is on the same disk, as it would be.
-            let dir = tempfile::tempdir_in(group.disk.image.parent().context("the image's place")?)
-                .context("make a directory for a server")?;
-            if !group.disk.direct {
-                warm(&group.disk.image)?;
-            }
-            let running = server.start(ours, &group.disk, dir.path())?;
-            for load in LOADS {
-                let outcome = load
-                    .run(&running, args.seconds, args.size)
-                    .with_context(|| format!("{} with {}", load.name, server.name()))?;
-                samples.push(Sample {
-                    group: group.name,
-                    server: server.name(),
-                    load: load.name,
-                    outcome,
-                });
+        for load in LOADS {
+            // A disk's speed changes within minutes, so all do one thing before any does the next;
+            // and another one begins each time.
+            for turn in 0..group.servers.len() {
+                let server = group.servers[(round + turn) % group.servers.len()];
+                samples.push(sample(group, server, load, ours, args)?);
             }
             progress.step();
         }
     }
     Ok(samples)
+}
+
+fn sample(group: &Group, server: Server, load: &Load, ours: &Path, args: &Args) -> Result<Sample> {
+    // Beside the image: the map of changes is on the same disk, as it would be.
+    let dir = tempfile::tempdir_in(group.disk.image.parent().context("the image's place")?)
+        .context("make a directory for a server")?;
+    if !group.disk.direct {
+        warm(&group.disk.image)?;
+    }
+    let running = server.start(ours, &group.disk, dir.path())?;
+    let outcome = load
+        .run(&running, args.seconds, args.size)
+        .with_context(|| format!("{} with {}", load.name, server.name()))?;
+    Ok(Sample {
+        group: group.name,
+        server: server.name(),
+        load: load.name,
+        outcome,
+    })
 }
 
 /// Has all of an image in the page cache, and nothing to be written back.
@@ -205,20 +246,16 @@ fn versions(ours: &Path) -> Result<Vec<String>> {
     Ok(versions)
 }
 
-fn publish(args: &Args, report: &Report) -> Result<()> {
-    let (place, tables) = (report.place(), report.tables());
+fn publish(args: &Args, name: &str, place: &Place, tables: &[Table]) -> Result<()> {
+    let place = place.lines();
     for line in &place {
         println!("{line}");
     }
-    for table in &tables {
+    for table in tables {
         println!("\n{}", table.to_text().trim_end());
     }
-    if let Some(path) = &args.json {
-        let text = serde_json::to_vec_pretty(report).context("write the samples as JSON")?;
-        fs::write(path, text).with_context(|| format!("write `{}`", path.display()))?;
-    }
     match args.write {
-        true => page::write("block", &place, &tables),
+        true => page::write(name, &place, tables),
         false => Ok(()),
     }
 }

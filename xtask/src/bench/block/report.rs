@@ -29,23 +29,17 @@ pub(crate) struct Sample {
     pub(crate) outcome: Outcome,
 }
 
-/// All of them, and where they were made.
-#[derive(Debug, Serialize)]
-pub(crate) struct Report {
+/// Where it was measured.
+pub(crate) struct Place {
     /// The machine.
     pub(crate) machine: Machine,
     /// The programs' versions.
     pub(crate) versions: Vec<String>,
-    /// The measurements, in order.
-    pub(crate) samples: Vec<Sample>,
-    /// The servers of each group.
-    #[serde(skip)]
-    pub(crate) groups: Vec<(&'static str, Vec<Server>)>,
 }
 
-impl Report {
-    /// Where it was measured, a line each.
-    pub(crate) fn place(&self) -> Vec<String> {
+impl Place {
+    /// A line each.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let machine = &self.machine;
         vec![
             format!("{}, `cargo xtask bench block`", machine.date),
@@ -60,11 +54,23 @@ impl Report {
             self.versions.join(", "),
         ]
     }
+}
 
-    /// The tables.
-    pub(crate) fn tables(&self) -> Vec<Table> {
+/// The samples of the servers of groups.
+struct Report<'a> {
+    samples: &'a [Sample],
+    groups: &'a [(&'static str, &'a [Server])],
+}
+
+/// The tables of the servers of groups.
+pub(crate) fn tables(samples: &[Sample], groups: &[(&'static str, &[Server])]) -> Vec<Table> {
+    Report { samples, groups }.tables()
+}
+
+impl Report<'_> {
+    fn tables(&self) -> Vec<Table> {
         let mut tables = Vec::new();
-        for (group, servers) in &self.groups {
+        for (group, servers) in self.groups {
             tables.push(self.rates(group, servers));
             tables.push(self.one(group, servers, "p99 in microseconds", |outcome| {
                 outcome.p99_us
@@ -86,15 +92,8 @@ impl Report {
         let of = |sample: &&Sample| {
             (sample.group, sample.server, sample.load) == (group, server.name(), load.name)
         };
-        let mut values: Vec<f64> = self
-            .samples
-            .iter()
-            .filter(of)
-            .map(|sample| value(&sample.outcome))
-            .collect();
-        values.sort_by(f64::total_cmp);
-        let last = values.len().checked_sub(1)?;
-        Some((values[last / 2] + values[values.len() / 2]) / 2.0)
+        let samples = self.samples.iter().filter(of);
+        median(samples.map(|sample| value(&sample.outcome)).collect())
     }
 
     fn rates(&self, group: &str, servers: &[Server]) -> Table {
@@ -171,7 +170,7 @@ impl Report {
     fn goals(&self) -> Table {
         let mut table = Table::new("goals", &["", "wanted", "worst", ""]);
         let deep = |load: &&Load| !load.sequential && !load.name.ends_with("depth 1");
-        for (group, servers) in &self.groups {
+        for (group, servers) in self.groups {
             let least = |values: &mut dyn Iterator<Item = f64>| values.reduce(f64::min);
             let mut all = LOADS
                 .iter()
@@ -249,6 +248,13 @@ fn push(
     ]);
 }
 
-fn cell(value: Option<f64>, places: usize) -> String {
+/// Half of the values are below; none of no values.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some((values[last / 2] + values[values.len() / 2]) / 2.0)
+}
+
+pub(crate) fn cell(value: Option<f64>, places: usize) -> String {
     value.map_or(String::new(), |value| format!("{value:.places$}"))
 }

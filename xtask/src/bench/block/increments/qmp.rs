@@ -21,8 +21,12 @@ impl Monitor {
     pub(crate) fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket)
             .with_context(|| format!("connect to `{}`", socket.display()))?;
-        stream.set_read_timeout(Some(LIMIT)).context("set a time limit")?;
-        let mut monitor = Monitor { stream: BufReader::new(stream) };
+        stream
+            .set_read_timeout(Some(LIMIT))
+            .context("set a time limit")?;
+        let mut monitor = Monitor {
+            stream: BufReader::new(stream),
+        };
         monitor.next().context("read the greeting")?;
         monitor.execute("qmp_capabilities", &json!({}))?;
         Ok(monitor)
@@ -62,7 +66,10 @@ impl Monitor {
 
     fn next(&mut self) -> Result<Value> {
         let mut line = String::new();
-        let read = self.stream.read_line(&mut line).context("read from the monitor")?;
+        let read = self
+            .stream
+            .read_line(&mut line)
+            .context("read from the monitor")?;
         if read == 0 {
             bail!("the monitor closed the connection");
         }
