@@ -1,22 +1,25 @@
 //! Making a point: read what changed, store what is new, then name it all in one object.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
+use zstd::bulk::Compressor;
 
 use super::envelope::{self, Digest};
 use super::index::{Chunk, Index, Manifest, Run};
 use super::pack::{self, Filling, PACK_BYTES};
 use super::repo::Repository;
-use crate::disk::{Disk, Error, ErrorKind, Extent, Result};
+use crate::disk::{Disk, Error, ErrorKind, Extent, Result, copy};
 use crate::engine::{IoBuf, IoBufMut, unblock};
 
-/// Reads and compressions at once.
-const REQUESTS: usize = 16;
-/// Parts that a disk is asked for at once.
-const PARTS: usize = 256;
+/// Reads at once.
+const READS: usize = 16;
+/// Batches of what was read that are compressed at once.
+const BATCHES: usize = 4;
 
 /// What is backed up.
 #[derive(Debug, Clone, Default)]
@@ -85,9 +88,7 @@ pub async fn run(
             ..Progress::default()
         },
     };
-    for extent in &changed {
-        writer.extent(&source, *extent, &mut sink).await?;
-    }
+    writer.all(&*source, &changed, &mut sink).await?;
     writer.flush().await?;
     let progress = writer.progress;
     let manifest = Manifest {
@@ -187,75 +188,49 @@ enum Piece {
 }
 
 impl Writer {
-    async fn extent(
+    /// Reads and stores what changed.
+    async fn all(
         &mut self,
-        source: &Rc<dyn Disk>,
-        extent: Extent,
+        source: &dyn Disk,
+        changed: &[Extent],
         sink: &mut impl FnMut(Progress),
     ) -> Result<()> {
-        let mut at = extent.offset_bytes;
-        while at < extent.end_bytes() {
-            let rest = Extent::new(at, extent.end_bytes() - at);
-            let parts = source.status(rest, PARTS).await?;
-            let before = at;
-            for part in parts {
-                let end = part
-                    .extent
-                    .offset_bytes
-                    .saturating_add(part.extent.len_bytes);
-                let end = end.min(extent.end_bytes());
-                if part.extent.offset_bytes != at || end <= at {
-                    break;
-                }
-                let part_extent = Extent::new(at, end - at);
-                if part.zero {
-                    self.progress.zero_bytes += part_extent.len_bytes;
-                    self.progress.done_bytes += part_extent.len_bytes;
-                    sink(self.progress);
-                } else {
-                    self.data(source, part_extent, sink).await?;
-                }
-                at = end;
-            }
-            if at == before {
-                return Err(Error::corrupt(format!(
-                    "`{}` gave no status",
-                    source.name()
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    async fn data(
-        &mut self,
-        source: &Rc<dyn Disk>,
-        extent: Extent,
-        sink: &mut impl FnMut(Progress),
-    ) -> Result<()> {
-        let chunk_bytes = u64::from(self.repo.chunk_bytes);
-        let end = extent.end_bytes();
-        let cuts = std::iter::successors(Some(extent.offset_bytes), move |at| {
-            Some((at / chunk_bytes + 1) * chunk_bytes)
-        });
-        let cuts = cuts.take_while(move |at| *at < end);
         let (repo, known, level) = (self.repo.clone(), Arc::clone(&self.known), self.level);
-        let pieces = cuts.map(move |at| {
-            let len = ((at / chunk_bytes + 1) * chunk_bytes).min(end) - at;
-            let (source, repo, known) = (Rc::clone(source), repo.clone(), Arc::clone(&known));
-            async move {
-                let data = source
-                    .read(at, IoBufMut::zeroed(len as usize))
-                    .await?
-                    .freeze();
-                let piece = unblock(move || process(&repo, &known, level, &data)).await?;
-                Ok::<_, Error>((Extent::new(at, len), piece))
+        let pieces = copy::pieces(source, changed, u64::from(repo.chunk_bytes));
+        let read = pieces.map(|piece| async move {
+            let (extent, zero) = piece?;
+            if zero {
+                return Ok((extent, None));
             }
+            let buf = IoBufMut::zeroed(extent.len_bytes as usize);
+            let data = source.read(extent.offset_bytes, buf).await?;
+            Ok::<_, Error>((extent, Some(data.freeze())))
         });
-        let mut pieces = stream::iter(pieces).buffered(REQUESTS);
-        while let Some(piece) = pieces.next().await {
-            let (extent, piece) = piece?;
-            self.take(extent, piece).await?;
+        // What was read by now goes to another thread together: that takes longer than a small
+        // chunk does there.
+        let batches = read.buffered(READS).ready_chunks(READS);
+        let processed = batches.map(|batch| {
+            let (repo, known) = (repo.clone(), Arc::clone(&known));
+            unblock(move || {
+                let one = |read: Result<(Extent, Option<IoBuf>)>| {
+                    let (extent, data) = read?;
+                    let piece = data.map(|data| process(&repo, &known, level, &data));
+                    Ok::<_, Error>((extent, piece.transpose()?))
+                };
+                batch.into_iter().map(one).collect::<Result<Vec<_>>>()
+            })
+        });
+        let mut processed = pin!(processed.buffered(BATCHES));
+        while let Some(batch) = processed.next().await {
+            for piece in batch? {
+                match piece {
+                    (extent, Some(piece)) => self.take(extent, piece).await?,
+                    (extent, None) => {
+                        self.progress.zero_bytes += extent.len_bytes;
+                        self.progress.done_bytes += extent.len_bytes;
+                    }
+                }
+            }
             sink(self.progress);
         }
         Ok(())
@@ -385,8 +360,7 @@ fn process(repo: &Repository, known: &Known, level: i32, data: &IoBuf) -> Result
     if lock(known).contains_key(&digest) {
         return Ok(Piece::Known(digest));
     }
-    let small =
-        zstd::bulk::compress(data, level).map_err(|error| Error::io("compress a chunk", error))?;
+    let small = compress(data, level).map_err(|error| Error::io("compress a chunk", error))?;
     let (codec, body): (u8, &[u8]) = if small.len() < data.len() {
         (1, &small)
     } else {
@@ -399,4 +373,20 @@ fn process(repo: &Repository, known: &Known, level: i32, data: &IoBuf) -> Result
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Compresses with what this thread keeps for that: making it anew takes longer than a small chunk.
+fn compress(data: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    thread_local! {
+        static KEPT: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    }
+    KEPT.with_borrow_mut(|kept| {
+        if kept.as_ref().is_none_or(|(of, _)| *of != level) {
+            *kept = Some((level, Compressor::new(level)?));
+        }
+        match kept {
+            Some((_, compressor)) => compressor.compress(data),
+            None => zstd::bulk::compress(data, level),
+        }
+    })
 }

@@ -1,17 +1,26 @@
 //! Copying and comparing disks: many requests at once, and nothing where there is nothing.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 
-use super::{Disk, Durability, Error, ErrorKind, Extent, Result, Zeroes};
+use super::{Disk, Durability, Error, ErrorKind, Extent, Result, Status, Zeroes};
 use crate::engine::{IoBufMut, yield_now};
 
 /// How much one request moves.
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Parts that a disk is asked for at once.
 const PARTS: usize = 256;
+/// Questions about a disk at once.
+const LOOKS: usize = 4;
+/// Longest part that one question is about.
+const WINDOW_BYTES: u64 = 1 << 30;
+/// Scattered parts within so many bytes are asked about together.
+const NEAR_BYTES: u64 = 64 << 20;
+/// Zeroes are in pieces of so many steps.
+const ZERO_STEPS: u64 = 256;
 /// The unit in which zeroes are looked for.
 const ZERO_BYTES: usize = 4096;
 
@@ -82,8 +91,7 @@ pub async fn copy_parts(
         source.geometry().check(*part)?;
         target.geometry().check_write(*part)?;
     }
-    let pieces = stream::iter(parts).flat_map(|part| Box::pin(pieces(&**source, *part)));
-    let copies = pieces.map(|piece| async move {
+    let copies = pieces(&**source, parts, CHUNK_BYTES).map(|piece| async move {
         let (extent, zero) = piece?;
         copy_piece(source, target, extent, zero, options, progress).await?;
         Progress::add(&progress.done_bytes, extent.len_bytes);
@@ -158,44 +166,93 @@ fn runs(data: &[u8]) -> Vec<(usize, usize, bool)> {
     runs
 }
 
-/// Parts of a disk in order, none longer than a chunk, and whether each is zero.
-fn pieces(disk: &dyn Disk, extent: Extent) -> impl stream::Stream<Item = Result<(Extent, bool)>> {
-    let start = extent.offset_bytes;
-    let parts = stream::try_unfold(start, move |at| async move {
-        if at >= extent.end_bytes() {
-            return Ok(None);
-        }
-        let rest = Extent::new(at, extent.end_bytes() - at);
-        let parts = disk.status(rest, PARTS).await?;
-        // Long runs of answers from memory leave others their turn.
-        yield_now().await;
-        let end = at + parts.iter().map(|part| part.extent.len_bytes).sum::<u64>();
-        if end <= at {
-            return Err(Error::new(
-                ErrorKind::Io,
-                "a disk says nothing about a part of it",
-            ));
-        }
-        let zero_chunk = CHUNK_BYTES * 256;
-        let cut = parts.into_iter().flat_map(move |part| {
-            let step = if part.zero { zero_chunk } else { CHUNK_BYTES };
-            let (from, to) = (part.extent.offset_bytes, part.extent.end_bytes());
-            // Chunks end at multiples of their size, whatever the first one begins with.
-            let mut at = from;
-            std::iter::from_fn(move || {
-                if at >= to {
-                    return None;
-                }
-                let end = to.min((at / step + 1) * step);
-                let piece = (Extent::new(at, end - at), part.zero);
-                at = end;
-                Some(piece)
-            })
-        });
-        let cut: Vec<_> = cut.collect();
-        Ok(Some((stream::iter(cut.into_iter().map(Ok)), end)))
+/// Pieces of parts of a disk, in order, and whether each is zero. Their ends are those of the parts
+/// or at multiples of `step_bytes`; zeroes are not cut so often.
+///
+/// The disk is asked about neighbouring parts together, and ahead of who takes the pieces: scattered
+/// changes cost no round trip each.
+pub fn pieces<'d>(
+    disk: &'d dyn Disk,
+    parts: &'d [Extent],
+    step_bytes: u64,
+) -> impl Stream<Item = Result<(Extent, bool)>> + 'd {
+    let looks = stream::iter(windows(parts)).map(move |window| look(disk, window, step_bytes));
+    looks
+        .buffered(LOOKS)
+        .map_ok(|found| stream::iter(found.into_iter().map(Ok)))
+        .try_flatten()
+}
+
+/// Neighbouring parts together, and long ones cut.
+fn windows(parts: &[Extent]) -> impl Iterator<Item = Vec<Extent>> {
+    let cut = parts.iter().flat_map(|part| {
+        let (mut at, end) = (part.offset_bytes, part.end_bytes());
+        std::iter::from_fn(move || {
+            let piece = Extent::new(at, (end - at).min(WINDOW_BYTES));
+            at = piece.end_bytes();
+            (piece.len_bytes > 0).then_some(piece)
+        })
     });
-    parts.try_flatten()
+    let mut cut = cut.peekable();
+    std::iter::from_fn(move || {
+        let first = cut.next()?;
+        let mut window = vec![first];
+        let (mut end, most) = (first.end_bytes(), first.offset_bytes + NEAR_BYTES);
+        while let Some(near) =
+            cut.next_if(|next| next.offset_bytes >= end && next.end_bytes() <= most)
+        {
+            end = near.end_bytes();
+            window.push(near);
+        }
+        Some(window)
+    })
+}
+
+async fn look(
+    disk: &dyn Disk,
+    window: Vec<Extent>,
+    step_bytes: u64,
+) -> Result<Vec<(Extent, bool)>> {
+    let end = window.last().map_or(0, |part| part.end_bytes());
+    let mut known = VecDeque::new();
+    let mut found = Vec::new();
+    for part in window {
+        let mut at = part.offset_bytes;
+        while at < part.end_bytes() {
+            while known
+                .front()
+                .is_some_and(|one: &Status| one.extent.end_bytes() <= at)
+            {
+                known.pop_front();
+            }
+            let covering = known.front().filter(|one| one.extent.offset_bytes <= at);
+            let Some(one) = covering else {
+                known = disk.status(Extent::new(at, end - at), PARTS).await?.into();
+                // Long runs of answers from memory leave others their turn.
+                yield_now().await;
+                let says =
+                    |one: &Status| one.extent.offset_bytes <= at && one.extent.end_bytes() > at;
+                if !known.front().is_some_and(says) {
+                    let message = format!("`{}` says nothing about byte {at}", disk.name());
+                    return Err(Error::new(ErrorKind::Io, message));
+                }
+                continue;
+            };
+            let to = one.extent.end_bytes().min(part.end_bytes());
+            let step = if one.zero {
+                ZERO_STEPS * step_bytes
+            } else {
+                step_bytes
+            };
+            while at < to {
+                // At multiples of the step, whatever the first one begins with.
+                let end = to.min((at / step + 1) * step);
+                found.push((Extent::new(at, end - at), one.zero));
+                at = end;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The first byte in which two disks differ; where one is longer, what is beyond the other has to
@@ -210,8 +267,8 @@ pub async fn compare(
 ) -> Result<Option<u64>> {
     let sizes = (one.geometry().size_bytes, other.geometry().size_bytes);
     let longer = if sizes.0 >= sizes.1 { one } else { other };
-    let pieces = pieces(&**longer, Extent::new(0, sizes.0.max(sizes.1)));
-    let looks = pieces.map(|piece| async move {
+    let whole = [Extent::new(0, sizes.0.max(sizes.1))];
+    let looks = pieces(&**longer, &whole, CHUNK_BYTES).map(|piece| async move {
         let (extent, _) = piece?;
         let differs = differs(one, other, extent).await?;
         Progress::add(&progress.done_bytes, extent.len_bytes);
@@ -331,6 +388,50 @@ mod tests {
                 .await
                 .unwrap();
             assert_eq!(found, Some(3_004_001));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn pieces_are_the_parts_and_zero_where_the_disk_is() {
+        run(async {
+            let mut rng = StdRng::seed_from_u64(7);
+            for _ in 0..20 {
+                let mut bytes = vec![0; 4 << 20];
+                for _ in 0..rng.random_range(0..400) {
+                    let at = rng.random_range(0..bytes.len() - 4096);
+                    let len = rng.random_range(1..4096);
+                    bytes[at..at + len].fill(1);
+                }
+                let (mut parts, mut at) = (Vec::new(), 0);
+                while at < bytes.len() as u64 {
+                    let len = rng.random_range(1..64 << 10).min(bytes.len() as u64 - at);
+                    if rng.random_bool(0.5) {
+                        parts.push(Extent::new(at, len));
+                    }
+                    at += len + rng.random_range(0..2) * rng.random_range(0..9000);
+                }
+                let disk = Memory::with_content(bytes.clone());
+                let found: Vec<_> = pieces(&disk, &parts, 8192).try_collect().await.unwrap();
+                let mut joined: Vec<Extent> = Vec::new();
+                for (piece, zero) in found {
+                    let range = piece.offset_bytes as usize..piece.end_bytes() as usize;
+                    assert!(!zero || bytes[range].iter().all(|&byte| byte == 0));
+                    assert!(zero || piece.len_bytes <= 8192 && piece.len_bytes > 0);
+                    let part = parts[joined.len().saturating_sub(1)];
+                    match joined
+                        .last_mut()
+                        .filter(|last| last.end_bytes() < part.end_bytes())
+                    {
+                        Some(last) => {
+                            assert_eq!(last.end_bytes(), piece.offset_bytes);
+                            last.len_bytes += piece.len_bytes;
+                        }
+                        None => joined.push(piece),
+                    }
+                }
+                assert_eq!(joined, parts);
+            }
         })
         .unwrap();
     }
