@@ -7,7 +7,9 @@ use super::repo::{Repository, fetch, pack_name};
 use crate::disk::Result;
 
 /// A pack is stored when it has this many bytes.
-pub(super) const PACK_BYTES: usize = 16 << 20;
+const PACK_BYTES: usize = 16 << 20;
+/// Or this many chunks, which bounds a footer to 5 MiB.
+const PACK_CHUNKS: usize = 1 << 16;
 const MAGIC: &[u8; 8] = b"RVPACK01";
 const FOOTER: &str = "pack footer";
 const TAIL: usize = 16;
@@ -22,15 +24,22 @@ pub(super) struct Filling {
 
 impl Filling {
     /// Appends a chunk.
-    pub(super) fn add(&mut self, digest: Digest, plain: u32, stored: &[u8]) {
-        self.chunks.push(Chunk {
+    pub(super) fn add(&mut self, digest: Digest, plain: u32, stored: &[u8]) -> Chunk {
+        let chunk = Chunk {
             digest,
             pack: [0; 32],
             offset: self.data.len() as u64,
             stored: stored.len() as u32,
             plain,
-        });
+        };
+        self.chunks.push(chunk);
         self.data.extend_from_slice(stored);
+        chunk
+    }
+
+    /// Whether it is to be stored.
+    pub(super) fn is_full(&self) -> bool {
+        self.data.len() >= PACK_BYTES || self.chunks.len() >= PACK_CHUNKS
     }
 
     /// Stores it durably; answers its chunks, which have its name now.
