@@ -346,7 +346,13 @@ fn a_wrong_byte_is_named_and_not_restored() {
     file.write_all_at(&[byte[0] ^ 1], 300_000).unwrap();
     let (status, problems, _) = world.refused(&["backup", "verify", "repo", "--json"]);
     assert_eq!(status, 1);
-    let problems: Value = serde_json::from_str(&problems).unwrap();
+    let events: Vec<Value> = problems
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events[0]["event"], "progress");
+    assert_eq!(events[0]["done_bytes"], events[0]["total_bytes"]);
+    let problems = &events.last().unwrap()["problems"];
     let name = pack.file_name().unwrap().to_str().unwrap();
     assert_eq!(problems[0]["object"], format!("packs/{name}"));
     assert_eq!(problems[0]["hits"][0][0], point["id"]);

@@ -70,19 +70,42 @@ pub(super) fn digest_of(name: &str) -> Result<Digest> {
 
 /// The chunks that a pack says it has. Whether they are right shows when they are read.
 pub(super) fn footer(repo: &Repository, name: &str) -> Result<Vec<Chunk>> {
-    let pack = digest_of(name)?;
     let len = repo.store.len_bytes(name)?;
+    let (at, end) = footer_at(name, len, |at| repo.store.read(name, at, TAIL))?;
+    let footer = repo.store.read(name, at, (end - at) as usize)?;
+    chunks(repo, name, &footer, at)
+}
+
+/// The chunks that a pack says it has, of which `data` is all.
+pub(super) fn footer_in(repo: &Repository, name: &str, data: &[u8]) -> Result<Vec<Chunk>> {
+    let part = |from: u64, to: usize| data.get(from as usize..to).map(<[u8]>::to_vec);
     let short = || corrupt(name, "it ends too early");
-    let tail_at = len.checked_sub(TAIL as u64).ok_or_else(short)?;
-    let tail = repo.store.read(name, tail_at, TAIL)?;
+    let (at, end) = footer_at(name, data.len() as u64, |at| {
+        part(at, data.len()).ok_or_else(short)
+    })?;
+    chunks(repo, name, &part(at, end as usize).ok_or_else(short)?, at)
+}
+
+/// Where the footer of a pack of `len` bytes begins and ends.
+fn footer_at(
+    name: &str,
+    len: u64,
+    tail: impl FnOnce(u64) -> Result<Vec<u8>>,
+) -> Result<(u64, u64)> {
+    let short = || corrupt(name, "it ends too early");
+    let end = len.checked_sub(TAIL as u64).ok_or_else(short)?;
+    let tail = tail(end)?;
     let mut reader = Reader(&tail);
     let footer_len = reader.u64().ok_or_else(short)?;
     if reader.0 != MAGIC {
         return Err(corrupt(name, "it does not end as a pack does"));
     }
-    let at = tail_at.checked_sub(footer_len).ok_or_else(short)?;
-    let footer = repo.store.read(name, at, footer_len as usize)?;
-    let body = envelope::unwrap(repo.key.as_ref(), FOOTER, &footer)?;
+    Ok((end.checked_sub(footer_len).ok_or_else(short)?, end))
+}
+
+fn chunks(repo: &Repository, name: &str, footer: &[u8], at: u64) -> Result<Vec<Chunk>> {
+    let pack = digest_of(name)?;
+    let body = envelope::unwrap(repo.key.as_ref(), FOOTER, footer)?;
     let (mut reader, mut chunks) = (Reader(&body), Vec::new());
     while !reader.0.is_empty() {
         let chunk = Chunk::decode(&mut reader)

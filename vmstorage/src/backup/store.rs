@@ -28,8 +28,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// A part of an object, which must be there entirely.
     fn read(&self, name: &str, offset_bytes: u64, len: usize) -> Result<Vec<u8>>;
 
+    /// Names that begin with `folder/`, sorted, each with its length in bytes.
+    fn entries(&self, folder: &str) -> Result<Vec<(String, u64)>>;
+
     /// Names that begin with `folder/`, sorted.
-    fn list(&self, folder: &str) -> Result<Vec<String>>;
+    fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let entries = self.entries(folder)?;
+        Ok(entries.into_iter().map(|(name, _)| name).collect())
+    }
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, name: &str) -> Result<()>;
@@ -138,12 +144,19 @@ impl Store for Local {
         Ok(data)
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<String>> {
+    fn entries(&self, folder: &str) -> Result<Vec<(String, u64)>> {
         let path = self.root.join(folder);
+        let failed = |error| at("readdir", &path, error);
         let mut names = Vec::new();
-        for entry in fs::read_dir(&path).map_err(|error| at("readdir", &path, error))? {
-            let entry = entry.map_err(|error| at("readdir", &path, error))?;
-            names.push(format!("{folder}/{}", entry.file_name().to_string_lossy()));
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            match entry.metadata() {
+                Ok(found) => names.push((name, found.len())),
+                // A staged object was renamed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(at("stat", &self.root.join(name), error)),
+            }
         }
         names.sort();
         Ok(names)
@@ -230,14 +243,17 @@ impl Store for Remote {
         Ok(data.to_vec())
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<String>> {
+    fn entries(&self, folder: &str) -> Result<Vec<(String, u64)>> {
         let path = self.path(folder);
         let all = self
             .runtime
             .block_on(self.inner.list(Some(&path)).try_collect::<Vec<_>>());
         let all = all.map_err(|error| Self::failed(folder, &error))?;
-        let files = all.iter().filter_map(|meta| meta.location.filename());
-        let mut names: Vec<_> = files.map(|file| format!("{folder}/{file}")).collect();
+        let name = |meta: &object_store::ObjectMeta| {
+            let file = meta.location.filename()?;
+            Some((format!("{folder}/{file}"), meta.size))
+        };
+        let mut names: Vec<_> = all.iter().filter_map(name).collect();
         names.sort();
         Ok(names)
     }
