@@ -16,6 +16,7 @@ mod known;
 mod pack;
 pub mod plain;
 mod prune;
+mod remote;
 mod repo;
 mod run;
 mod store;

@@ -190,6 +190,11 @@ impl Store for Dying {
         self.inner.put(name, data)
     }
 
+    fn exists(&self, name: &str) -> Result<bool> {
+        self.step()?;
+        self.inner.exists(name)
+    }
+
     fn len_bytes(&self, name: &str) -> Result<u64> {
         self.step()?;
         self.inner.len_bytes(name)

@@ -5,6 +5,8 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+mod bucket;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -20,6 +22,8 @@ const MIB: usize = 1 << 20;
 /// A folder in which programs run.
 struct World {
     folder: tempfile::TempDir,
+    /// Variables that programs see; none of this process that begin with `AWS_`.
+    variables: Vec<(&'static str, String)>,
 }
 
 struct Running(Child);
@@ -34,7 +38,8 @@ impl Drop for Running {
 impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder }
+        let variables = Vec::new();
+        Self { folder, variables }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -44,6 +49,10 @@ impl World {
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.folder.path());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
