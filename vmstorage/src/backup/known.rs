@@ -213,6 +213,7 @@ mod tests {
     use rand::{Rng as _, SeedableRng as _};
 
     use super::super::Local;
+    use super::super::index::Run;
     use super::super::pack::Filling;
     use super::*;
 
@@ -283,6 +284,8 @@ mod tests {
             let chunks: Vec<Chunk> = std::iter::repeat_with(chunk).take(each).collect();
             lock(&known.state).add_pack([1; 32], &chunks).unwrap();
         }
+        // The figures of the reference page.
+        assert_eq!((size_of::<Chunk>(), size_of::<Run>()), (80, 24));
         let bytes = known.bytes() / (packs * each);
         assert!((16..=24).contains(&bytes), "{bytes} bytes a chunk");
     }

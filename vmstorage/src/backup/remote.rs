@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
 use object_store::path::Path;
-use object_store::{ClientConfigKey, MultipartUpload as _, ObjectMeta, ObjectStore};
+use object_store::{ClientConfigKey, MultipartUpload as _, ObjectMeta, ObjectStore, RetryConfig};
 use object_store::{Error as Failure, ObjectStoreExt as _};
 
 use super::store::{Guard, Store};
@@ -42,7 +42,8 @@ impl Remote {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         let builder = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
-            .with_config(Key::Client(ClientConfigKey::Timeout), TIMEOUT);
+            .with_config(Key::Client(ClientConfigKey::Timeout), TIMEOUT)
+            .with_retry(retries(std::env::var("AWS_MAX_ATTEMPTS").ok())?);
         let hint = check(&builder)?;
         let inner = builder.build().map_err(|error| {
             let message = format!("the `AWS_…` variables are not complete or wrong: {error}");
@@ -94,6 +95,20 @@ impl Remote {
         }
         upload.complete().await.map(drop)
     }
+}
+
+/// How often a request is tried: the variable of Amazon's own programs, or 11 times.
+fn retries(attempts: Option<String>) -> Result<RetryConfig> {
+    let mut retries = RetryConfig::default();
+    if let Some(text) = attempts.filter(|text| !text.is_empty()) {
+        let attempts = text.parse::<usize>().ok().filter(|number| *number > 0);
+        let attempts = attempts.ok_or_else(|| {
+            let message = format!("`AWS_MAX_ATTEMPTS` is `{text}`; help: set it to 1 or more");
+            Error::new(ErrorKind::Unsupported, message)
+        })?;
+        retries.max_retries = attempts - 1;
+    }
+    Ok(retries)
 }
 
 /// What is not right in the environment, said before a request fails for it; what to add to
@@ -249,15 +264,19 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn long_objects_are_moved_in_parts() {
+    fn in_memory(prefix: &str) -> Remote {
         let runtime = tokio::runtime::Builder::new_multi_thread();
-        let store = Remote {
+        Remote {
             inner: Arc::new(object_store::memory::InMemory::new()),
-            prefix: "some/where".into(),
+            prefix: prefix.into(),
             hint: "",
             runtime: Arc::new({ runtime }.worker_threads(1).build().unwrap()),
-        };
+        }
+    }
+
+    #[test]
+    fn long_objects_are_moved_in_parts() {
+        let store = in_memory("some/where");
         let mut data = vec![0; PART_BYTES * 2 + 77];
         StdRng::seed_from_u64(1).fill(&mut data[..]);
         store.put("packs/long", &data).unwrap();
@@ -275,14 +294,18 @@ mod tests {
     }
 
     #[test]
+    fn attempts_are_a_number() {
+        let retries = |text: &str| retries(Some(text.into())).map(|config| config.max_retries);
+        assert_eq!(retries("1").unwrap(), 0);
+        assert_eq!(retries("").unwrap(), RetryConfig::default().max_retries);
+        for wrong in ["0", "-1", "many"] {
+            assert!(retries(wrong).unwrap_err().to_string().contains(wrong));
+        }
+    }
+
+    #[test]
     fn locks_of_a_bucket_exclude() {
-        let runtime = tokio::runtime::Builder::new_multi_thread();
-        let store = Remote {
-            inner: Arc::new(object_store::memory::InMemory::new()),
-            prefix: String::new(),
-            hint: "",
-            runtime: Arc::new({ runtime }.worker_threads(1).build().unwrap()),
-        };
+        let store = in_memory("");
         let one = store.lock(false).unwrap();
         let other = store.lock(false).unwrap();
         let refused = store.lock(true).err().unwrap().to_string();
