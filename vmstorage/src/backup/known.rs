@@ -5,6 +5,7 @@
 //! last are kept, since a disk that is backed up again meets chunks in the order of their packs.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::envelope::Digest;
@@ -16,6 +17,8 @@ use crate::disk::{Error, ErrorKind, Result};
 
 /// Chunks of footers that are kept, at least one footer: 10 MiB.
 const KEPT_CHUNKS: usize = 1 << 17;
+/// Threads that read footers when a run begins: a bucket takes its time for each.
+const READERS: usize = 16;
 /// Footers that are kept.
 const KEPT_FOOTERS: usize = 256;
 
@@ -59,15 +62,37 @@ impl Known {
     /// When the store cannot list.
     pub(super) fn load(repo: &Repository) -> Result<Self> {
         let known = Self::default();
-        for name in repo.store.list("packs")? {
+        let packs = repo.store.entries("packs")?;
+        let next = AtomicUsize::new(0);
+        let read = || -> Result<()> {
+            while let Some((name, len)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                known.read_pack(repo, name, *len)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..READERS.min(packs.len()))
+                .map(|_| scope.spawn(read))
+                .collect();
+            let panicked = |_| Err(Error::new(ErrorKind::Io, "a reader of packs ended early"));
+            readers
+                .into_iter()
+                .try_for_each(|reader| reader.join().unwrap_or_else(panicked))
+        })?;
+        Ok(known)
+    }
+
+    fn read_pack(&self, repo: &Repository, name: &str, len_bytes: u64) -> Result<()> {
+        let footer =
+            pack::digest_of(name).and_then(|pack| Ok((pack, pack::footer(repo, name, len_bytes)?)));
+        match footer {
+            Ok((pack, chunks)) => lock(&self.state).add_pack(pack, &chunks),
             // A damaged pack is nothing to build on; `verify` is what names it.
-            match pack::footer(repo, &name).and_then(|chunks| Ok((pack::digest_of(&name)?, chunks)))
-            {
-                Ok((pack, chunks)) => lock(&known.state).add_pack(pack, &chunks)?,
-                Err(error) => tracing::warn!(%error, "a pack is not used for new points"),
+            Err(error) => {
+                tracing::warn!(%error, "a pack is not used for new points");
+                Ok(())
             }
         }
-        Ok(known)
     }
 
     /// The chunk of a digest. Its pack is zero while it is being filled.
@@ -135,7 +160,9 @@ impl Known {
         let chunks = match &*chunks {
             Some(chunks) => Arc::clone(chunks),
             None => {
-                let read = Arc::new(pack::footer(repo, &pack_name(&pack))?);
+                let name = pack_name(&pack);
+                let read = pack::footer(repo, &name, repo.store.len_bytes(&name)?)?;
+                let read = Arc::new(read);
                 chunks.insert(read).clone()
             }
         };
@@ -288,6 +315,30 @@ mod tests {
         assert_eq!((size_of::<Chunk>(), size_of::<Run>()), (80, 24));
         let bytes = known.bytes() / (packs * each);
         assert!((16..=24).contains(&bytes), "{bytes} bytes a chunk");
+    }
+
+    #[test]
+    fn long_footers_are_read_in_two_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Local::create(folder.path()).unwrap());
+        let repo = Repository::create(store, None, 4096).unwrap();
+        let mut rng = StdRng::seed_from_u64(3);
+        let mut digests: Vec<Digest> = Vec::new();
+        // Just below what is read at once, just above, and far.
+        for count in [1, 2, 815, 816, 817, 818, 819, 820, 5000] {
+            let mut filling = Filling::default();
+            for _ in 0..count {
+                digests.push(rng.random());
+                filling.add(digests[digests.len() - 1], 4096, &rng.random::<[u8; 9]>());
+            }
+            assert_eq!(filling.store(&repo).unwrap().len(), count);
+        }
+        let known = Known::load(&repo).unwrap();
+        assert_eq!(lock(&known.state).table.len(), digests.len());
+        for digest in &digests {
+            let found = known.find(&repo, digest).unwrap().unwrap();
+            assert_eq!(found.digest, *digest);
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn verify(
     };
     found.packs = packs.iter().map(|(name, _)| name.clone()).collect();
     for (name, len_bytes) in packs {
-        if let Err(error) = found.pack(repo, &name, quick) {
+        if let Err(error) = found.pack(repo, (&name, len_bytes), quick) {
             found.whole(name, error.to_string());
         }
         progress.done_bytes += len_bytes;
@@ -83,9 +83,10 @@ struct Found {
 }
 
 impl Found {
-    fn pack(&mut self, repo: &Repository, name: &str, quick: bool) -> Result<()> {
+    fn pack(&mut self, repo: &Repository, pack: (&str, u64), quick: bool) -> Result<()> {
+        let (name, len_bytes) = pack;
         if quick {
-            for chunk in pack::footer(repo, name)? {
+            for chunk in pack::footer(repo, name, len_bytes)? {
                 self.insert(&chunk);
             }
             return Ok(());

@@ -253,8 +253,16 @@ fn a_closed_disk_is_backed_up_by_its_map() {
     assert!(serving.0.wait().unwrap().success());
     let next = world.backup(&["disk.raw", "repo", "--since", "a"]);
     assert_eq!(next["read_bytes"], 128 << 10);
-    world.ok(&["backup", "restore", "repo", "latest", "r.raw"]);
+    let told = world.ok(&["backup", "restore", "repo", "latest", "r.raw", "--json"]);
     world.same("disk.raw", "raw", "r.raw");
+    let events = told.lines().map(|line| serde_json::from_str(line).unwrap());
+    let events: Vec<Value> = events.collect();
+    let last = &events[events.len() - 2];
+    assert_eq!(last["event"], "progress");
+    assert_eq!(last["total_bytes"], 16 * MIB);
+    assert_eq!(last["done_bytes"], last["total_bytes"]);
+    let sum = last["written_bytes"].as_u64().unwrap() + last["zero_bytes"].as_u64().unwrap();
+    assert_eq!(sum, 16 << 20, "{told}");
 }
 
 #[test]
