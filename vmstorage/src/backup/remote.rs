@@ -75,8 +75,10 @@ impl Remote {
             Failure::NotFound { .. } => "; help: check that the bucket is there",
             _ => self.hint,
         };
-        // An answer without a body leaves a colon at its end.
+        // An answer is XML of several lines, or nothing, which leaves a colon at the end.
         let error = error.to_string();
+        let words: Vec<&str> = error.split_whitespace().collect();
+        let error = words.join(" ");
         let error = error.trim_end_matches([':', ' ']);
         Error::new(
             ErrorKind::Io,
