@@ -79,6 +79,8 @@ pub(super) fn seal(key: Option<&Key>, context: &[u8], data: Vec<u8>) -> Result<V
         aad: context,
     };
     let sealed = key.cipher.encrypt(XNonce::from_slice(&nonce), payload);
+    // Maps of points are large: no third copy of one.
+    drop(data);
     let sealed = sealed.map_err(|_| Error::new(ErrorKind::Io, "the data cannot be encrypted"))?;
     Ok([&nonce[..], &sealed].concat())
 }

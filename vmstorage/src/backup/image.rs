@@ -1,20 +1,27 @@
 //! A point as a disk, and bringing it back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::{Either, select};
+
+use super::Progress;
 use super::index::{Index, Manifest};
 use super::repo::Repository;
 use crate::disk::copy::{self, Options};
 use crate::disk::{
     Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes,
 };
-use crate::engine::{IoBuf, IoBufMut, unblock};
+use crate::engine::{IoBuf, IoBufMut, sleep, unblock};
 
 /// Chunks that are kept.
 const CACHED: usize = 32;
+/// Between two reports of a copy.
+const REPORTS: Duration = Duration::from_millis(100);
 
 /// A point of a disk, read-only. Every byte is verified before it is given out.
 #[derive(Debug)]
@@ -170,15 +177,49 @@ impl Disk for Image {
 }
 
 /// Brings a point back onto a disk of at least its size, and makes it durable. `fresh`: the target
-/// reads as zeroes.
+/// reads as zeroes. Told is how much of the disk is done.
 ///
 /// # Errors
 /// Of both; a byte that is not what was stored is never written.
-pub async fn restore(image: Image, target: &Rc<dyn Disk>, fresh: bool) -> Result<()> {
+pub async fn restore(
+    image: Image,
+    target: &Rc<dyn Disk>,
+    fresh: bool,
+    sink: impl FnMut(Progress),
+) -> Result<()> {
     let source: Rc<dyn Disk> = Rc::new(image);
     let options = Options {
         target_is_zero: fresh,
         ..Options::default()
     };
-    copy::copy(&source, target, options, &copy::Progress::default()).await
+    let (total_bytes, progress) = (source.geometry().size_bytes, copy::Progress::default());
+    let copying = copy::copy(&source, target, options, &progress);
+    reported(total_bytes, &progress, copying, sink).await
+}
+
+/// Tells how far a copy is until it ends.
+pub(super) async fn reported(
+    total_bytes: u64,
+    progress: &copy::Progress,
+    work: impl Future<Output = Result<()>>,
+    mut sink: impl FnMut(Progress),
+) -> Result<()> {
+    let bytes = |cell: &Cell<u64>| cell.get();
+    let mut work = pin!(work);
+    loop {
+        let pause = pin!(sleep(REPORTS));
+        let step = select(work, pause).await;
+        sink(Progress {
+            total_bytes,
+            done_bytes: bytes(&progress.done_bytes),
+            read_bytes: bytes(&progress.done_bytes),
+            zero_bytes: bytes(&progress.zero_bytes),
+            stored_bytes: bytes(&progress.copied_bytes),
+            deduplicated_bytes: 0,
+        });
+        match step {
+            Either::Left((done, _)) => return done,
+            Either::Right(((), unfinished)) => work = unfinished,
+        }
+    }
 }

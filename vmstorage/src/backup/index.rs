@@ -98,6 +98,11 @@ impl<'a> Reader<'a> {
 }
 
 impl Chunk {
+    /// Whether its pack is being filled, and has no name.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pack == [0; DIGEST_BYTES]
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.digest);
         out.extend(self.pack);

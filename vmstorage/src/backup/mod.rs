@@ -8,15 +8,19 @@
 //! Repositories are hostile input: everything that is read is checked against a digest first, and
 //! no size in them is believed before it was compared with what is there.
 
+mod draft;
 mod envelope;
 mod image;
 mod index;
+mod known;
 mod pack;
 pub mod plain;
 mod prune;
+mod remote;
 mod repo;
 mod run;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 mod verify;

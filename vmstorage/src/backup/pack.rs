@@ -7,10 +7,14 @@ use super::repo::{Repository, fetch, pack_name};
 use crate::disk::Result;
 
 /// A pack is stored when it has this many bytes.
-pub(super) const PACK_BYTES: usize = 16 << 20;
+const PACK_BYTES: usize = 16 << 20;
+/// Or this many chunks, which bounds a footer to 5 MiB.
+const PACK_CHUNKS: usize = 1 << 16;
 const MAGIC: &[u8; 8] = b"RVPACK01";
 const FOOTER: &str = "pack footer";
 const TAIL: usize = 16;
+/// Bytes at the end of a pack that have its footer most times: one request to a bucket.
+const GUESS: u64 = 64 << 10;
 
 /// A pack that is being filled.
 #[derive(Debug, Default)]
@@ -22,15 +26,22 @@ pub(super) struct Filling {
 
 impl Filling {
     /// Appends a chunk.
-    pub(super) fn add(&mut self, digest: Digest, plain: u32, stored: &[u8]) {
-        self.chunks.push(Chunk {
+    pub(super) fn add(&mut self, digest: Digest, plain: u32, stored: &[u8]) -> Chunk {
+        let chunk = Chunk {
             digest,
             pack: [0; 32],
             offset: self.data.len() as u64,
             stored: stored.len() as u32,
             plain,
-        });
+        };
+        self.chunks.push(chunk);
         self.data.extend_from_slice(stored);
+        chunk
+    }
+
+    /// Whether it is to be stored.
+    pub(super) fn is_full(&self) -> bool {
+        self.data.len() >= PACK_BYTES || self.chunks.len() >= PACK_CHUNKS
     }
 
     /// Stores it durably; answers its chunks, which have its name now.
@@ -59,21 +70,50 @@ pub(super) fn digest_of(name: &str) -> Result<Digest> {
     Ok(*hash.as_bytes())
 }
 
-/// The chunks that a pack says it has. Whether they are right shows when they are read.
-pub(super) fn footer(repo: &Repository, name: &str) -> Result<Vec<Chunk>> {
-    let pack = digest_of(name)?;
-    let len = repo.store.len_bytes(name)?;
+/// The chunks that a pack of `len` bytes says it has. Whether they are right shows when they are
+/// read.
+pub(super) fn footer(repo: &Repository, name: &str, len: u64) -> Result<Vec<Chunk>> {
+    let from = len.saturating_sub(GUESS);
+    let end = repo.store.read(name, from, (len - from) as usize)?;
+    let (at, footer_end) = footer_at(name, len, &end)?;
+    let longer = match at.checked_sub(from) {
+        Some(skip) => return chunks(repo, name, end.get(skip as usize..), footer_end, at),
+        None => repo.store.read(name, at, (footer_end - at) as usize)?,
+    };
+    chunks(repo, name, Some(&longer), footer_end, at)
+}
+
+/// The chunks that a pack says it has, of which `data` is all.
+pub(super) fn footer_in(repo: &Repository, name: &str, data: &[u8]) -> Result<Vec<Chunk>> {
+    let (at, end) = footer_at(name, data.len() as u64, data)?;
+    chunks(repo, name, data.get(at as usize..), end, at)
+}
+
+/// Where the footer of a pack of `len` bytes begins and ends; `last` are its last bytes.
+fn footer_at(name: &str, len: u64, last: &[u8]) -> Result<(u64, u64)> {
     let short = || corrupt(name, "it ends too early");
-    let tail_at = len.checked_sub(TAIL as u64).ok_or_else(short)?;
-    let tail = repo.store.read(name, tail_at, TAIL)?;
-    let mut reader = Reader(&tail);
+    let (_, tail) = last.split_last_chunk::<TAIL>().ok_or_else(short)?;
+    let mut reader = Reader(tail);
     let footer_len = reader.u64().ok_or_else(short)?;
     if reader.0 != MAGIC {
         return Err(corrupt(name, "it does not end as a pack does"));
     }
-    let at = tail_at.checked_sub(footer_len).ok_or_else(short)?;
-    let footer = repo.store.read(name, at, footer_len as usize)?;
-    let body = envelope::unwrap(repo.key.as_ref(), FOOTER, &footer)?;
+    let end = len.checked_sub(TAIL as u64).ok_or_else(short)?;
+    Ok((end.checked_sub(footer_len).ok_or_else(short)?, end))
+}
+
+/// The chunks of a footer from `at` to `end` in the pack; `bytes` begin with it.
+fn chunks(
+    repo: &Repository,
+    name: &str,
+    bytes: Option<&[u8]>,
+    end: u64,
+    at: u64,
+) -> Result<Vec<Chunk>> {
+    let pack = digest_of(name)?;
+    let footer = bytes.and_then(|bytes| bytes.get(..(end - at) as usize));
+    let footer = footer.ok_or_else(|| corrupt(name, "it ends too early"))?;
+    let body = envelope::unwrap(repo.key.as_ref(), FOOTER, footer)?;
     let (mut reader, mut chunks) = (Reader(&body), Vec::new());
     while !reader.0.is_empty() {
         let chunk = Chunk::decode(&mut reader)

@@ -3,15 +3,11 @@
 //! `DISK-0001.qcow2` is a full backup, `DISK-0002.qcow2` has it, or another, as its backing file.
 //! Beside each is `DISK-0001.json`, the [`Manifest`], written when the image is whole and durable.
 
-use std::cell::Cell;
 use std::fs;
 use std::path::Path;
-use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
-use futures_util::future::{Either, select};
-
+use super::image::reported;
 use super::run::changes;
 use super::store::{Local, Store as _};
 use super::{Manifest, Plan, Progress};
@@ -20,10 +16,7 @@ use crate::disk::file::{FileDisk, OpenOptions};
 use crate::disk::open::{self, Format, Source};
 use crate::disk::qcow2::{BackingName, CreateOptions, Qcow2};
 use crate::disk::{Disk, Error, ErrorKind, Result};
-use crate::engine::sleep;
 
-/// Between two reports.
-const REPORTS: Duration = Duration::from_millis(100);
 /// Longer manifests are nobody's.
 const MAX_MANIFEST_BYTES: u64 = 1 << 16;
 /// Clusters of an increment: a block of 4 KiB that changed takes no more.
@@ -178,31 +171,4 @@ async fn create(path: &Path, size_bytes: u64, parent: Option<&Manifest>) -> Resu
         ..open::Options::default()
     };
     open::open(&Source::File(path.to_owned()), options).await
-}
-
-/// Tells how far a copy is until it ends.
-async fn reported(
-    total_bytes: u64,
-    progress: &copy::Progress,
-    work: impl Future<Output = Result<()>>,
-    mut sink: impl FnMut(Progress),
-) -> Result<()> {
-    let bytes = |cell: &Cell<u64>| cell.get();
-    let mut work = pin!(work);
-    loop {
-        let pause = pin!(sleep(REPORTS));
-        let step = select(work, pause).await;
-        sink(Progress {
-            total_bytes,
-            done_bytes: bytes(&progress.done_bytes),
-            read_bytes: bytes(&progress.done_bytes),
-            zero_bytes: bytes(&progress.zero_bytes),
-            stored_bytes: bytes(&progress.copied_bytes),
-            deduplicated_bytes: 0,
-        });
-        match step {
-            Either::Left((done, _)) => return done,
-            Either::Right(((), unfinished)) => work = unfinished,
-        }
-    }
 }

@@ -54,7 +54,7 @@ impl Repository {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let _lock = store.lock(true)?;
-        if store.len_bytes(CONFIG).is_ok() || !store.list("snapshots")?.is_empty() {
+        if store.exists(CONFIG)? || !store.list("snapshots")?.is_empty() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "a repository is there already",
@@ -83,9 +83,10 @@ impl Repository {
         key: Option<Key>,
         chunk_bytes: u32,
     ) -> Result<Self> {
-        match store.len_bytes(CONFIG) {
-            Ok(_) => Self::open(store, key),
-            Err(_) => Self::create(store, key, chunk_bytes),
+        // A store that does not answer is not an empty one.
+        match store.exists(CONFIG)? {
+            true => Self::open(store, key),
+            false => Self::create(store, key, chunk_bytes),
         }
     }
 
@@ -129,9 +130,11 @@ impl Repository {
     /// # Errors
     /// When none is there, it is damaged, or the key is not its key.
     pub fn open(store: Arc<dyn Store>, key: Option<Key>) -> Result<Self> {
-        let read = fetch(&*store, CONFIG).map_err(|error| {
-            error.context("no repository is there; help: the first `vmstorage backup run` makes it")
-        })?;
+        if !store.exists(CONFIG)? {
+            let message = "no repository is there; help: the first `vmstorage backup run` makes it";
+            return Err(Error::new(ErrorKind::Io, message));
+        }
+        let read = fetch(&*store, CONFIG)?;
         let body = envelope::unwrap(None, CONFIG, &read)?;
         let config: Config =
             serde_json::from_slice(&body).map_err(|error| corrupt(CONFIG, error))?;

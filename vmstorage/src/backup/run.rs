@@ -1,23 +1,26 @@
 //! Making a point: read what changed, store what is new, then name it all in one object.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use zstd::bulk::Compressor;
 
+use super::draft::Draft;
 use super::envelope::{self, Digest};
-use super::index::{Chunk, Index, Manifest, Run};
-use super::pack::{self, Filling, PACK_BYTES};
+use super::index::{Chunk, Index, Manifest};
+use super::known::Known;
+use super::pack::Filling;
 use super::repo::Repository;
 use crate::disk::{Disk, Error, ErrorKind, Extent, Result, copy};
 use crate::engine::{IoBuf, IoBufMut, unblock};
 
-/// Reads at once.
+/// Reads at once,
 const READS: usize = 16;
+/// of chunks that are large fewer.
+const READ_BYTES: usize = 16 << 20;
 /// Batches of what was read that are compressed at once.
 const BATCHES: usize = 4;
 
@@ -57,8 +60,6 @@ pub struct Progress {
     pub deduplicated_bytes: u64,
 }
 
-type Known = Arc<Mutex<HashMap<Digest, Option<Chunk>>>>;
-
 /// Backs up a disk; the disk must not change meanwhile. What an interrupted run stored is found
 /// again by the next.
 ///
@@ -77,12 +78,17 @@ pub async fn run(
     let (parent, known) = unblock(move || prepare(&opened.0, &opened.1)).await?;
     let old_bytes = parent.as_ref().map(|parent| parent.manifest.size_bytes);
     let changed = changes(&plan, old_bytes, size_bytes)?;
+    let parent_id = parent.as_ref().map(|parent| parent.manifest.id.clone());
+    let draft = match parent {
+        None => Draft::default(),
+        Some(parent) => Draft::from_parent(&parent, &changed, size_bytes)?,
+    };
     let mut writer = Writer {
         repo: repo.clone(),
         level: plan.level,
         known,
         filling: Filling::default(),
-        new: Vec::new(),
+        draft,
         progress: Progress {
             total_bytes: changed.iter().map(|extent| extent.len_bytes).sum(),
             ..Progress::default()
@@ -95,7 +101,7 @@ pub async fn run(
         id: uuid::Uuid::new_v4().to_string(),
         disk: plan.disk,
         time_ms: plan.time_ms,
-        parent: parent.as_ref().map(|parent| parent.manifest.id.clone()),
+        parent: parent_id,
         size_bytes,
         reference: plan.reference,
         reference_digest: plan.reference_digest,
@@ -103,7 +109,7 @@ pub async fn run(
         stored_bytes: progress.stored_bytes,
         deduplicated_bytes: progress.deduplicated_bytes,
     };
-    let index = writer.index(parent, &changed, manifest.clone())?;
+    let index = writer.draft.finish(manifest.clone())?;
     unblock(move || {
         let name = format!("snapshots/{}", index.manifest.id);
         let object = envelope::wrap(repo.key.as_ref(), &name, index.encode()?)?;
@@ -113,7 +119,7 @@ pub async fn run(
     Ok(manifest)
 }
 
-fn prepare(repo: &Repository, plan: &Plan) -> Result<(Option<Index>, Known)> {
+fn prepare(repo: &Repository, plan: &Plan) -> Result<(Option<Index>, Arc<Known>)> {
     let parent = match &plan.parent {
         None => None,
         Some(id) => Some(repo.index(&format!("snapshots/{id}"))?),
@@ -125,15 +131,9 @@ fn prepare(repo: &Repository, plan: &Plan) -> Result<(Option<Index>, Known)> {
         let message = format!("the parent is not a point of disk `{}`", plan.disk);
         return Err(Error::new(ErrorKind::FullNeeded, message));
     }
-    let mut known = HashMap::new();
-    for name in repo.store.list("packs")? {
-        // A damaged pack is nothing to build on; `verify` is what names it.
-        match pack::footer(repo, &name) {
-            Ok(chunks) => known.extend(chunks.into_iter().map(|chunk| (chunk.digest, Some(chunk)))),
-            Err(error) => tracing::warn!(%error, "a pack is not used for new points"),
-        }
-    }
-    Ok((parent, Arc::new(Mutex::new(known))))
+    let known = Known::load(repo)?;
+    tracing::debug!(bytes = known.bytes(), "looked for known chunks");
+    Ok((parent, Arc::new(known)))
 }
 
 /// What to read: sorted, not overlapping, within the disk. `old_bytes` is the size of the parent.
@@ -175,15 +175,15 @@ pub(super) fn changes(plan: &Plan, old_bytes: Option<u64>, size_bytes: u64) -> R
 struct Writer {
     repo: Repository,
     level: i32,
-    known: Known,
+    known: Arc<Known>,
     filling: Filling,
-    new: Vec<(Extent, Digest)>,
+    draft: Draft,
     progress: Progress,
 }
 
 enum Piece {
     Zero,
-    Known(Digest),
+    Known(Chunk),
     New(Digest, Vec<u8>),
 }
 
@@ -208,7 +208,8 @@ impl Writer {
         });
         // What was read by now goes to another thread together: that takes longer than a small
         // chunk does there.
-        let batches = read.buffered(READS).ready_chunks(READS);
+        let reads = (READ_BYTES / repo.chunk_bytes as usize).clamp(2, READS);
+        let batches = read.buffered(reads).ready_chunks(reads);
         let processed = batches.map(|batch| {
             let (repo, known) = (repo.clone(), Arc::clone(&known));
             unblock(move || {
@@ -239,37 +240,44 @@ impl Writer {
     async fn take(&mut self, extent: Extent, piece: Piece) -> Result<()> {
         self.progress.done_bytes += extent.len_bytes;
         self.progress.read_bytes += extent.len_bytes;
-        let digest = match piece {
+        let (digest, known, stored) = match piece {
             Piece::Zero => {
                 self.progress.zero_bytes += extent.len_bytes;
                 return Ok(());
             }
-            Piece::Known(digest) => {
-                self.progress.deduplicated_bytes += extent.len_bytes;
-                digest
+            // Its pack may have been stored since then, and have a name now.
+            Piece::Known(chunk) if chunk.is_pending() => {
+                (chunk.digest, self.find(chunk.digest).await?, None)
             }
-            Piece::New(digest, stored) => {
-                let plain = extent.len_bytes as u32;
-                let before = lock(&self.known).insert(digest, None);
-                match before {
-                    // The same bytes were under way twice.
-                    Some(before) => {
-                        lock(&self.known).insert(digest, before);
-                        self.progress.deduplicated_bytes += extent.len_bytes;
-                    }
-                    None => {
-                        self.filling.add(digest, plain, &stored);
-                        self.progress.stored_bytes += stored.len() as u64;
-                    }
-                }
-                digest
-            }
+            Piece::Known(chunk) => (chunk.digest, Some(chunk), None),
+            // The same bytes may have been under way twice.
+            Piece::New(digest, stored) => (digest, self.find(digest).await?, Some(stored)),
         };
-        self.new.push((extent, digest));
-        if self.filling.data.len() >= PACK_BYTES {
+        match (known, stored) {
+            (Some(chunk), _) => {
+                self.progress.deduplicated_bytes += extent.len_bytes;
+                self.draft.push(extent, chunk)?;
+            }
+            (None, Some(stored)) => {
+                self.progress.stored_bytes += stored.len() as u64;
+                let chunk = self.filling.add(digest, extent.len_bytes as u32, &stored);
+                self.known.add(chunk)?;
+                self.draft.push_pending(extent, chunk)?;
+            }
+            (None, None) => return Err(Error::new(ErrorKind::Io, "a known chunk is gone")),
+        }
+        if self.filling.is_full() {
             self.flush().await?;
         }
         Ok(())
+    }
+
+    async fn find(&self, digest: Digest) -> Result<Option<Chunk>> {
+        if !self.known.may_have(&digest) {
+            return Ok(None);
+        }
+        let (repo, known) = (self.repo.clone(), Arc::clone(&self.known));
+        unblock(move || known.find(&repo, &digest)).await
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -279,77 +287,12 @@ impl Writer {
         }
         let repo = self.repo.clone();
         let stored = unblock(move || filling.store(&repo)).await?;
-        let stored = stored.into_iter().map(|chunk| (chunk.digest, Some(chunk)));
-        lock(&self.known).extend(stored);
+        if let Some(first) = stored.first() {
+            self.draft.stored(first.pack);
+        }
+        self.known.stored(stored);
         Ok(())
     }
-
-    /// The parent's map with what was read put over it.
-    fn index(self, parent: Option<Index>, changed: &[Extent], manifest: Manifest) -> Result<Index> {
-        let (mut table, mut chunks) = (HashMap::new(), Vec::new());
-        let mut number = |chunk: Chunk| {
-            *table.entry((chunk.digest, chunk.pack)).or_insert_with(|| {
-                chunks.push(chunk);
-                chunks.len() - 1
-            }) as u32
-        };
-        let mut runs = Vec::new();
-        if let Some(parent) = parent {
-            for run in &parent.runs {
-                let chunk = parent.chunks[run.chunk as usize];
-                for left in without(*run, changed, manifest.size_bytes) {
-                    let chunk = number(chunk);
-                    runs.push(Run { chunk, ..left });
-                }
-            }
-        }
-        let known = lock(&self.known);
-        for (extent, digest) in &self.new {
-            let chunk = known.get(digest).copied().flatten();
-            let chunk = chunk.ok_or_else(|| Error::new(ErrorKind::Io, "a chunk was not stored"))?;
-            runs.push(Run {
-                extent: *extent,
-                chunk: number(chunk),
-                within: 0,
-            });
-        }
-        runs.sort_by_key(|run| run.extent.offset_bytes);
-        if u32::try_from(chunks.len()).is_err() {
-            let message = "the disk has too many chunks; help: use bigger ones";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        Ok(Index {
-            manifest,
-            chunks,
-            runs,
-        })
-    }
-}
-
-/// What is left of a run where nothing changed.
-fn without(run: Run, changed: &[Extent], size_bytes: u64) -> Vec<Run> {
-    let end = run.extent.end_bytes().min(size_bytes);
-    let mut at = run.extent.offset_bytes;
-    let mut left = Vec::new();
-    let mut keep = |from: u64, to: u64| {
-        if from < to {
-            left.push(Run {
-                extent: Extent::new(from, to - from),
-                chunk: run.chunk,
-                within: run.within + (from - run.extent.offset_bytes) as u32,
-            });
-        }
-    };
-    let first = changed.partition_point(|extent| extent.end_bytes() <= at);
-    for extent in changed[first..]
-        .iter()
-        .take_while(|extent| extent.offset_bytes < end)
-    {
-        keep(at, extent.offset_bytes);
-        at = extent.end_bytes().max(at);
-    }
-    keep(at, end);
-    left
 }
 
 fn process(repo: &Repository, known: &Known, level: i32, data: &IoBuf) -> Result<Piece> {
@@ -357,8 +300,8 @@ fn process(repo: &Repository, known: &Known, level: i32, data: &IoBuf) -> Result
         return Ok(Piece::Zero);
     }
     let digest = envelope::digest(repo.key.as_ref(), data);
-    if lock(known).contains_key(&digest) {
-        return Ok(Piece::Known(digest));
+    if let Some(chunk) = known.find(repo, &digest)? {
+        return Ok(Piece::Known(chunk));
     }
     let small = compress(data, level).map_err(|error| Error::io("compress a chunk", error))?;
     let (codec, body): (u8, &[u8]) = if small.len() < data.len() {
@@ -370,11 +313,6 @@ fn process(repo: &Repository, known: &Known, level: i32, data: &IoBuf) -> Result
     let stored = envelope::seal(repo.key.as_ref(), &digest, packed)?;
     Ok(Piece::New(digest, stored))
 }
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Compresses with what this thread keeps for that: making it anew takes longer than a small chunk.
 fn compress(data: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     thread_local! {

@@ -6,10 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
-use object_store::{ObjectStore, ObjectStoreExt as _};
 use rustix::fs::FlockOperation;
 
+use super::remote::Remote;
 use crate::disk::{Error, ErrorKind, Result};
 
 /// Held while a repository is used; another process can use it beside only if neither removes.
@@ -22,14 +21,23 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Stores an object whole and durably, or fails. An object of that name is replaced.
     fn put(&self, name: &str, data: &[u8]) -> Result<()>;
 
+    /// Whether there is an object of that name.
+    fn exists(&self, name: &str) -> Result<bool>;
+
     /// Length of an object in bytes.
     fn len_bytes(&self, name: &str) -> Result<u64>;
 
     /// A part of an object, which must be there entirely.
     fn read(&self, name: &str, offset_bytes: u64, len: usize) -> Result<Vec<u8>>;
 
+    /// Names that begin with `folder/`, sorted, each with its length in bytes.
+    fn entries(&self, folder: &str) -> Result<Vec<(String, u64)>>;
+
     /// Names that begin with `folder/`, sorted.
-    fn list(&self, folder: &str) -> Result<Vec<String>>;
+    fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let entries = self.entries(folder)?;
+        Ok(entries.into_iter().map(|(name, _)| name).collect())
+    }
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, name: &str) -> Result<()>;
@@ -123,6 +131,11 @@ impl Store for Local {
         sync(path.parent().unwrap_or(&self.root))
     }
 
+    fn exists(&self, name: &str) -> Result<bool> {
+        let path = self.root.join(name);
+        path.try_exists().map_err(|error| at("stat", &path, error))
+    }
+
     fn len_bytes(&self, name: &str) -> Result<u64> {
         let path = self.root.join(name);
         let status = fs::metadata(&path).map_err(|error| at("stat", &path, error))?;
@@ -138,12 +151,19 @@ impl Store for Local {
         Ok(data)
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<String>> {
+    fn entries(&self, folder: &str) -> Result<Vec<(String, u64)>> {
         let path = self.root.join(folder);
+        let failed = |error| at("readdir", &path, error);
         let mut names = Vec::new();
-        for entry in fs::read_dir(&path).map_err(|error| at("readdir", &path, error))? {
-            let entry = entry.map_err(|error| at("readdir", &path, error))?;
-            names.push(format!("{folder}/{}", entry.file_name().to_string_lossy()));
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            match entry.metadata() {
+                Ok(found) => names.push((name, found.len())),
+                // A staged object was renamed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(at("stat", &self.root.join(name), error)),
+            }
         }
         names.sort();
         Ok(names)
@@ -186,141 +206,15 @@ impl Store for Local {
     }
 }
 
-/// A bucket, or a part of one.
-#[derive(Debug)]
-struct Remote {
-    inner: Arc<dyn ObjectStore>,
-    prefix: String,
-    runtime: Arc<tokio::runtime::Runtime>,
-}
-
-impl Remote {
-    fn path(&self, name: &str) -> object_store::path::Path {
-        object_store::path::Path::from(format!("{}/{name}", self.prefix))
-    }
-
-    fn failed(name: &str, error: &object_store::Error) -> Error {
-        Error::new(ErrorKind::Io, format!("backup object `{name}`: {error}"))
-    }
-}
-
-impl Store for Remote {
-    fn put(&self, name: &str, data: &[u8]) -> Result<()> {
-        let path = self.path(name);
-        let put = self.inner.put(&path, data.to_vec().into());
-        let done = self.runtime.block_on(put);
-        done.map(drop).map_err(|error| Self::failed(name, &error))
-    }
-
-    fn len_bytes(&self, name: &str) -> Result<u64> {
-        let meta = self.runtime.block_on(self.inner.head(&self.path(name)));
-        Ok(meta.map_err(|error| Self::failed(name, &error))?.size)
-    }
-
-    fn read(&self, name: &str, offset_bytes: u64, len: usize) -> Result<Vec<u8>> {
-        let end = offset_bytes.saturating_add(len as u64);
-        let path = self.path(name);
-        let data = self
-            .runtime
-            .block_on(self.inner.get_range(&path, offset_bytes..end));
-        let data = data.map_err(|error| Self::failed(name, &error))?;
-        if data.len() != len {
-            return Err(super::corrupt(name, "it is shorter than it should be"));
-        }
-        Ok(data.to_vec())
-    }
-
-    fn list(&self, folder: &str) -> Result<Vec<String>> {
-        let path = self.path(folder);
-        let all = self
-            .runtime
-            .block_on(self.inner.list(Some(&path)).try_collect::<Vec<_>>());
-        let all = all.map_err(|error| Self::failed(folder, &error))?;
-        let files = all.iter().filter_map(|meta| meta.location.filename());
-        let mut names: Vec<_> = files.map(|file| format!("{folder}/{file}")).collect();
-        names.sort();
-        Ok(names)
-    }
-
-    fn delete(&self, name: &str) -> Result<()> {
-        match self.runtime.block_on(self.inner.delete(&self.path(name))) {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(Self::failed(name, &error)),
-        }
-    }
-
-    /// A lock object that the guard removes. One that a dead process left is named in the error.
-    fn lock(&self, exclusive: bool) -> Result<Box<dyn Guard>> {
-        let kind = if exclusive { "exclusive" } else { "shared" };
-        let name = format!("locks/{}-{kind}", uuid::Uuid::new_v4());
-        self.put(&name, b"locked")?;
-        let held = Held {
-            store: Self {
-                inner: Arc::clone(&self.inner),
-                prefix: self.prefix.clone(),
-                runtime: Arc::clone(&self.runtime),
-            },
-            name: name.clone(),
-        };
-        let others = self
-            .list("locks")?
-            .into_iter()
-            .filter(|other| *other != name);
-        match others
-            .into_iter()
-            .find(|other| exclusive || other.ends_with("-exclusive"))
-        {
-            None => Ok(Box::new(held)),
-            Some(other) => Err(Error::new(
-                ErrorKind::Io,
-                format!(
-                    "the repository is in use by `{other}`; help: remove that object if the \
-                     command that made it does not run any more"
-                ),
-            )),
-        }
-    }
-}
-
-struct Held {
-    store: Remote,
-    name: String,
-}
-
-impl Guard for Held {}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Err(error) = self.store.delete(&self.name) {
-            tracing::warn!(%error, "a lock was left in the repository");
-        }
-    }
-}
-
-/// The store at a path, or at `s3://bucket/prefix` with the `AWS_…` variables of the environment.
+/// The store at a path, or at `s3://BUCKET/PREFIX` with the `AWS_…` variables of the environment.
 /// `create` makes a directory that is not there.
 ///
 /// # Errors
 /// When it is not there, and for other kinds of address.
 pub fn open(address: &str, create: bool) -> Result<Arc<dyn Store>> {
-    let Some(rest) = address.strip_prefix("s3://") else {
-        let path = Path::new(address);
-        let made = if create { Local::create } else { Local::open };
-        return Ok(Arc::new(made(path)?));
-    };
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let inner = object_store::aws::AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .build();
-    let inner = inner.map_err(|error| Remote::failed(address, &error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("start the threads of the object store", error))?;
-    Ok(Arc::new(Remote {
-        inner: Arc::new(inner),
-        prefix: prefix.into(),
-        runtime: Arc::new(runtime),
-    }))
+    if let Some(rest) = address.strip_prefix("s3://") {
+        return Ok(Arc::new(Remote::open(rest)?));
+    }
+    let make = if create { Local::create } else { Local::open };
+    Ok(Arc::new(make(Path::new(address))?))
 }

@@ -59,7 +59,7 @@ fn bring_back(repo: &Repository, id: &str) -> Result<Vec<u8>> {
         let image = Image::open(repo, id).await?;
         let target = Rc::new(Memory::new(image.geometry().size_bytes));
         let disk: Rc<dyn Disk> = Rc::clone(&target) as Rc<dyn Disk>;
-        restore(image, &disk, true).await?;
+        restore(image, &disk, true, |_| {}).await?;
         Ok(target.content())
     })
     .unwrap()
@@ -98,7 +98,7 @@ fn every_point_of_a_chain_is_what_the_disk_was() {
         for (id, bytes) in &points {
             assert!(bring_back(&repo, id).unwrap() == *bytes, "point {id}");
         }
-        assert_eq!(verify(&repo, false).unwrap(), []);
+        assert_eq!(verify(&repo, false, |_| {}).unwrap(), []);
         let keep = Keep {
             last: 2,
             weekly: 3,
@@ -155,7 +155,7 @@ fn damage_is_named_and_never_restored() {
         } else {
             std::fs::write(&path, &bad).unwrap();
         }
-        let problems = verify(&repo, false).unwrap();
+        let problems = verify(&repo, false, |_| {}).unwrap();
         let missing = round % 4 == 3 && name.starts_with("snapshots");
         let named = problems.iter().any(|problem| problem.object == *name);
         assert!(named || missing, "round {round}: {name}: {problems:?}");
@@ -190,6 +190,11 @@ impl Store for Dying {
         self.inner.put(name, data)
     }
 
+    fn exists(&self, name: &str) -> Result<bool> {
+        self.step()?;
+        self.inner.exists(name)
+    }
+
     fn len_bytes(&self, name: &str) -> Result<u64> {
         self.step()?;
         self.inner.len_bytes(name)
@@ -200,9 +205,9 @@ impl Store for Dying {
         self.inner.read(name, offset_bytes, len)
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<String>> {
+    fn entries(&self, folder: &str) -> Result<Vec<(String, u64)>> {
         self.step()?;
-        self.inner.list(folder)
+        self.inner.entries(folder)
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -263,7 +268,7 @@ fn a_run_or_a_prune_that_dies_anywhere_loses_no_kept_point() {
             bring_back(&repo, id).unwrap() == *bytes,
             "{steps} steps: {id}"
         );
-        assert_eq!(verify(&repo, false).unwrap(), []);
+        assert_eq!(verify(&repo, false, |_| {}).unwrap(), []);
     }
     assert!(runs > 0 && prunes > 0, "some get to their end");
     assert!(runs < 30 && prunes < 30, "some do not");

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::units::show_size;
+use super::progress::{Reporter, Work};
 use super::{Error, Place, say};
-use crate::backup::{self, Image};
+use crate::backup::{self, Image, Progress};
 use crate::disk::open::{self, Address, Format};
 use crate::disk::{self, Disk};
 use crate::engine::unblock;
@@ -28,13 +28,12 @@ pub(super) struct Restore {
     /// raw, qcow2 or vhdx; otherwise what the extension says
     #[arg(long, value_parser = Format::parse)]
     format: Option<Format>,
-    /// Print what was done as JSON
+    /// Print what happens as JSON, one object a line
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn restore(args: Restore) -> Result<(), Error> {
-    let begun = Instant::now();
     let format = args.format.or_else(|| Format::of_extension(&args.target));
     let format = format.ok_or_else(|| {
         Error::Usage(format!(
@@ -46,14 +45,20 @@ pub(super) async fn restore(args: Restore) -> Result<(), Error> {
     let image = opened(&args.place, &args.point).await?;
     let point = image.manifest().clone();
     let target = open::create(&args.target, format, point.size_bytes).await?;
-    let done = backup::restore(image, &target.disk, true).await;
+    let mut reporter = Reporter::new(Work::Restore, args.json);
+    let mut last = Progress::default();
+    let show = |progress: Progress| {
+        last = progress;
+        reporter.show(&progress);
+    };
+    let done = backup::restore(image, &target.disk, true, show).await;
     let done = done.and(target.close().await);
     if done.is_err() {
         // Half an image is of no use; the first error tells more than that of the removal.
         let _ = std::fs::remove_file(&args.target);
     }
+    let seconds = reporter.finish(&last);
     done?;
-    let seconds = begun.elapsed().as_secs_f64();
     if args.json {
         say(json!({"event": "done", "seconds": seconds, "point": point}));
     } else {

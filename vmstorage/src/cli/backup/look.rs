@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::super::refpoint::utc;
 use super::super::units::show_size;
+use super::progress::{Reporter, Work};
 use super::{Error, Place, say};
-use crate::backup::{self, Keep, Manifest, Problem, plain};
+use crate::backup::{self, Keep, Manifest, Problem, Progress, plain};
 use crate::disk::ErrorKind;
 
 /// How many digits of an id are shown at least.
@@ -126,26 +127,34 @@ pub(super) struct Verify {
     /// Look at structure only, not at data
     #[arg(long)]
     quick: bool,
-    /// Print JSON
+    /// Print what happens as JSON, one object a line; the last has the problems
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn verify(args: &Verify) -> Result<(), Error> {
-    let problems = match args.place.open() {
-        Ok(repo) => backup::verify(&repo, args.quick)?,
-        Err(error) if error.kind() == ErrorKind::Corrupt => vec![Problem {
+    let mut reporter = Reporter::new(Work::Verify, args.json);
+    let mut last = Progress::default();
+    let show = |progress: Progress| {
+        last = progress;
+        reporter.show(&progress);
+    };
+    let checked = match args.place.open() {
+        Ok(repo) => backup::verify(&repo, args.quick, show),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(vec![Problem {
             object: "config".into(),
             bytes: None,
             what: error.to_string(),
             hits: Vec::new(),
-        }],
-        Err(error) => return Err(error.into()),
+        }]),
+        Err(error) => Err(error),
     };
+    let seconds = reporter.finish(&last);
+    let problems = checked?;
     if args.json {
-        say(json!(problems));
+        say(json!({"event": "done", "seconds": seconds, "problems": problems}));
     } else {
-        problems.iter().for_each(show);
+        problems.iter().for_each(print);
     }
     if problems.is_empty() {
         if !args.json {
@@ -156,7 +165,7 @@ pub(super) fn verify(args: &Verify) -> Result<(), Error> {
     Err(Error::Negative)
 }
 
-fn show(problem: &Problem) {
+fn print(problem: &Problem) {
     match problem.bytes {
         Some((from, to)) => say(format!(
             "`{}` bytes {from}..{to}: {}",

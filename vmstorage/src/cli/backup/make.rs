@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::serve::name_of;
 use super::super::units::{parse_size, show_size};
-use super::progress::Reporter;
+use super::progress::{Reporter, Work};
 use super::since::{self, Question, Since};
 use super::{Error, Place, say};
 use crate::backup::{self, Manifest, Plan, Progress, Repository, plain};
@@ -118,7 +118,7 @@ pub(super) async fn run(args: Run) -> Result<(), Error> {
         plan.parent = Some(repo.find(parent)?.id);
         plan.changed = Some(read_changes(file)?);
     }
-    let mut reporter = Reporter::new(args.json);
+    let mut reporter = Reporter::new(Work::Run, args.json);
     let mut last = Progress::default();
     let show = |progress: Progress| {
         last = progress;

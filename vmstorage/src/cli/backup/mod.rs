@@ -28,8 +28,12 @@ Examples:
   vmstorage backup verify /backups
   vmstorage backup prune /backups --keep-daily 7 --keep-weekly 4
 
-A repository is a directory, or s3://BUCKET/PREFIX with the AWS_… variables of the environment. A
-POINT is an id, a unique beginning of one, `latest`, or `latest:DISK`.
+A repository is a directory, or s3://BUCKET/PREFIX. A POINT is an id, a unique beginning of one,
+`latest`, or `latest:DISK`.
+
+For a bucket: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION; AWS_ENDPOINT_URL for a server
+that is not Amazon's (AWS_ALLOW_HTTP=true if it has no TLS); AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true
+for names of buckets in the host name; AWS_MAX_ATTEMPTS for how often a request is tried.
 
 Exit status 3: changes since the point cannot be told, only a full backup is right.")]
 pub(super) struct Args {

@@ -1,4 +1,4 @@
-//! How far a backup is: a bar, lines, or JSON.
+//! How far a backup, a restore or a check is: a bar, lines, or JSON.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -21,15 +21,49 @@ enum Kind {
     Json,
 }
 
+/// What is done.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    Run,
+    Restore,
+    Verify,
+}
+
+impl Work {
+    /// Bytes that are told beside how far it is.
+    fn parts(self, progress: &Progress) -> Vec<(&'static str, u64)> {
+        match self {
+            Self::Run => vec![
+                ("read", progress.read_bytes),
+                ("zero", progress.zero_bytes),
+                ("stored", progress.stored_bytes),
+                ("deduplicated", progress.deduplicated_bytes),
+            ],
+            Self::Restore => vec![
+                ("written", progress.stored_bytes),
+                ("zero", progress.zero_bytes),
+            ],
+            Self::Verify => Vec::new(),
+        }
+    }
+
+    fn words(self, progress: &Progress) -> String {
+        let parts = self.parts(progress).into_iter();
+        let words = parts.map(|(what, bytes)| format!("{} {what}", show_size(bytes)));
+        words.collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Shows progress on standard error, or as JSON on standard output.
 pub(super) struct Reporter {
+    work: Work,
     kind: Kind,
     begun: Instant,
     shown: Instant,
 }
 
 impl Reporter {
-    pub(super) fn new(as_json: bool) -> Self {
+    pub(super) fn new(work: Work, as_json: bool) -> Self {
         let kind = if as_json {
             Kind::Json
         } else if std::io::stderr().is_terminal() {
@@ -39,6 +73,7 @@ impl Reporter {
         };
         let now = Instant::now();
         Self {
+            work,
             kind,
             begun: now,
             shown: now,
@@ -50,7 +85,7 @@ impl Reporter {
             Kind::Bar(bar) => {
                 bar.set_length(progress.total_bytes);
                 bar.set_position(progress.done_bytes);
-                bar.set_message(parts(progress));
+                bar.set_message(self.work.words(progress));
             }
             Kind::Lines if self.shown.elapsed() >= LINES => self.line(progress),
             Kind::Json if self.shown.elapsed() >= OBJECTS => self.object(progress),
@@ -79,28 +114,29 @@ impl Reporter {
         let (rate, left) = self.rate(progress);
         let percent = progress.done_bytes * 100 / progress.total_bytes.max(1);
         let left = left.map_or_else(|| "?".into(), |left| format!("{left:.0}"));
+        let words = self.work.words(progress);
+        let more = if words.is_empty() { "" } else { "; " };
         eprintln!(
-            "{percent} % of {}, {}/s, {left} s left; {}",
+            "{percent} % of {}, {}/s, {left} s left{more}{words}",
             show_size(progress.total_bytes),
             show_size(rate as u64),
-            parts(progress)
         );
         self.shown = Instant::now();
     }
 
     fn object(&mut self, progress: &Progress) {
         let (rate, left) = self.rate(progress);
-        say(json!({
+        let mut object = json!({
             "event": "progress",
             "total_bytes": progress.total_bytes,
             "done_bytes": progress.done_bytes,
-            "read_bytes": progress.read_bytes,
-            "zero_bytes": progress.zero_bytes,
-            "stored_bytes": progress.stored_bytes,
-            "deduplicated_bytes": progress.deduplicated_bytes,
             "bytes_per_second": rate as u64,
             "seconds_left": left.map(f64::ceil),
-        }));
+        });
+        for (what, bytes) in self.work.parts(progress) {
+            object[format!("{what}_bytes")] = bytes.into();
+        }
+        say(object);
         self.shown = Instant::now();
     }
 }
@@ -114,14 +150,4 @@ fn bar() -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-fn parts(progress: &Progress) -> String {
-    format!(
-        "{} read, {} zero, {} stored, {} deduplicated",
-        show_size(progress.read_bytes),
-        show_size(progress.zero_bytes),
-        show_size(progress.stored_bytes),
-        show_size(progress.deduplicated_bytes),
-    )
 }

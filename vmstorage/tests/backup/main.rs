@@ -5,6 +5,8 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+mod bucket;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -20,6 +22,8 @@ const MIB: usize = 1 << 20;
 /// A folder in which programs run.
 struct World {
     folder: tempfile::TempDir,
+    /// Variables that programs see; none of this process that begin with `AWS_`.
+    variables: Vec<(&'static str, String)>,
 }
 
 struct Running(Child);
@@ -34,7 +38,8 @@ impl Drop for Running {
 impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder }
+        let variables = Vec::new();
+        Self { folder, variables }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -44,6 +49,10 @@ impl World {
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.folder.path());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -244,8 +253,16 @@ fn a_closed_disk_is_backed_up_by_its_map() {
     assert!(serving.0.wait().unwrap().success());
     let next = world.backup(&["disk.raw", "repo", "--since", "a"]);
     assert_eq!(next["read_bytes"], 128 << 10);
-    world.ok(&["backup", "restore", "repo", "latest", "r.raw"]);
+    let told = world.ok(&["backup", "restore", "repo", "latest", "r.raw", "--json"]);
     world.same("disk.raw", "raw", "r.raw");
+    let events = told.lines().map(|line| serde_json::from_str(line).unwrap());
+    let events: Vec<Value> = events.collect();
+    let last = &events[events.len() - 2];
+    assert_eq!(last["event"], "progress");
+    assert_eq!(last["total_bytes"], 16 * MIB);
+    assert_eq!(last["done_bytes"], last["total_bytes"]);
+    let sum = last["written_bytes"].as_u64().unwrap() + last["zero_bytes"].as_u64().unwrap();
+    assert_eq!(sum, 16 << 20, "{told}");
 }
 
 #[test]
@@ -346,7 +363,13 @@ fn a_wrong_byte_is_named_and_not_restored() {
     file.write_all_at(&[byte[0] ^ 1], 300_000).unwrap();
     let (status, problems, _) = world.refused(&["backup", "verify", "repo", "--json"]);
     assert_eq!(status, 1);
-    let problems: Value = serde_json::from_str(&problems).unwrap();
+    let events: Vec<Value> = problems
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events[0]["event"], "progress");
+    assert_eq!(events[0]["done_bytes"], events[0]["total_bytes"]);
+    let problems = &events.last().unwrap()["problems"];
     let name = pack.file_name().unwrap().to_str().unwrap();
     assert_eq!(problems[0]["object"], format!("packs/{name}"));
     assert_eq!(problems[0]["hits"][0][0], point["id"]);
