@@ -169,8 +169,8 @@ fn runs(data: &[u8]) -> Vec<(usize, usize, bool)> {
 /// Pieces of parts of a disk, in order, and whether each is zero. Their ends are those of the parts
 /// or at multiples of `step_bytes`; zeroes are not cut so often.
 ///
-/// The disk is asked about neighbouring parts together, and ahead of who takes the pieces: scattered
-/// changes cost no round trip each.
+/// The disk is asked about neighbouring parts together, and ahead of who takes the pieces:
+/// scattered changes cost no round trip each.
 pub fn pieces<'d>(
     disk: &'d dyn Disk,
     parts: &'d [Extent],
