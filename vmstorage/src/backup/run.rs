@@ -17,8 +17,8 @@ use super::repo::Repository;
 use crate::disk::{Disk, Error, ErrorKind, Extent, Result, copy};
 use crate::engine::{IoBuf, IoBufMut, unblock};
 
-/// Reads at once,
-const READS: usize = 16;
+/// Reads at once, as many as keep a disk busy;
+const READS: usize = 64;
 /// of chunks that are large fewer.
 const READ_BYTES: usize = 16 << 20;
 /// Batches of what was read that are compressed at once.
