@@ -18,6 +18,7 @@ mod cut;
 mod fingerprint;
 mod flights;
 mod inner;
+mod mark;
 mod offline;
 mod open;
 mod page;
@@ -33,8 +34,9 @@ mod tracker;
 
 pub use context::{CHANGED, context_extents};
 pub use fingerprint::Fingerprint;
+pub use mark::Mark;
 pub use offline::Offline;
-pub use open::{Beginning, MapInfo, Options, inspect, open, peek};
+pub use open::{Beginning, MapInfo, Options, inspect, open, open_marked, peek};
 pub use point::{Point, RefPoint};
 pub use query::Changes;
 pub use store::{Store, lock_map};

@@ -13,7 +13,7 @@ use crate::disk::qcow2::{self, Opener, Qcow2};
 use crate::disk::vhdx::{self, Vhdx};
 use crate::disk::{Answer, Disk, Error, ErrorKind, Result};
 use crate::nbd::client::Remote;
-use crate::track::Fingerprint;
+use crate::track::{Fingerprint, Mark};
 
 /// An open disk, which is closed in order when its user has done with it. Clones are the same.
 #[derive(Debug, Clone)]
@@ -122,8 +122,16 @@ impl Opened {
     /// When it cannot be read.
     pub fn look(&self) -> Result<Fingerprint> {
         match &self.file {
-            Some(file) => Fingerprint::of_file(file),
+            Some(file) => look(file, self.format),
             None => Ok(Fingerprint::new()),
+        }
+    }
+
+    /// Where a tracker can leave its mark: a qcow2's header.
+    pub fn mark(&self) -> Option<Rc<dyn Mark>> {
+        match &self.image {
+            Some(Image::Qcow2(image)) => Some(Rc::clone(image) as Rc<dyn Mark>),
+            _ => None,
         }
     }
 
@@ -172,11 +180,11 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
     let raw = FileDisk::open(path, &file_options(options, options.read_only)).await?;
     let raw = Rc::new(raw);
     let file = cached(&raw, path)?;
-    let fingerprint = Fingerprint::of_file(&file)?;
     let mut first = [0; 8];
     let read = file.read_at(&mut first, 0);
     let read = read.map_err(|error| Error::io(format!("pread(`{}`)", path.display()), error))?;
     let format = format_of(path, &first[..read], options.format)?;
+    let fingerprint = look(&file, format)?;
     let image = match format {
         Format::Raw => Image::Raw(raw),
         Format::Vhdx => {
@@ -199,6 +207,14 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
         fingerprint,
         image: Some(image),
         file: Some(Rc::new(file)),
+    })
+}
+
+fn look(file: &File, format: Format) -> Result<Fingerprint> {
+    let print = Fingerprint::of_file(file)?;
+    Ok(match format {
+        Format::Qcow2 => print.with_mark(qcow2::tracking_mark(file)?.as_deref()),
+        Format::Raw | Format::Vhdx => print,
     })
 }
 

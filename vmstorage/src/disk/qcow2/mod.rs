@@ -27,6 +27,7 @@ mod image;
 mod layout;
 mod lock;
 mod lookup;
+mod mark;
 mod read;
 mod refcount;
 mod requests;
@@ -48,6 +49,7 @@ pub use chain::{Opener, open_chain};
 pub use check::Check;
 pub use create::{BackingName, CreateOptions, Preallocation};
 pub use header::Compression;
+pub use mark::tracking_mark;
 pub use snapshot::Snapshot;
 
 use super::{Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes};
