@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod mark;
 mod scale;
 mod world;
 
