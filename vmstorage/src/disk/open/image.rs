@@ -11,7 +11,7 @@ use super::{Format, Options};
 use crate::disk::file::{FileDisk, OpenOptions};
 use crate::disk::qcow2::{self, Opener, Qcow2};
 use crate::disk::vhdx::{self, Vhdx};
-use crate::disk::{Answer, Disk, Error, ErrorKind, Result};
+use crate::disk::{Answer, Disk, Error, ErrorKind, Extent, Result};
 use crate::nbd::client::Remote;
 use crate::track::{Fingerprint, Mark};
 
@@ -133,6 +133,30 @@ impl Opened {
             Some(Image::Qcow2(image)) => Some(Rc::clone(image) as Rc<dyn Mark>),
             _ => None,
         }
+    }
+
+    /// What a persistent dirty bitmap of the image calls dirty, in order and apart.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the image has none of that name, or has lost track of them;
+    /// [`ErrorKind::Unsupported`] when the image is no qcow2, or the bitmap was not stored at the
+    /// end of its last use; those of the file.
+    pub async fn dirty_bitmap(&self, name: &str) -> Result<Vec<Extent>> {
+        let no = |message: &str| Error::new(ErrorKind::Unsupported, message);
+        let Some(Image::Qcow2(image)) = &self.image else {
+            return Err(no("only qcow2 images have dirty bitmaps"));
+        };
+        let bitmaps = image.bitmaps().await?;
+        if bitmaps
+            .iter()
+            .any(|bitmap| bitmap.name == name && bitmap.in_use)
+        {
+            return Err(no(&format!(
+                "the bitmap `{name}` was not stored at the end of its last use: it cannot be \
+                 trusted\nhelp: make a full backup, and a new bitmap"
+            )));
+        }
+        image.bitmap_extents(name).await
     }
 
     /// Makes everything durable and leaves the image in order.

@@ -36,8 +36,7 @@ async fn open(world: &World) -> Result<(Tracker, Beginning, Rc<Qcow2>)> {
     let map = world.wire(&world.map);
     let mark = Rc::clone(&image) as Rc<dyn Mark>;
     let below = Rc::clone(&image) as Rc<dyn Disk>;
-    let (tracker, beginning) =
-        open_marked(below, map, &look(&image), &options, Some(mark)).await?;
+    let (tracker, beginning) = open_marked(below, map, &look(&image), &options, Some(mark)).await?;
     Ok((tracker, beginning, image))
 }
 
