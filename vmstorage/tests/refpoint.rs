@@ -217,17 +217,10 @@ fn a_bitmap_that_a_closed_qcow2_holds_becomes_a_point() {
     assert_eq!(status, Some(4));
     assert!(message.contains("there is no bitmap `b1`"), "{message}");
     // Cut off while QEMU had it open: the bitmap stays in use.
-    let kill = "write 2M 64k\nsigraise 9\n";
-    let mut qemu = Command::new("qemu-io")
-        .arg(disk.at("d.qcow2"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("qemu-io");
-    let mut input = qemu.stdin.take().expect("its input");
-    std::io::Write::write_all(&mut input, kill.as_bytes()).expect("commands");
-    assert!(!qemu.wait().expect("qemu-io").success());
-    drop(input);
+    let kill = ["-c", "write 2M 64k", "-c", "sigraise 9", "d.qcow2"];
+    let mut qemu = Command::new("qemu-io");
+    let qemu = qemu.args(kill).current_dir(disk.folder.path()).output();
+    assert!(!qemu.expect("qemu-io").status.success());
     let args = ["refpoint", "bitmap", "d.qcow2", "x", "--qcow2-bitmap", "b0"];
     let (status, message) = disk.refused(&args);
     assert_eq!(status, Some(4));
