@@ -60,10 +60,10 @@ impl Inner {
         self.commit().await?;
         let set = mark.set_mark(value).await;
         set.map_err(|error| error.context("writing the tracker's mark"))?;
-        let mut root = self.root.borrow_mut();
-        root.prints
+        self.root
+            .borrow_mut()
+            .prints
             .retain(|known| !known.is_mark() || *known == print);
-        drop(root);
         self.commit().await
     }
 }
