@@ -169,3 +169,118 @@ fn points_of_a_served_disk_and_what_a_kill_leaves() {
     );
     assert!(Path::new(&disk.at("d.raw.reeve-points")).exists());
 }
+
+/// Runs a tool that must do what it is told.
+fn tool(disk: &Disk, args: &[&str]) -> String {
+    let mut command = Command::new(args[0]);
+    let output = command
+        .args(&args[1..])
+        .current_dir(disk.folder.path())
+        .output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", args[0]));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn a_bitmap_that_a_closed_qcow2_holds_becomes_a_point() {
+    let disk = Disk::new();
+    tool(
+        &disk,
+        &["qemu-img", "create", "-q", "-f", "qcow2", "d.qcow2", "64M"],
+    );
+    tool(&disk, &["qemu-img", "bitmap", "--add", "d.qcow2", "b0"]);
+    tool(
+        &disk,
+        &[
+            "qemu-io",
+            "-c",
+            "write 1M 64k",
+            "-c",
+            "write 40M 128k",
+            "d.qcow2",
+        ],
+    );
+    disk.ok(&[
+        "refpoint",
+        "bitmap",
+        "d.qcow2",
+        "before",
+        "--qcow2-bitmap",
+        "b0",
+    ]);
+    let changes = disk.changes("d.qcow2", "before", &[]);
+    assert_eq!(changes, [(1 << 20, 64 << 10), (40 << 20, 128 << 10)]);
+    let args = ["refpoint", "bitmap", "d.qcow2", "x", "--qcow2-bitmap", "b1"];
+    let (status, message) = disk.refused(&args);
+    assert_eq!(status, Some(4));
+    assert!(message.contains("there is no bitmap `b1`"), "{message}");
+    // Cut off while QEMU had it open: the bitmap stays in use.
+    let kill = ["-c", "write 2M 64k", "-c", "sigraise 9", "d.qcow2"];
+    let mut qemu = Command::new("qemu-io");
+    let qemu = qemu.args(kill).current_dir(disk.folder.path()).output();
+    assert!(!qemu.expect("qemu-io").status.success());
+    let args = ["refpoint", "bitmap", "d.qcow2", "x", "--qcow2-bitmap", "b0"];
+    let (status, message) = disk.refused(&args);
+    assert_eq!(status, Some(4));
+    assert!(message.contains("cannot be trusted"), "{message}");
+}
+
+#[test]
+fn an_older_copy_in_the_same_file_after_a_kill_needs_a_full_backup() {
+    let disk = Disk::new();
+    tool(
+        &disk,
+        &["qemu-img", "create", "-q", "-f", "qcow2", "d.qcow2", "64M"],
+    );
+    disk.ok(&["refpoint", "create", "d.qcow2", "one"]);
+    let older = std::fs::read(disk.at("d.qcow2")).expect("the image");
+    let args = [
+        "d.qcow2",
+        "--listen",
+        "unix:nbd",
+        "--control",
+        "control",
+        "--track",
+    ];
+    let serve = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmstorage"));
+        command
+            .arg("serve")
+            .args(args)
+            .current_dir(disk.folder.path());
+        let child = command.stderr(Stdio::null()).spawn().expect("the service");
+        let server = Server(child);
+        let begun = Instant::now();
+        while !disk
+            .run(&["refpoint", "list", "d", "--control", "control"])
+            .status
+            .success()
+        {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no service");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    };
+    drop(serve());
+    // The image itself is known, and other tools keep what tells it.
+    tool(&disk, &["qemu-img", "check", "-q", "d.qcow2"]);
+    let server = serve();
+    let shown = disk.ok(&["refpoint", "show", "d", "one", "--control", "control"]);
+    assert!(shown.contains("usable"), "{shown}");
+    drop(server);
+    std::fs::write(disk.at("d.qcow2"), &older).expect("the older copy");
+    let _server = serve();
+    let args = [
+        "refpoint",
+        "changes",
+        "d",
+        "--since",
+        "one",
+        "--control",
+        "control",
+    ];
+    let (status, message) = disk.refused(&args);
+    assert_eq!(status, Some(3), "{message}");
+}

@@ -1,7 +1,7 @@
 //! `vmstorage refpoint`: reference points of a disk, closed or served.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::units::{parse_size, show_size};
 use super::{Error, say};
 use crate::disk;
-use crate::disk::open::Format;
+use crate::disk::open::{self, Format};
 use crate::serve::Client;
 use crate::serve::control;
 use crate::track::Offline;
@@ -31,6 +31,7 @@ Examples:
 A dirty bitmap of QEMU becomes a point since which the changes are known:
   nbdinfo --json --map=qemu:dirty-bitmap:b0 nbd+unix:///?socket=/run/q.sock > b0.json
   vmstorage refpoint bitmap root.qcow2 before b0.json
+  vmstorage refpoint bitmap root.qcow2 before --qcow2-bitmap b0   # of a closed image
 
 Exit status 3: changes since the point cannot be told, only a full backup is right.")]
 pub(super) struct Args {
@@ -109,14 +110,19 @@ enum Command {
         /// What `export` printed
         file: PathBuf,
     },
-    /// Make a point of a dirty bitmap of QEMU, as nbdinfo prints it
+    /// Make a point of a dirty bitmap of QEMU, as nbdinfo prints it or a qcow2 image holds it
     Bitmap {
         /// File of the disk, or its name in the service
         disk: PathBuf,
         /// Name of the point
         name: String,
-        /// Output of `nbdinfo --json --map=qemu:dirty-bitmap:…`
-        file: PathBuf,
+        /// Output of `nbdinfo --json --map=qemu:dirty-bitmap:…`; with `--qcow2-bitmap` the image,
+        /// if it is another than DISK
+        #[arg(required_unless_present = "qcow2_bitmap")]
+        file: Option<PathBuf>,
+        /// Read this persistent bitmap of a qcow2 image that nobody has open
+        #[arg(long, value_name = "BITMAP")]
+        qcow2_bitmap: Option<String>,
     },
 }
 
@@ -199,7 +205,20 @@ fn from_file(command: &Command) -> Result<Request, Error> {
         text.map_err(|error| disk::Error::io(format!("read({})", file.display()), error))
     };
     match command {
-        Command::Bitmap { name, file, .. } => {
+        Command::Bitmap {
+            disk,
+            name,
+            file,
+            qcow2_bitmap: Some(bitmap),
+        } => Ok(Request::Bitmap {
+            name: name.clone(),
+            extents: stored_bitmap(file.as_ref().unwrap_or(disk), bitmap)?,
+        }),
+        Command::Bitmap {
+            name,
+            file: Some(file),
+            ..
+        } => {
             let parts: Vec<Mapped> = serde_json::from_str(&read(file)?).map_err(|error| {
                 Error::Usage(format!(
                     "`{}` is no map of nbdinfo: {error}",
@@ -215,6 +234,25 @@ fn from_file(command: &Command) -> Result<Request, Error> {
         Command::Import { file, .. } => Ok(Request::Import { text: read(file)? }),
         _ => Err(Error::Usage("no file is named".into())),
     }
+}
+
+/// What a bitmap that a qcow2 image holds calls dirty.
+fn stored_bitmap(image: &Path, bitmap: &str) -> Result<Vec<(u64, u64)>, Error> {
+    let how = open::Options {
+        format: Some(Format::Qcow2),
+        read_only: true,
+        ..open::Options::default()
+    };
+    let read = async {
+        let opened = open::open(&open::Source::File(image.to_owned()), how).await?;
+        let dirty = opened.dirty_bitmap(bitmap).await;
+        opened.close().await?;
+        dirty
+    };
+    let dirty = crate::engine::run(read).map_err(|error| disk::Error::io("eventfd", error))?;
+    let dirty = dirty.map_err(|error| error.context(format!("`{}`", image.display())))?;
+    let pairs = dirty.iter().map(|at| (at.offset_bytes, at.len_bytes));
+    Ok(pairs.collect())
 }
 
 impl Target {

@@ -100,7 +100,7 @@ impl SnapshotMetadata {
             match source.ask(Request::Show { name: id.into() }).await {
                 Ok(Reply::Point(point)) => return Ok((at, point)),
                 Ok(_) => return Err(Status::internal("the disk answers what nobody asked")),
-                Err(error) if error.kind() == ErrorKind::OutOfRange => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(status(&error)),
             }
         }
@@ -207,6 +207,7 @@ fn status(error: &Error) -> Status {
     let message = error.to_string();
     match error.kind() {
         ErrorKind::FullNeeded => Status::failed_precondition(message),
+        ErrorKind::NotFound => Status::not_found(message),
         ErrorKind::OutOfRange => Status::out_of_range(message),
         ErrorKind::Unsupported => Status::invalid_argument(message),
         ErrorKind::Shutdown => Status::unavailable(message),

@@ -65,7 +65,8 @@ fn refused(error: &ClientError) -> Error {
     let kind = match error {
         ClientError::Refused(failure) => match failure.kind {
             Kind::FullBackupNeeded => ErrorKind::FullNeeded,
-            Kind::NotFound | Kind::Unsupported => ErrorKind::OutOfRange,
+            Kind::NotFound => ErrorKind::NotFound,
+            Kind::Unsupported => ErrorKind::OutOfRange,
             _ => ErrorKind::Io,
         },
         ClientError::Io { .. } => ErrorKind::Shutdown,

@@ -10,6 +10,8 @@ pub enum ErrorKind {
     Io,
     /// The range ends beyond the disk.
     OutOfRange,
+    /// There is nothing of that name.
+    NotFound,
     /// The disk is not open for writing.
     ReadOnly,
     /// The storage below is full.
@@ -83,6 +85,7 @@ impl Error {
         match self.kind {
             ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::FullNeeded => libc::EIO,
             ErrorKind::OutOfRange => libc::EINVAL,
+            ErrorKind::NotFound => libc::ENOENT,
             ErrorKind::ReadOnly => libc::EPERM,
             ErrorKind::NoSpace => libc::ENOSPC,
             ErrorKind::Unsupported => libc::EOPNOTSUPP,

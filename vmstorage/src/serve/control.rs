@@ -154,6 +154,7 @@ impl From<crate::disk::Error> for Failure {
         use crate::disk::ErrorKind;
         let kind = match error.kind() {
             ErrorKind::FullNeeded => Kind::FullBackupNeeded,
+            ErrorKind::NotFound => Kind::NotFound,
             ErrorKind::Unsupported | ErrorKind::ReadOnly | ErrorKind::OutOfRange => {
                 Kind::Unsupported
             }

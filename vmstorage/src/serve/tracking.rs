@@ -62,7 +62,8 @@ impl Tracking {
             block_bytes: track.block_bytes,
             ..track::Options::default()
         };
-        let opening = track::open(below, map, &opened.fingerprint, &options).await;
+        let opening = track::open_marked(below, map, &opened.fingerprint, &options, opened.mark());
+        let opening = opening.await;
         let doing = format!("open the map `{}`", track.map.display());
         let (tracker, beginning) = opening.map_err(|error| error.context(doing))?;
         let beginning = match beginning {

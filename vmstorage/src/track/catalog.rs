@@ -149,7 +149,7 @@ impl Catalog {
     /// Does what is asked.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`] for unknown names, [`ErrorKind::Unsupported`] for names that are
+    /// [`ErrorKind::NotFound`] for unknown names, [`ErrorKind::Unsupported`] for names that are
     /// taken or cannot be any, [`ErrorKind::FullNeeded`] when changes cannot be told; and those of
     /// the files.
     pub async fn answer(&self, request: Request) -> Result<Reply> {
@@ -228,7 +228,7 @@ impl Catalog {
     /// The point of this name or id.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`] when there is none.
+    /// [`ErrorKind::NotFound`] when there is none.
     pub fn find(&self, name: &str) -> Result<RefPoint> {
         self.store.borrow().find(name).cloned()
     }

@@ -50,6 +50,8 @@ impl Inner {
         for blocks in under_way {
             self.cover(blocks).await?;
         }
+        // Before anybody knows the point, copies of the disk from before it have an old mark.
+        self.renew_mark().await?;
         Ok(point)
     }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 
-use super::root::{MAX_PRINTS, Print};
+use super::root::{MARK, MAX_PRINTS, Print};
 use crate::disk::{Error, Result};
 
 /// Bytes at the beginning and the end of a file that are compared.
@@ -29,17 +29,16 @@ impl Fingerprint {
     /// after a crash too. Formats add what their headers say of other writers: qcow2's autoclear
     /// bits, VHDX's `DataWriteGuid`. Fields beyond the sixteenth are left out.
     pub fn with(mut self, name: &str, value: &[u8], lasting: bool) -> Self {
-        let name: String = name.chars().filter(char::is_ascii).take(MAX_NAME).collect();
-        let mut digest = [0; 8];
-        digest.copy_from_slice(&blake3::hash(value).as_bytes()[..8]);
         if self.fields.len() < MAX_PRINTS {
-            self.fields.push(Print {
-                name,
-                lasting,
-                digest,
-            });
+            self.fields.push(print(name, value, lasting));
         }
         self
+    }
+
+    /// The same with what the image carries as the tracker's mark ([`super::Mark`]); nothing if it
+    /// carries none.
+    pub fn with_mark(self, mark: Option<&[u8]>) -> Self {
+        self.with(MARK, mark.unwrap_or_default(), true)
     }
 
     /// Of a file: inode (lasting), size, mtime, ctime, and its first and last 4 KiB. Of a block
@@ -77,8 +76,16 @@ impl Fingerprint {
     /// lasting ones are looked at. Fields that only one side has are not compared, but one at least
     /// must be, if any was stored.
     pub(super) fn difference(&self, stored: &[Print], crashed: bool) -> Option<String> {
+        let mut marks = stored.iter().filter(|print| print.is_mark()).peekable();
+        if marks.peek().is_some() && !marks.any(|mark| self.fields.contains(mark)) {
+            return Some("it is an older copy, or another image".into());
+        }
         let mut compared = 0;
         for print in stored {
+            if print.is_mark() {
+                compared += 1;
+                continue;
+            }
             let Some(found) = self.fields.iter().find(|field| field.name == print.name) else {
                 continue;
             };
@@ -91,6 +98,20 @@ impl Fingerprint {
             return Some("nothing of it can be compared".into());
         }
         None
+    }
+}
+
+pub(super) fn mark_print(mark: &[u8]) -> Print {
+    print(MARK, mark, true)
+}
+
+fn print(name: &str, value: &[u8], lasting: bool) -> Print {
+    let mut digest = [0; 8];
+    digest.copy_from_slice(&blake3::hash(value).as_bytes()[..8]);
+    Print {
+        name: name.chars().filter(char::is_ascii).take(MAX_NAME).collect(),
+        lasting,
+        digest,
     }
 }
 

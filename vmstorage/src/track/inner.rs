@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, Notify, oneshot};
 use tracing::warn;
 
 use super::flights::Flights;
+use super::mark::Mark;
 use super::page::{PAGE_BYTES, decode_page};
 use super::root::{MAX_REASON, ROOT_BYTES, Root};
 use super::table::{Blocks, Cool, Table};
@@ -40,6 +41,8 @@ pub(super) struct Inner {
     pub(super) void: RefCell<Option<String>>,
     pub(super) closed: Cell<bool>,
     pub(super) read_only: bool,
+    /// Where the disk carries its mark, if it can.
+    pub(super) mark: RefCell<Option<Rc<dyn Mark>>>,
     commits: RefCell<Vec<oneshot::Sender<Result<()>>>>,
     committing: Cell<bool>,
     idle: Notify,
@@ -71,6 +74,7 @@ impl Inner {
             void: RefCell::default(),
             closed: Cell::new(false),
             read_only,
+            mark: RefCell::default(),
             commits: RefCell::default(),
             committing: Cell::new(false),
             idle: Notify::new(),

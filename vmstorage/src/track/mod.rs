@@ -13,11 +13,11 @@
 
 mod allocated;
 pub mod catalog;
-mod context;
 mod cut;
 mod fingerprint;
 mod flights;
 mod inner;
+mod mark;
 mod offline;
 mod open;
 mod page;
@@ -31,14 +31,17 @@ mod table;
 mod tests;
 mod tracker;
 
-pub use context::{CHANGED, context_extents};
 pub use fingerprint::Fingerprint;
+pub use mark::Mark;
 pub use offline::Offline;
-pub use open::{Beginning, MapInfo, Options, inspect, open, peek};
+pub use open::{Beginning, MapInfo, Options, inspect, open, open_marked, peek};
 pub use point::{Point, RefPoint};
 pub use query::Changes;
 pub use store::{Store, lock_map};
 pub use tracker::{Hold, Tracker};
+
+/// The flag of an extent that changed since the point, as in QEMU's `qemu:dirty-bitmap:` contexts.
+pub const CHANGED: u32 = 1;
 
 /// Block size of a new map unless another is asked for.
 pub const DEFAULT_BLOCK_BYTES: u32 = 64 << 10;

@@ -64,7 +64,9 @@ impl Offline {
             return self.mark(map, store, request).await;
         }
         let disk = File::open(&self.disk).map_err(|error| io("open", &self.disk, error))?;
-        let tracker = inspect(map, &Fingerprint::of_file(&disk)?).await?;
+        let mark = crate::disk::qcow2::tracking_mark(&disk)?;
+        let look = Fingerprint::of_file(&disk)?.with_mark(mark.as_deref());
+        let tracker = inspect(map, &look).await?;
         Catalog::new(tracker, store).answer(request).await
     }
 

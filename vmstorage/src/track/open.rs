@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::fingerprint::Fingerprint;
 use super::inner::{Inner, full_needed, shorten};
+use super::mark::Mark;
 use super::page::{PAGE_BYTES, Record, decode_index, decode_page};
 use super::root::{DATA_START, MAX_HOT, ROOT_BYTES, Root, page_count};
 use super::table::{Cool, Table, slot_place};
@@ -104,6 +105,21 @@ pub async fn open(
     fingerprint: &Fingerprint,
     options: &Options,
 ) -> Result<(Tracker, Beginning)> {
+    open_marked(disk, map, fingerprint, options, None).await
+}
+
+/// As [`open`], of an image that carries a mark of the tracker's: the `fingerprint` has what it
+/// carries now. The mark is another one from here on.
+///
+/// # Errors
+/// As [`open`]; those of `mark`.
+pub async fn open_marked(
+    disk: Rc<dyn Disk>,
+    map: Rc<dyn Disk>,
+    fingerprint: &Fingerprint,
+    options: &Options,
+    mark: Option<Rc<dyn Mark>>,
+) -> Result<(Tracker, Beginning)> {
     let size_bytes = disk.geometry().size_bytes;
     options.check(size_bytes)?;
     let roots = read_roots(&*map).await?;
@@ -142,6 +158,9 @@ pub async fn open(
     if matches!(beginning, Beginning::Recovered { pages } if pages > 0) {
         inner.settle(Cool::All).await?;
         inner.commit().await?;
+    }
+    if let Some(mark) = mark {
+        inner.begin_marks(mark).await?;
     }
     Ok((Tracker { inner }, beginning))
 }

@@ -27,6 +27,8 @@ const PRINT_BYTES: usize = 24;
 const BRANCH_BYTES: usize = 24;
 const HOT_BYTES: usize = 12;
 const CLEAN: u32 = 1;
+/// Name of the fields of marks.
+pub(super) const MARK: &str = "mark";
 
 const _: () = assert!(
     FIXED_BYTES + MAX_PRINTS * PRINT_BYTES + MAX_BRANCHES * BRANCH_BYTES + MAX_HOT * HOT_BYTES
@@ -105,6 +107,13 @@ pub(super) struct Hot {
     pub(super) page: u32,
     pub(super) since: u32,
     pub(super) parts: u32,
+}
+
+impl Print {
+    /// It is of a mark that the disk carries; there can be several, and one must be found.
+    pub(super) fn is_mark(&self) -> bool {
+        self.name == MARK
+    }
 }
 
 impl Root {

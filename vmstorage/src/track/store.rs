@@ -71,13 +71,13 @@ impl Store {
     /// The point of this name or id.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`] when there is none.
+    /// [`ErrorKind::NotFound`] when there is none.
     pub fn find(&self, name: &str) -> Result<&RefPoint> {
         let by_id = |point: &&RefPoint| point.id.to_string() == name;
         let found = self.points.iter().find(|point| point.name == name);
         found.or_else(|| self.points.iter().find(by_id)).ok_or_else(|| {
             Error::new(
-                ErrorKind::OutOfRange,
+                ErrorKind::NotFound,
                 format!(
                     "there is no reference point `{}`\nhelp: `vmstorage refpoint list` shows them",
                     name.escape_default()

@@ -11,9 +11,9 @@ use super::{Format, Options};
 use crate::disk::file::{FileDisk, OpenOptions};
 use crate::disk::qcow2::{self, Opener, Qcow2};
 use crate::disk::vhdx::{self, Vhdx};
-use crate::disk::{Answer, Disk, Error, ErrorKind, Result};
+use crate::disk::{Answer, Disk, Error, ErrorKind, Extent, Result};
 use crate::nbd::client::Remote;
-use crate::track::Fingerprint;
+use crate::track::{Fingerprint, Mark};
 
 /// An open disk, which is closed in order when its user has done with it. Clones are the same.
 #[derive(Debug, Clone)]
@@ -122,9 +122,41 @@ impl Opened {
     /// When it cannot be read.
     pub fn look(&self) -> Result<Fingerprint> {
         match &self.file {
-            Some(file) => Fingerprint::of_file(file),
+            Some(file) => look(file, self.format),
             None => Ok(Fingerprint::new()),
         }
+    }
+
+    /// Where a tracker can leave its mark: a qcow2's header.
+    pub fn mark(&self) -> Option<Rc<dyn Mark>> {
+        match &self.image {
+            Some(Image::Qcow2(image)) => Some(Rc::clone(image) as Rc<dyn Mark>),
+            _ => None,
+        }
+    }
+
+    /// What a persistent dirty bitmap of the image calls dirty, in order and apart.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the image has none of that name, or has lost track of them;
+    /// [`ErrorKind::Unsupported`] when the image is no qcow2, or the bitmap was not stored at the
+    /// end of its last use; those of the file.
+    pub async fn dirty_bitmap(&self, name: &str) -> Result<Vec<Extent>> {
+        let no = |message: &str| Error::new(ErrorKind::Unsupported, message);
+        let Some(Image::Qcow2(image)) = &self.image else {
+            return Err(no("only qcow2 images have dirty bitmaps"));
+        };
+        let bitmaps = image.bitmaps().await?;
+        if bitmaps
+            .iter()
+            .any(|bitmap| bitmap.name == name && bitmap.in_use)
+        {
+            return Err(no(&format!(
+                "the bitmap `{name}` was not stored at the end of its last use: it cannot be \
+                 trusted\nhelp: make a full backup, and a new bitmap"
+            )));
+        }
+        image.bitmap_extents(name).await
     }
 
     /// Makes everything durable and leaves the image in order.
@@ -172,11 +204,11 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
     let raw = FileDisk::open(path, &file_options(options, options.read_only)).await?;
     let raw = Rc::new(raw);
     let file = cached(&raw, path)?;
-    let fingerprint = Fingerprint::of_file(&file)?;
     let mut first = [0; 8];
     let read = file.read_at(&mut first, 0);
     let read = read.map_err(|error| Error::io(format!("pread(`{}`)", path.display()), error))?;
     let format = format_of(path, &first[..read], options.format)?;
+    let fingerprint = look(&file, format)?;
     let image = match format {
         Format::Raw => Image::Raw(raw),
         Format::Vhdx => {
@@ -199,6 +231,14 @@ pub(super) async fn open(path: &Path, options: Options) -> Result<Opened> {
         fingerprint,
         image: Some(image),
         file: Some(Rc::new(file)),
+    })
+}
+
+fn look(file: &File, format: Format) -> Result<Fingerprint> {
+    let print = Fingerprint::of_file(file)?;
+    Ok(match format {
+        Format::Qcow2 => print.with_mark(qcow2::tracking_mark(file)?.as_deref()),
+        Format::Raw | Format::Vhdx => print,
     })
 }
 

@@ -149,10 +149,7 @@ impl Image {
         let entries = self.directory().await?;
         let entry = entries.iter().find(|entry| entry.name == name);
         let entry = entry.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unsupported,
-                format!("there is no bitmap `{name}`"),
-            )
+            Error::new(ErrorKind::NotFound, format!("there is no bitmap `{name}`"))
         })?;
         if !entry.extra.is_empty() && entry.flags & EXTRA_COMPATIBLE == 0 || entry.kind != 1 {
             return Err(Error::new(
@@ -383,7 +380,7 @@ impl Image {
         let old = old.map(|at| entries.remove(at));
         if old.is_none() && new.is_none() {
             return Err(Error::new(
-                ErrorKind::Unsupported,
+                ErrorKind::NotFound,
                 format!("there is no bitmap `{name}`"),
             ));
         }

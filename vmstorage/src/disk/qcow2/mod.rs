@@ -27,6 +27,7 @@ mod image;
 mod layout;
 mod lock;
 mod lookup;
+mod mark;
 mod read;
 mod refcount;
 mod requests;
@@ -48,6 +49,7 @@ pub use chain::{Opener, open_chain};
 pub use check::Check;
 pub use create::{BackingName, CreateOptions, Preallocation};
 pub use header::Compression;
+pub use mark::tracking_mark;
 pub use snapshot::Snapshot;
 
 use super::{Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes};
@@ -209,7 +211,7 @@ impl Qcow2 {
     /// trusted is said by [`Bitmap::in_use`].
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when there is none of that name; [`ErrorKind::Corrupt`].
+    /// [`ErrorKind::NotFound`] when there is none of that name; [`ErrorKind::Corrupt`].
     pub async fn bitmap_extents(&self, name: &str) -> Result<Vec<Extent>> {
         self.image.bitmap_extents(name).await
     }
@@ -226,7 +228,7 @@ impl Qcow2 {
     /// Takes a bitmap away.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when there is none of that name; those of the file.
+    /// [`ErrorKind::NotFound`] when there is none of that name; those of the file.
     pub async fn remove_bitmap(&self, name: &str) -> Result<()> {
         let (image, name) = (Rc::clone(&self.image), name.to_owned());
         to_the_end(async move { image.remove_bitmap(&name).await }).await

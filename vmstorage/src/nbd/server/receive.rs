@@ -124,7 +124,7 @@ fn wire_errno(error: &crate::disk::Error) -> u32 {
     use crate::disk::ErrorKind;
     match error.kind() {
         ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::FullNeeded => errno::EIO,
-        ErrorKind::OutOfRange => errno::EINVAL,
+        ErrorKind::OutOfRange | ErrorKind::NotFound => errno::EINVAL,
         ErrorKind::ReadOnly => errno::EPERM,
         ErrorKind::NoSpace => errno::ENOSPC,
         ErrorKind::Unsupported => errno::ENOTSUP,

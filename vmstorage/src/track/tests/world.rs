@@ -34,7 +34,7 @@ pub(super) struct Power {
 }
 
 #[derive(Debug)]
-struct Wire {
+pub(super) struct Wire {
     fault: Rc<Fault>,
     power: Rc<Power>,
 }
@@ -88,7 +88,7 @@ impl World {
         self.power.left.get() == Some(u64::MAX)
     }
 
-    fn wire(&self, fault: &Rc<Fault>) -> Rc<Wire> {
+    pub(super) fn wire(&self, fault: &Rc<Fault>) -> Rc<Wire> {
         Rc::new(Wire {
             fault: Rc::clone(fault),
             power: Rc::clone(&self.power),
