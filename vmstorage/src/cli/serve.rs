@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::Error;
 use crate::serve::config::{
     RawCheckpoints, RawConfig, RawDisk, RawThrottle, RawTls, RawTrack, Size,
@@ -130,7 +132,21 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
         }
         (None, None) => return Err(Error::Usage("neither a disk nor `--config`".into())),
     };
+    raise_descriptor_limit();
     Ok(serve(setup)?)
+}
+
+/// Takes as many descriptors as the service may have: each client has one. The usual limit of 1024
+/// is for programs that use `select`.
+fn raise_descriptor_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files is not raised");
+    }
 }
 
 impl Flags {

@@ -11,6 +11,7 @@ mod boot;
 mod checkpoints;
 mod control;
 mod crash;
+mod crowd;
 mod disks;
 mod guest;
 mod secure;

@@ -108,8 +108,12 @@ impl Service {
             .clone()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         run("kill", &["-s", name, &pid]);
     }
 
