@@ -36,7 +36,9 @@ pub(super) fn read(file: impl AsFd, buf: &mut [u8], offset: u64) -> Option<usize
         return None;
     }
     let mut parts = [IoSliceMut::new(buf)];
-    preadv2(file, &mut parts, offset, ReadWriteFlags::NOWAIT).ok()
+    let read = preadv2(file, &mut parts, offset, ReadWriteFlags::NOWAIT);
+    // Whether the file ends here, the long way says.
+    read.ok().filter(|read| *read > 0)
 }
 
 impl Pace {
