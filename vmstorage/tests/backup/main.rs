@@ -9,6 +9,7 @@ mod bucket;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -104,7 +105,9 @@ impl World {
         let mut command = self.command(env!("CARGO_BIN_EXE_vmstorage"), args);
         let running = Running(command.stderr(Stdio::null()).spawn().unwrap());
         let begun = Instant::now();
-        while !wait_for.iter().all(|name| self.at(name).exists()) {
+        // A socket is there a moment before anybody listens.
+        let listens = |name: &&str| UnixStream::connect(self.at(name)).is_ok();
+        while !wait_for.iter().all(listens) {
             assert!(begun.elapsed() < Duration::from_secs(20), "{args:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -339,7 +342,7 @@ fn a_dirty_bitmap_of_qemu_tells_changes() {
     ];
     let served = Running(world.command("qemu-nbd", &args).spawn().unwrap());
     let begun = Instant::now();
-    while !socket.exists() {
+    while UnixStream::connect(&socket).is_err() {
         assert!(begun.elapsed() < Duration::from_secs(20), "no server");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -40,8 +40,11 @@ fn hand_out(words: &[&str]) -> Done {
     let [socket, file] = words else {
         return Err(Failure::Usage);
     };
-    let listener = UnixListener::bind(socket).map_err(|error| Failure::from_io("bind", &error))?;
     let file = open_flags(file, libc::O_RDWR)?;
+    // Whoever waits for the socket finds one that listens: until then it has another name.
+    let early = format!("{socket}.new");
+    let listener = UnixListener::bind(&early).map_err(|error| Failure::from_io("bind", &error))?;
+    std::fs::rename(&early, socket).map_err(|error| Failure::from_io("rename", &error))?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&file);
     let control = control(libc::SCM_RIGHTS, &format!("4:{number}"), 20)?;
     let message = message(control, 24)?;
