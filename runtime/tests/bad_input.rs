@@ -373,7 +373,8 @@ fn a_name_that_is_taken() {
     let mut scene = Scene::with_cgroups();
     scene.shell("sleep 100");
     let output = scene.script(&format!(
-        "{LEFT} $R run -d -b $B $ID < /dev/null || exit; left > $DIR/before
+        "{LEFT} $R run -d -b $B $ID < /dev/null || exit
+         until left | grep -q ^/proc/; do sleep 0.05; done; left > $DIR/before
          for command in run create 'run -d'; do
              $R $command -b $B $ID < /dev/null 2>> $DIR/errors; echo $?
          done

@@ -12,6 +12,7 @@ pub mod csi;
 pub mod disk;
 pub mod engine;
 pub mod filter;
+mod held;
 pub mod nbd;
 pub mod serve;
 pub mod track;

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::disk::open::Address;
 use crate::engine::{Listener, Task, spawn, unblock};
+use crate::held::wait_while_held;
 use crate::nbd::server::{Limits, Options, Server, Tls};
 
 use super::control::{Failure, Kind};
@@ -71,7 +72,8 @@ impl Front {
 async fn listen(address: &Address, mode: u32) -> io::Result<(Listener, Address)> {
     match address {
         Address::Unix(path) => {
-            remove_stale(path)?;
+            let stale = path.clone();
+            unblock(move || remove_stale(&stale)).await?;
             // For its owner alone at first (`umask`), so nobody gets in before this.
             let listener = Listener::unix(path)?;
             std::fs::set_permissions(path, Permissions::from_mode(mode))?;
@@ -81,7 +83,8 @@ async fn listen(address: &Address, mode: u32) -> io::Result<(Listener, Address)>
             let target = (host.clone(), *port);
             let found = unblock(move || target.to_socket_addrs()).await?.next();
             let found = found.ok_or_else(|| io::Error::other("the host has no address"))?;
-            let listener = Listener::tcp(found)?;
+            let bind = move || wait_while_held(|| Listener::tcp(found), is_taken);
+            let listener = unblock(bind).await?;
             let port = listener.local_address().map_or(*port, |bound| bound.port());
             let host = host.clone();
             Ok((listener, Address::Tcp { host, port }))
@@ -89,11 +92,20 @@ async fn listen(address: &Address, mode: u32) -> io::Result<(Listener, Address)>
     }
 }
 
-/// Removes the socket that a service which crashed left behind; one in use is left alone.
+/// Removes the socket that a service which crashed left behind; one in use is left alone. It blocks
+/// while the crashed one still seems to listen ([`wait_while_held`]).
 ///
 /// # Errors
 /// When something else is there, or somebody listens.
 pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
+    wait_while_held(|| remove_unheard(path), is_taken)
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
+fn remove_unheard(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),

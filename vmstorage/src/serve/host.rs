@@ -104,7 +104,7 @@ impl Host {
             };
             served.fronts.borrow_mut().push(front);
         }
-        served.listen_vhost_user(shared.socket_mode)?;
+        served.listen_vhost_user(shared.socket_mode).await?;
         served.offer(&served.export().await)
     }
 

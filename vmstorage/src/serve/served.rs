@@ -19,6 +19,7 @@ use super::tracking::Tracking;
 use crate::disk::file::{self, FileDisk};
 use crate::disk::open::{self, Opened};
 use crate::disk::{Disk, Error};
+use crate::engine::unblock;
 use crate::filter::gate::{Gate, Gated, Held};
 use crate::filter::snapshot::{self, Snapshots};
 use crate::filter::throttle::{Group, Throttle};
@@ -143,13 +144,15 @@ impl Served {
     }
 
     /// Listens for vhost-user front ends.
-    pub(super) fn listen_vhost_user(&self, socket_mode: u32) -> Result<(), Failure> {
+    pub(super) async fn listen_vhost_user(&self, socket_mode: u32) -> Result<(), Failure> {
         let options = vhost::Options {
             serial: self.config.name.clone(),
             ..vhost::Options::default()
         };
         for path in &self.config.vhost_user {
-            let server = remove_stale(path)
+            let stale = path.clone();
+            let server = unblock(move || remove_stale(&stale))
+                .await
                 .and_then(|()| vhost::Server::start(path, self.top(), &options))
                 .and_then(|server| {
                     std::fs::set_permissions(path, Permissions::from_mode(socket_mode))?;

@@ -56,7 +56,7 @@ impl Tracking {
         let file = options
             .open(&track.map)
             .map_err(|error| Error::io(call(), error))?;
-        lock_map(&file, &track.map)?;
+        let file = lock_map(file, &track.map).await?;
         let map = Rc::new(MapFile::new(file, &track.map)?);
         let options = track::Options {
             block_bytes: track.block_bytes,

@@ -57,7 +57,7 @@ impl Offline {
             .truncate(false)
             .open(&map_path);
         let file = file.map_err(|error| not_tracked(&map_path, error))?;
-        lock_map(&file, &map_path)?;
+        let file = lock_map(file, &map_path).await?;
         let map: Rc<dyn Disk> = Rc::new(MapFile::new(file, &map_path)?);
         let store = Store::load(store_path)?;
         if marks {

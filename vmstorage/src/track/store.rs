@@ -4,11 +4,14 @@ use std::fs::{self, File};
 use std::io::{ErrorKind as IoKind, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::point::{RefPoint, check_name};
 use crate::disk::{Error, ErrorKind, Result};
+use crate::engine::unblock;
+use crate::held::wait_while_held;
 
 const VERSION: u32 = 1;
 /// Largest file that is read: some 200,000 points.
@@ -215,14 +218,21 @@ pub(super) fn replace_file(
         .map_err(|error| io("fsync", folder, error))
 }
 
-/// Takes the map for this process until `file` is closed.
+/// Takes the map for this process until the file that is returned is closed; a process that was
+/// killed is waited for.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] when another process has it.
-pub fn lock_map(file: &File, path: &Path) -> Result<()> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
+pub async fn lock_map(file: File, path: &Path) -> Result<File> {
+    let (file, locked) = unblock(move || {
+        let lock = || flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let locked = wait_while_held(lock, |&error| error == Errno::WOULDBLOCK);
+        (file, locked)
+    })
+    .await;
+    match locked {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
                 "`{}` is in use: its disk is being served\nhelp: ask the server at its control \

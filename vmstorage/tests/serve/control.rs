@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::service::{Service, World, output, run};
+use crate::service::{Service, World, output, run, wait_for};
 
 const MIB: u64 = 1 << 20;
 
@@ -43,15 +43,7 @@ fn the_configuration_is_read_again_without_harm_to_others() {
     std::thread::sleep(Duration::from_millis(500));
     world.write_config(&json!([memory("stays"), memory("comes")]));
     service.signal("HUP");
-    let begin = Instant::now();
-    while names(&service) != ["comes", "stays"] {
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "{:?}",
-            names(&service)
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for(|| names(&service) == ["comes", "stays"]);
     assert!(!world.path("goes.sock").exists());
     run("nbdinfo", &[&world.uri("comes.sock", "comes")]);
     // What cannot be used changes nothing, and says where.

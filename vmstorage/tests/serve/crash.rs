@@ -1,8 +1,13 @@
 //! A service that is killed and started again.
 
+use std::fs::File;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use serde_json::json;
 
-use crate::service::{World, changes, nbdsh, pull, write};
+use crate::service::{World, changes, nbdsh, pull, wait_for, write};
 
 const MIB: u64 = 1 << 20;
 
@@ -28,16 +33,20 @@ fn nothing_that_was_flushed_is_lost_and_no_change_is_forgotten() {
         let at = round * 5;
         write(&uri, &[&format!("-P {round} {at}M 100k")]);
         // Killed in the middle of more writes.
+        let begun = world.path("begun");
         let script = format!(
             "h.connect_uri({uri:?})\n\
              try:\n\
-             \x20   for i in range(100000):\n\
+             \x20   for i in range(10000000):\n\
              \x20       h.pwrite(b'x' * 4096, 40 * 1048576 + i % 64 * 4096)\n\
+             \x20       if i == 100:\n\
+             \x20           open({begun:?}, 'w')\n\
              except nbd.Error:\n\
              \x20   pass\n"
         );
         let mut writer = nbdsh(&script);
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        wait_for(|| begun.exists());
+        std::fs::remove_file(&begun).unwrap();
         service.crash();
         writer.wait().unwrap();
         let service = world.serve(&args);
@@ -65,6 +74,48 @@ fn nothing_that_was_flushed_is_lost_and_no_change_is_forgotten() {
         }
         service.stop();
     }
+}
+
+/// What a process that ends holds: its sockets, the lock of the map and that of the disk.
+fn held(world: &World) -> (Vec<UnixListener>, Vec<File>) {
+    let sockets = ["nbd", "control"].map(|name| {
+        let path = world.path(name);
+        std::fs::remove_file(&path).unwrap();
+        UnixListener::bind(path).unwrap()
+    });
+    let open = |name| {
+        let path = world.path(name);
+        File::options().read(true).write(true).open(path).unwrap()
+    };
+    let files = [open("d.raw.reeve-map"), open("d.raw")];
+    flock(&files[0], FlockOperation::LockExclusive).unwrap();
+    fcntl_lock(&files[1], FlockOperation::LockExclusive).unwrap();
+    (sockets.into(), files.into())
+}
+
+/// The kernel lets go of a killed process's files only after the requests of its ring have ended.
+#[test]
+fn a_killed_service_that_still_holds_its_files_is_waited_for() {
+    let world = World::new();
+    world.raw("d.raw", MIB);
+    let args = [
+        "d.raw",
+        "--listen",
+        "unix:nbd",
+        "--control",
+        "control",
+        "--track",
+    ];
+    let service = world.serve(&args);
+    service.ask(json!({"command": "checkpoint-create", "name": "p"}));
+    service.crash();
+    let held = held(&world);
+    let letting_go = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(held);
+    });
+    world.serve(&args).stop();
+    letting_go.join().unwrap();
 }
 
 #[test]

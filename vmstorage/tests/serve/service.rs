@@ -131,15 +131,19 @@ impl Service {
 
     /// Waits until it has ended in order.
     pub(crate) fn wait(mut self) {
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                assert!(status.success(), "{status}");
-                return;
-            }
-            assert!(begin.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for(|| self.child.try_wait().unwrap().is_some());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+/// Waits until something is so, for as long as a test may take.
+#[track_caller]
+pub(crate) fn wait_for(mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "it does not come");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -7,11 +7,14 @@
 use std::fs;
 use std::io;
 
-use super::sys::{is_locked, lock_shared};
+use super::sys::{is_locked, lock_shared, unlock};
 use crate::disk::{Error, ErrorKind, Result};
+use crate::held::wait_while_held;
 
 const USED: i64 = 100;
 const FORBIDDEN: i64 = 200;
+/// How many permissions there can be.
+const PERMISSIONS: i64 = 64;
 
 /// QEMU's permissions by number, of those that matter here.
 const CONSISTENT_READ: i64 = 0;
@@ -21,8 +24,30 @@ const RESIZE: i64 = 3;
 /// Who opens for reading forbids writing: what it reads would change below it.
 const FORBIDS: [i64; 2] = [WRITE, RESIZE];
 
-/// Locks an image for as long as it is open.
+/// Locks an image for as long as it is open. It blocks while a process that was killed has it.
 pub(super) fn lock(file: &fs::File, name: &str, read_only: bool) -> Result<()> {
+    let attempt = || {
+        let done = try_lock(file, name, read_only);
+        if done.is_err() {
+            // Who has the image, or wants it too, is not to find the locks of one that waits.
+            let _ = unlock(file, USED..FORBIDDEN + PERMISSIONS);
+        }
+        done
+    };
+    let locked = wait_while_held(attempt, |refused| matches!(refused, Refused::Held(_)));
+    locked.map_err(|refused| match refused {
+        Refused::Held(byte) => conflict(name, byte),
+        Refused::Other(error) => error,
+    })
+}
+
+enum Refused {
+    /// Somebody else's lock on this byte is in the way.
+    Held(i64),
+    Other(Error),
+}
+
+fn try_lock(file: &fs::File, name: &str, read_only: bool) -> std::result::Result<(), Refused> {
     let uses: &[i64] = match read_only {
         true => &[CONSISTENT_READ],
         false => &[CONSISTENT_READ, WRITE, RESIZE],
@@ -36,7 +61,7 @@ pub(super) fn lock(file: &fs::File, name: &str, read_only: bool) -> Result<()> {
                 tracing::warn!(image = name, %error, "the file system has no locks");
                 return Ok(());
             }
-            Err(error) => return Err(conflict_or(name, byte, error)),
+            Err(error) => return Err(refused(name, byte, error)),
         }
     }
     // First all locks, then the question: of two who come at once, at least one sees the other.
@@ -44,17 +69,20 @@ pub(super) fn lock(file: &fs::File, name: &str, read_only: bool) -> Result<()> {
     for byte in opposed.chain(FORBIDS.iter().map(|permission| USED + permission)) {
         match is_locked(file, byte) {
             Ok(false) => {}
-            Ok(true) => return Err(conflict(name, byte)),
-            Err(error) => return Err(conflict_or(name, byte, error)),
+            Ok(true) => return Err(Refused::Held(byte)),
+            Err(error) => return Err(refused(name, byte, error)),
         }
     }
     Ok(())
 }
 
-fn conflict_or(name: &str, byte: i64, error: io::Error) -> Error {
+fn refused(name: &str, byte: i64, error: io::Error) -> Refused {
     match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EACCES) => conflict(name, byte),
-        _ => Error::io(format!("fcntl(F_OFD_SETLK, byte {byte}) of {name}"), error),
+        Some(libc::EAGAIN | libc::EACCES) => Refused::Held(byte),
+        _ => {
+            let call = format!("fcntl(F_OFD_SETLK, byte {byte}) of {name}");
+            Refused::Other(Error::io(call, error))
+        }
     }
 }
 
