@@ -8,6 +8,7 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, MultipartUpload as _, ObjectMeta, ObjectStore, RetryConfig};
 use object_store::{Error as Failure, ObjectStoreExt as _};
 
+use super::lock;
 use super::store::{Guard, Store};
 use crate::disk::{Error, ErrorKind, Result};
 
@@ -213,49 +214,8 @@ impl Store for Remote {
         }
     }
 
-    /// A lock object that the guard removes. One that a dead process left is named in the error.
-    /// Who comes puts its own first and looks for others then, so of two at least one sees the
-    /// other; that takes a bucket whose listings show what was put before, as those of S3 do.
     fn lock(&self, exclusive: bool) -> Result<Box<dyn Guard>> {
-        let kind = if exclusive { "exclusive" } else { "shared" };
-        let name = format!("locks/{}-{kind}", uuid::Uuid::new_v4());
-        self.put(&name, b"locked")?;
-        let held = Held {
-            store: self.clone(),
-            name: name.clone(),
-        };
-        let others = self
-            .list("locks")?
-            .into_iter()
-            .filter(|other| *other != name);
-        match others
-            .into_iter()
-            .find(|other| exclusive || other.ends_with("-exclusive"))
-        {
-            None => Ok(Box::new(held)),
-            Some(other) => Err(Error::new(
-                ErrorKind::Io,
-                format!(
-                    "the repository is in use by `{other}`; help: remove that object if the \
-                     command that made it does not run any more"
-                ),
-            )),
-        }
-    }
-}
-
-struct Held {
-    store: Remote,
-    name: String,
-}
-
-impl Guard for Held {}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Err(error) = self.store.delete(&self.name) {
-            tracing::warn!(%error, "a lock was left in the repository");
-        }
+        lock::lock(self, exclusive)
     }
 }
 
@@ -315,6 +275,17 @@ mod tests {
             refused.contains("-shared") && refused.contains("help:"),
             "{refused}"
         );
+        let found = lock::locks(&store).unwrap();
+        assert_eq!(found.len(), 2);
+        for lock in &found {
+            assert!(!lock.exclusive && lock.owner.process == std::process::id());
+        }
+        // A name is taken with its folder and without.
+        lock::unlock(&store, &found[0].name).unwrap();
+        let bare = found[1].name.strip_prefix("locks/").unwrap();
+        lock::unlock(&store, bare).unwrap();
+        let gone = lock::unlock(&store, bare).unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::NotFound);
         drop((one, other));
         let alone = store.lock(true).unwrap();
         assert!(store.lock(true).is_err() && store.lock(false).is_err());

@@ -244,8 +244,12 @@ fn dies_and_goes_on(of: &'static str, puts: usize, packs: usize) {
     let left = objects(&world, "locks");
     assert_eq!(left.len(), 1, "{message}");
     let name = left[0].file_name().unwrap().to_str().unwrap();
-    assert!(message.contains(name), "{message}");
-    fs::remove_file(&left[0]).unwrap();
+    let owner = format!("{name}` of process ");
+    assert!(message.contains(&owner), "{message}");
+    let list = world.ok(&["backup", "unlock", REPOSITORY, "--json"]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list[0]["name"], format!("locks/{name}"));
+    world.ok(&["backup", "unlock", REPOSITORY, name]);
     world.ok(&prune);
     same(&world, "latest", "disk.raw");
 }

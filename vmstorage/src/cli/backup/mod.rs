@@ -5,6 +5,7 @@ mod look;
 mod make;
 mod progress;
 mod since;
+mod unlock;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ Examples:
   vmstorage backup mount /backups latest --listen unix:/run/look.sock
   vmstorage backup verify /backups
   vmstorage backup prune /backups --keep-daily 7 --keep-weekly 4
+  vmstorage backup unlock s3://backups/vms
 
 A repository is a directory, or s3://BUCKET/PREFIX. A POINT is an id, a unique beginning of one,
 `latest`, or `latest:DISK`.
@@ -49,6 +51,7 @@ enum Command {
     Restore(bring::Restore),
     Mount(bring::Mount),
     Prune(look::Prune),
+    Unlock(unlock::Unlock),
 }
 
 /// Which repository.
@@ -90,6 +93,7 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
             Command::Restore(args) => bring::restore(args).await,
             Command::Mount(args) => bring::mount(args).await,
             Command::Prune(args) => look::prune(&args),
+            Command::Unlock(args) => unlock::unlock(&args),
         }
     });
     done.map_err(|error| disk::Error::io("start an engine", error))?

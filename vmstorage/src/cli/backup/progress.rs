@@ -97,8 +97,9 @@ impl Reporter {
     pub(super) fn finish(&mut self, progress: &Progress) -> f64 {
         match &self.kind {
             Kind::Bar(bar) => bar.finish_and_clear(),
-            Kind::Lines => {}
-            Kind::Json => self.object(progress),
+            // What could not begin has come nowhere.
+            Kind::Json if progress.total_bytes > 0 => self.object(progress),
+            Kind::Lines | Kind::Json => {}
         }
         self.begun.elapsed().as_secs_f64()
     }
