@@ -118,7 +118,9 @@ impl Host {
 
     /// Takes the exports of a disk away, and addresses that no other disk has.
     async fn leave(&self, served: &Rc<Served>) -> Result<(), Failure> {
-        // What waits for its limit is done now: it could keep everybody waiting for hours.
+        // What waits for its limit is done now, and what is long ends half-way: both could keep
+        // everybody waiting for hours.
+        served.gate.hurry();
         let mut result = served.set_limits(RawThrottle::default()).map(drop);
         let names: Vec<String> = {
             let disk = &served.config.name;
