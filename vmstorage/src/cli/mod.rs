@@ -46,6 +46,15 @@ enum Command {
     Refpoint(refpoint::Args),
 }
 
+/// What is said, as the environment or else the command wants it. What virtio queues say of their
+/// guests is not: a guest could have it said for every kick, until the disk is full.
+fn filter(usual: &str) -> EnvFilter {
+    let asked = std::env::var("VMSTORAGE_LOG").ok();
+    let asked =
+        asked.and_then(|asked| EnvFilter::try_new(format!("{asked},virtio_queue=off")).ok());
+    asked.unwrap_or_else(|| format!("{usual},virtio_queue=off").into())
+}
+
 /// Runs the command line of the process.
 pub fn main() -> ExitCode {
     let args = Args::parse();
@@ -53,9 +62,8 @@ pub fn main() -> ExitCode {
         Command::Serve(_) => "info",
         _ => "warn",
     };
-    let filter = EnvFilter::try_from_env("VMSTORAGE_LOG").unwrap_or_else(|_| usual.into());
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(usual))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();

@@ -11,6 +11,7 @@ pub mod file;
 pub mod memory;
 pub mod open;
 pub mod qcow2;
+mod ranges;
 pub mod vhdx;
 
 use std::fmt::Debug;
@@ -18,6 +19,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use error::{Error, ErrorKind, Result};
+pub(crate) use ranges::Ranges;
 
 use crate::engine::{IoBuf, IoBufMut};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
     SocketFlags, SocketType, accept_with, bind, connect, listen, recv, sendmsg, shutdown,
@@ -197,6 +197,14 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing can be sent or received any more, but for what is there already.
+    pub fn is_lost(&self) -> bool {
+        let mut polled = [PollFd::new(&self.fd, PollFlags::empty())];
+        let now = Timespec::default();
+        let gone = PollFlags::HUP | PollFlags::ERR;
+        poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(gone)
     }
 
     /// Ends the stream in both directions; a pending [`Stream::recv`] ends.

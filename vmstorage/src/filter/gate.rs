@@ -8,8 +8,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::{Signal, to_the_end};
-use crate::disk::{Answer, Disk, Durability, Extent, Geometry, Status, Zeroes};
+use crate::disk::{Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Status, Zeroes};
 use crate::engine::{IoBuf, IoBufMut};
+
+/// Longer zeroes and discards go inside in parts, each by itself: where they have to be written out
+/// they take minutes, and a hold would wait for them.
+const PART_BYTES: u64 = 64 << 20;
 
 /// Counts who is inside.
 #[derive(Debug, Default)]
@@ -18,6 +22,7 @@ pub struct Gate {
     held: Cell<bool>,
     holders_waiting: Cell<usize>,
     changed: Signal,
+    hurry: Cell<bool>,
 }
 
 /// Being inside; dropping it leaves.
@@ -55,6 +60,11 @@ impl Gate {
         self.held.set(true);
         drop(waiting);
         Held(Rc::clone(self))
+    }
+
+    /// Has long changes end half-way from now on, with [`ErrorKind::Shutdown`]: the disk is closed.
+    pub fn hurry(&self) {
+        self.hurry.set(true);
     }
 
     /// Somebody holds it now.
@@ -114,6 +124,33 @@ impl Gated {
             change(disk).await
         })
     }
+
+    /// Has a change done that may be long.
+    fn change_parts<C, F>(&self, extent: Extent, change: C) -> Answer<'_, ()>
+    where
+        C: Fn(Rc<dyn Disk>, Extent) -> F + 'static,
+        F: Future<Output = crate::disk::Result<()>> + 'static,
+    {
+        let (gate, disk) = (Rc::clone(&self.gate), Rc::clone(&self.disk));
+        to_the_end(async move {
+            disk.geometry().check_write(extent)?;
+            let (mut at, end) = (extent.offset_bytes, extent.end_bytes());
+            loop {
+                let _pass = gate.enter().await;
+                // Ending at multiples, so that only the first and the last have edges.
+                let stop = end.min((at / PART_BYTES + 1).saturating_mul(PART_BYTES));
+                change(Rc::clone(&disk), Extent::new(at, stop - at)).await?;
+                if stop == end {
+                    return Ok(());
+                }
+                if gate.hurry.get() {
+                    let why = "the disk is being closed";
+                    return Err(Error::new(ErrorKind::Shutdown, why));
+                }
+                at = stop;
+            }
+        })
+    }
 }
 
 impl Disk for Gated {
@@ -134,11 +171,27 @@ impl Disk for Gated {
     }
 
     fn write_zeroes(&self, extent: Extent, how: Zeroes) -> Answer<'_, ()> {
-        self.change(move |disk| async move { disk.write_zeroes(extent, how).await })
+        if extent.len_bytes <= PART_BYTES {
+            return self.change(move |disk| async move { disk.write_zeroes(extent, how).await });
+        }
+        let volatile = Zeroes {
+            durability: Durability::Volatile,
+            ..how
+        };
+        let zeroed = self.change_parts(extent, move |disk, part| async move {
+            disk.write_zeroes(part, volatile).await
+        });
+        Box::pin(async move {
+            zeroed.await?;
+            match how.durability {
+                Durability::Volatile => Ok(()),
+                Durability::Durable => self.disk.flush().await,
+            }
+        })
     }
 
     fn discard(&self, extent: Extent) -> Answer<'_, ()> {
-        self.change(move |disk| async move { disk.discard(extent).await })
+        self.change_parts(extent, |disk, part| async move { disk.discard(part).await })
     }
 
     fn flush(&self) -> Answer<'_, ()> {
@@ -159,55 +212,4 @@ impl Disk for Gated {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::memory::Memory;
-    use crate::engine::{run, spawn, yield_now};
-
-    #[test]
-    fn a_hold_waits_for_who_is_inside_and_keeps_others_out() {
-        run(async {
-            let gate = Rc::new(Gate::default());
-            let pass = gate.enter().await;
-            let mut hold = Box::pin(gate.hold());
-            assert!(futures_util::poll!(&mut hold).is_pending());
-            let mut late = Box::pin(gate.enter());
-            assert!(futures_util::poll!(&mut late).is_pending());
-            drop(pass);
-            let held = hold.await;
-            assert!(futures_util::poll!(&mut late).is_pending());
-            drop(held);
-            drop(late.await);
-            // A holder that gives up lets others in.
-            let pass = gate.enter().await;
-            let mut hold = Box::pin(gate.hold());
-            assert!(futures_util::poll!(&mut hold).is_pending());
-            drop(hold);
-            let _second = gate.enter().await;
-            drop(pass);
-        })
-        .unwrap();
-    }
-
-    #[test]
-    fn writes_wait_and_reads_go_by() {
-        run(async {
-            let gate = Rc::new(Gate::default());
-            let disk = Rc::new(Gated::new(Rc::new(Memory::new(4096)), Rc::clone(&gate)));
-            let held = gate.hold().await;
-            let writer = Rc::clone(&disk);
-            let write = spawn(async move {
-                let data = IoBuf::copy_of(b"x");
-                writer.write(0, data, Durability::Volatile).await
-            });
-            for _ in 0..4 {
-                yield_now().await;
-            }
-            assert_eq!(disk.read(0, IoBufMut::zeroed(1)).await.unwrap()[0], 0);
-            drop(held);
-            write.await.unwrap();
-            assert_eq!(disk.read(0, IoBufMut::zeroed(1)).await.unwrap()[0], b'x');
-        })
-        .unwrap();
-    }
-}
+mod tests;

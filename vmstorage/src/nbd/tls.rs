@@ -280,6 +280,11 @@ impl TlsStream {
         self.inner.stream.shutdown();
     }
 
+    /// As [`super::wire::Wire::is_lost`].
+    pub fn is_lost(&self) -> bool {
+        self.inner.stream.is_lost()
+    }
+
     async fn send_pending(&self) -> io::Result<()> {
         let mut out = Vec::new();
         write_pending(&mut self.inner.connection.borrow_mut(), &mut out)?;

@@ -54,6 +54,14 @@ impl Wire {
         }
     }
 
+    /// Whether the peer has gone for good; of one that only sends no more this is not known.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_lost(),
+            Self::Tls(stream) => stream.is_lost(),
+        }
+    }
+
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))

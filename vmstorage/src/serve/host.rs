@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::config::DiskConfig;
+use super::config::{DiskConfig, RawThrottle};
 use super::control::{Failure, Kind};
 use super::front::Front;
 use super::served::Served;
@@ -118,6 +118,10 @@ impl Host {
 
     /// Takes the exports of a disk away, and addresses that no other disk has.
     async fn leave(&self, served: &Rc<Served>) -> Result<(), Failure> {
+        // What waits for its limit is done now, and what is long ends half-way: both could keep
+        // everybody waiting for hours.
+        served.gate.hurry();
+        let mut result = served.set_limits(RawThrottle::default()).map(drop);
         let names: Vec<String> = {
             let disk = &served.config.name;
             let checkpoints = served.checkpoints.borrow();
@@ -127,7 +131,6 @@ impl Host {
         for server in served.vhost_user.take() {
             server.stop().await;
         }
-        let mut result = Ok(());
         for name in names {
             let withdrawn = served.withdraw(&name).await;
             result = result.and(withdrawn);

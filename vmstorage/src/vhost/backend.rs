@@ -30,7 +30,12 @@ pub(super) struct Shared {
     queues: usize,
     queue_size: usize,
     hang_up: Mutex<Option<ShutdownHandle>>,
+    /// Closed when the control thread is done.
+    pub(super) ended: Mailbox<()>,
 }
+
+/// The control thread's work; it is done when this is dropped, also by a panic.
+pub(super) struct Ended<'a>(pub(super) &'a Shared);
 
 /// A guest has put requests into a queue.
 #[derive(Clone)]
@@ -57,6 +62,7 @@ impl Shared {
             queues: options.queues.into(),
             queue_size: options.queue_size.into(),
             hang_up: Mutex::new(None),
+            ended: Mailbox::new(),
         }
     }
 
@@ -64,11 +70,23 @@ impl Shared {
         lock(&self.config)
     }
 
+    /// Has a queue looked at. A guest may kick as often as it likes: once is enough.
+    pub(super) fn look(&self, kick: Kick) {
+        let same = |a: &Kick, b: &Kick| a.queue == b.queue && Arc::ptr_eq(&a.session, &b.session);
+        self.mailbox.put_once(kick, same);
+    }
+
     /// Ends the front end's connection, if there is one.
     pub(super) fn hang_up(&self) {
         if let Some(handle) = lock(&self.hang_up).take() {
             handle.shutdown();
         }
+    }
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.ended.close();
     }
 }
 
@@ -176,7 +194,7 @@ impl VhostUserBackend for Backend {
     ) -> io::Result<()> {
         let queue = usize::from(event);
         if let Some(vring) = vrings.get(queue) {
-            self.shared.mailbox.put(Kick {
+            self.shared.look(Kick {
                 session: Arc::clone(&self.session),
                 queue,
                 vring: vring.clone(),

@@ -14,7 +14,7 @@ use super::execute::{Disposition, Executor};
 use super::request::Request;
 use super::session::Busy;
 use crate::disk::{Disk, Durability};
-use crate::engine::spawn;
+use crate::engine::{spawn, yield_now};
 
 /// The guest's memory while a request is under way.
 pub(super) type Guest = GuestMemoryLoadGuard<GuestMemoryMmap<()>>;
@@ -24,6 +24,8 @@ pub(super) async fn run(disk: Rc<dyn Disk>, shared: Arc<Shared>, options: Option
     let executor = Rc::new(Executor::new(disk, &options));
     while let Some(kick) = shared.mailbox.next().await {
         take(&executor, &shared, &kick);
+        // A guest that kicks without end leaves others their turn.
+        yield_now().await;
     }
 }
 
@@ -50,7 +52,7 @@ fn take(executor: &Rc<Executor>, shared: &Arc<Shared>, kick: &Kick) {
                 if kick.session.load(kick.queue) + 1
                     == usize::from(kick.vring.get_ref().get_queue().size())
                 {
-                    shared.mailbox.put(kick);
+                    shared.look(kick);
                 }
             })
             .detach();

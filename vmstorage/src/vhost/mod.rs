@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crate::disk::Disk;
-use crate::engine::{Task, spawn, unblock};
+use crate::engine::{Task, spawn};
 use backend::Shared;
 use config::Config;
 
@@ -107,7 +107,10 @@ impl Server {
             let (shared, stopping) = (Arc::clone(&shared), Arc::clone(&stopping));
             let listener = listener.try_clone()?;
             let thread = std::thread::Builder::new().name("vhost-user".into());
-            thread.spawn(move || backend::control(listener, &shared, &stopping))?
+            thread.spawn(move || {
+                let _ended = backend::Ended(&shared);
+                backend::control(listener, &shared, &stopping);
+            })?
         };
         let device = device::run(Rc::clone(&disk), Arc::clone(&shared), options.clone());
         Ok(Self {
@@ -131,8 +134,10 @@ impl Server {
     /// Ends the front end's connection once its requests have ended, and listens no more.
     pub async fn stop(mut self) {
         if let Some(control) = self.begin_stop() {
+            // Not by a thread of the engine: the requests that this waits for may need them all.
+            self.shared.ended.next().await;
             // It failed only if the thread panicked, and then there is nothing to wait for.
-            let _ = unblock(move || control.join()).await;
+            let _ = control.join();
         }
         if let Some(device) = self.device.take() {
             self.shared.mailbox.close();

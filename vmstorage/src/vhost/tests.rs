@@ -1,20 +1,24 @@
 //! Chains of descriptors as guests write them, honest and not, in memory that is only a test's.
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::Options;
 use super::config::Config;
 use super::execute::Executor;
 use super::request::{Kind, Request};
+use super::{Options, Server};
 use crate::disk::memory::Memory;
 use crate::disk::{Disk, Durability};
-use crate::engine::run;
+use crate::engine::{Choice, Engine, run, sleep, spawn, unblock, yield_now};
 
 type Guest = GuestMemoryMmap<()>;
 
@@ -307,4 +311,30 @@ fn the_configuration_says_what_the_disk_is() {
     assert_eq!(config.read(0, 8), 2048_u64.to_le_bytes());
     assert_eq!(config.read(u32::MAX, 4), [0; 4]);
     assert_eq!(config.read(58, u32::MAX).len(), 256);
+}
+
+#[test]
+fn a_stop_needs_no_thread_of_the_engine() {
+    let engine = Engine::with(Choice::Threads).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    engine.block_on(async {
+        let free = Arc::new(Barrier::new(17));
+        // Requests of other disks, which the threads of the engine are busy with.
+        let calls: Vec<_> = (0..16)
+            .map(|_| {
+                let free = Arc::clone(&free);
+                spawn(unblock(move || free.wait()))
+            })
+            .collect();
+        yield_now().await;
+        let path = dir.path().join("socket");
+        let server = Server::start(&path, disk(), &Options::default()).unwrap();
+        let (stop, limit) = (pin!(server.stop()), pin!(sleep(Duration::from_secs(10))));
+        let in_time = matches!(select(stop, limit).await, Either::Left(_));
+        free.wait();
+        for call in calls {
+            call.await;
+        }
+        assert!(in_time);
+    });
 }

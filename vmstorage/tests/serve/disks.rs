@@ -1,8 +1,10 @@
 //! Disks of all formats, served.
 
+use std::io::{BufRead, BufReader};
+
 use serde_json::json;
 
-use crate::service::{World, output, pull, run, write};
+use crate::service::{World, nbdsh, output, pull, run, write};
 
 const MIB: u64 = 1 << 20;
 
@@ -33,6 +35,34 @@ fn a_raw_disk_is_served_and_stopped_in_order() {
         assert!(std::fs::read(&path).unwrap() == copy);
         assert!(!world.path("nbd").exists());
     }
+}
+
+#[test]
+fn requests_that_wait_for_their_limit_keep_no_stop_waiting() {
+    let world = World::new();
+    world.raw("root.img", 64 * MIB);
+    let service = world.serve_config(&json!([{
+        "name": "root", "source": "root.img", "listen": ["unix:nbd"], "throttle": {"iops": 1},
+    }]));
+    let script = format!(
+        "h.connect_uri({:?})\n\
+         for n in range(200):\n\
+         \x20   h.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(b'x' * 512)), n * 512)\n\
+         h.flush()\n\
+         print('asked', flush=True)\n\
+         while h.aio_in_flight() > 0 and h.poll(-1) >= 0: pass\n",
+        world.uri("nbd", "root")
+    );
+    let mut client = nbdsh(&script);
+    let mut asked = String::new();
+    let mut out = BufReader::new(client.stdout.take().unwrap());
+    out.read_line(&mut asked).unwrap();
+    assert_eq!(asked, "asked\n");
+    service.stop();
+    // What it had asked for was done, though it takes minutes by its limit.
+    assert!(client.wait().unwrap().success());
+    let content = std::fs::read(world.path("root.img")).unwrap();
+    assert!(content[..200 * 512].iter().all(|&byte| byte == b'x'));
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! QEMU with a guest on disks that the service serves, over NBD and over vhost-user.
 
-use std::process::Command;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::boot::{GOOD, image};
-use crate::service::{World, changes, pull};
+use crate::driver::Driver;
+use crate::service::{World, changes, pull, run};
 
 /// Boots the guest from a device, with what QEMU needs for it.
 fn boot(world: &World, device: &[&str]) {
@@ -70,4 +74,31 @@ fn a_guest_boots_and_its_writes_are_tracked() {
             std::fs::remove_file(world.path(file)).unwrap();
         }
     }
+}
+
+#[test]
+fn a_guest_that_lies_fills_no_log() {
+    let world = World::new();
+    world.raw("d.raw", 1 << 20);
+    world.write_config(&json!([{
+        "name": "d", "source": "d.raw", "listen": ["unix:nbd", "vhost-user:vhost"],
+    }]));
+    let mut command = world.command(&["--config", "config.json"]);
+    let log = File::create(world.path("log")).unwrap();
+    let mut service = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut ready = String::new();
+    let mut out = BufReader::new(service.stdout.take().unwrap());
+    out.read_line(&mut ready).unwrap();
+    let driver = Driver::connect(&world.path("vhost"), 1);
+    driver.lie(0, 40_000);
+    for _ in 0..2000 {
+        driver.kick(0);
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    drop(driver);
+    assert!(run("nbdinfo", &[&world.uri("nbd", "d")]).contains("export-size: 1048576"));
+    run("kill", &[&service.id().to_string()]);
+    assert!(service.wait().unwrap().success());
+    let said = std::fs::read_to_string(world.path("log")).unwrap();
+    assert!(said.len() < 4096, "{} bytes: {}", said.len(), &said[..1000]);
 }

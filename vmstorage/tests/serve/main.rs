@@ -13,6 +13,9 @@ mod control;
 mod crash;
 mod crowd;
 mod disks;
+#[allow(dead_code, reason = "other tests drive more")]
+#[path = "../vhost/driver.rs"]
+mod driver;
 mod guest;
 mod secure;
 mod service;

@@ -2,14 +2,13 @@
 //!
 //! With `O_DIRECT` ([`OpenOptions::direct`]) the kernel takes whole blocks at aligned addresses
 //! only. Requests of any other shape go through a bounce buffer, and the blocks at their edges are
-//! read, changed and written under a lock on that range ([`ranges`]), so that neighbours in one
-//! block never lose each other's bytes.
+//! read, changed and written under a lock on that range, so that neighbours in one block never lose
+//! each other's bytes.
 
 mod direct;
 mod flush;
 mod lock;
 mod open;
-mod ranges;
 mod status;
 mod sys;
 #[cfg(test)]
@@ -23,11 +22,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::{Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes};
+use super::{
+    Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Ranges, Result, Status, Zeroes,
+};
 use crate::engine::{File, IoBuf, IoBufMut, Task, spawn, unblock};
 use flush::Flushes;
 pub use open::OpenOptions;
-use ranges::Ranges;
 
 /// A raw image: the bytes of a file or of a block device.
 ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use crate::disk::{Disk, Error, ErrorKind, Extent, Result};
-use crate::engine::{self, IoBufMut};
+use crate::engine::{self, Budget, yield_now};
 
 use super::super::Signal;
 use super::super::gate::Gate;
@@ -20,6 +20,10 @@ use super::{Numbers, OnError, Options};
 
 /// The most that is copied at once.
 const RUN_BYTES: u64 = 2 << 20;
+/// Of a longer change this much is saved before more is looked at.
+const WINDOW_BYTES: u64 = 16 << 20;
+/// The memory that all copies of a disk take at once, in bytes; more wait.
+const MEMORY_BYTES: usize = 32 << 20;
 
 /// What the filter and its images share.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ pub(super) struct Core {
     pub(super) images: RefCell<Vec<Rc<Image>>>,
     /// Granules that are being copied now.
     copying: RefCell<HashMap<u64, Rc<Copy>>>,
+    memory: Budget,
     copied: Cell<u64>,
     zeroes: Cell<u64>,
 }
@@ -57,6 +62,7 @@ impl Core {
             pool: RefCell::default(),
             images: RefCell::default(),
             copying: RefCell::default(),
+            memory: Budget::new(MEMORY_BYTES),
             copied: Cell::new(0),
             zeroes: Cell::new(0),
         }
@@ -78,6 +84,21 @@ impl Core {
     /// # Errors
     /// Of the copy, where the images want the guest's write to fail rather than themselves.
     pub(super) async fn save(self: &Rc<Self>, extent: Extent) -> Result<()> {
+        let window = WINDOW_BYTES.max(self.options.granule_bytes);
+        let (mut at, end) = (extent.offset_bytes, extent.end_bytes());
+        // Images do not begin meanwhile, so what was saved stays so.
+        while at < end && !self.images.borrow().is_empty() {
+            let stop = end.min((at / window + 1).saturating_mul(window));
+            self.save_window(Extent::new(at, stop - at)).await?;
+            at = stop;
+            if at < end {
+                yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn save_window(self: &Rc<Self>, extent: Extent) -> Result<()> {
         loop {
             let copies = self.begin(extent);
             if copies.is_empty() {
@@ -193,7 +214,7 @@ impl Core {
         let len = (run.end * granule_bytes)
             .min(size_bytes)
             .saturating_sub(start);
-        let buf = IoBufMut::zeroed(len as usize);
+        let buf = self.memory.take(len as usize).await;
         let old = self.base.read(start, buf).await?.freeze();
         let mut places = Vec::new();
         for part in 0..len.div_ceil(granule_bytes) {

@@ -406,3 +406,98 @@ fn a_client_that_goes_away_leaves_whole_images() {
     })
     .unwrap();
 }
+
+/// A disk of any size that holds nothing, and counts the bytes that are being read.
+#[derive(Debug, Default)]
+struct Vast {
+    reading: std::cell::Cell<u64>,
+    most: std::cell::Cell<u64>,
+    discarded: std::cell::Cell<u64>,
+}
+
+impl Disk for Vast {
+    fn name(&self) -> String {
+        "vast".into()
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            size_bytes: 8 << 30,
+            min_block_bytes: 1,
+            preferred_block_bytes: 4096,
+            read_only: false,
+        }
+    }
+
+    fn read(&self, _: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
+        Box::pin(async move {
+            let len = buf.len() as u64;
+            self.reading.set(self.reading.get() + len);
+            self.most.set(self.most.get().max(self.reading.get()));
+            yield_now().await;
+            self.reading.set(self.reading.get() - len);
+            Ok(buf)
+        })
+    }
+
+    fn write(&self, _: u64, _: IoBuf, _: Durability) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn write_zeroes(&self, _: Extent, _: Zeroes) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn discard(&self, extent: Extent) -> Answer<'_, ()> {
+        self.discarded.set(self.discarded.get() + extent.len_bytes);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn flush(&self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn status(&self, extent: Extent, _: usize) -> Answer<'_, Vec<Status>> {
+        let all = Status {
+            extent,
+            allocated: false,
+            zero: true,
+        };
+        Box::pin(std::future::ready(Ok(vec![all])))
+    }
+
+    fn resize(&self, _: u64) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[test]
+fn a_change_of_a_large_part_takes_little_memory() {
+    run(async {
+        let vast = Rc::new(Vast::default());
+        let base = Rc::clone(&vast) as Rc<dyn Disk>;
+        let filter = Rc::new(Snapshots::new(base, Options::default()).unwrap());
+        filter.set_store(Rc::new(Memory::new(0)), u64::MAX).unwrap();
+        let snapshot = filter.take(OnError::FailWrite).await.unwrap();
+        let parts = (0..4).map(|part| Extent::new(part << 26, 1 << 26));
+        let discards = parts.map(|part| {
+            let filter = Rc::clone(&filter);
+            spawn(async move { filter.discard(part).await })
+        });
+        for discard in discards.collect::<Vec<_>>() {
+            discard.await.unwrap();
+        }
+        assert_eq!(vast.discarded.get(), 4 << 26);
+        assert!(
+            vast.most.get() <= 64 << 20,
+            "{} bytes at once",
+            vast.most.get()
+        );
+        // A question about all of it is answered in part.
+        let whole = Extent::new(0, 8 << 30);
+        let said = snapshot.image().status(whole, 4096).await.unwrap();
+        assert_eq!(said.last().unwrap().extent.end_bytes(), 4 << 30);
+        drop(snapshot);
+    })
+    .unwrap();
+}

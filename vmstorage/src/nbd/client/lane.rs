@@ -146,6 +146,7 @@ impl Lane {
                     let loss = self.transmit(session).await;
                     if self.answers.get() > before {
                         backoff = Duration::ZERO;
+                        self.forget_deadlines();
                     }
                     loss
                 }
@@ -159,6 +160,15 @@ impl Lane {
                 return;
             }
             backoff = (backoff * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);
+        }
+    }
+
+    /// A server that answered was there: waiting for it begins anew when it is lost again. One that
+    /// only takes connections does not count, or what it never answers would be asked for ever.
+    fn forget_deadlines(&self) {
+        let (queue, in_flight) = (self.queue.borrow(), self.in_flight.borrow());
+        for pending in queue.iter().chain(in_flight.values()) {
+            pending.deadline.set(None);
         }
     }
 

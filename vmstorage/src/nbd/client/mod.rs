@@ -15,7 +15,8 @@
 //!   ([`crate::disk::Durability::Durable`]).
 //! - A write that a server still has under way when its connection is lost must not be done after
 //!   the same write was done again over another connection and then overwritten. Servers that drop
-//!   the requests of a lost connection, or end them first, keep this.
+//!   the requests of a lost connection, or end them first, keep this; so does [`super::server`],
+//!   which does overlapping changes in the order in which they came.
 //!
 //! # Servers are not trusted
 //! Every length, offset and cookie is checked; what violates the protocol fails the requests of the

@@ -122,7 +122,8 @@ impl Budget {
         .await
     }
 
-    fn try_acquire(self: &Rc<Self>, bytes: u64) -> Option<Permit> {
+    /// Room for a request with so many bytes, if there is.
+    pub(super) fn try_acquire(self: &Rc<Self>, bytes: u64) -> Option<Permit> {
         let total = self.bytes.get().checked_add(bytes)?;
         if self.requests.get() >= self.limits.requests || total > self.limits.connection_bytes {
             return None;

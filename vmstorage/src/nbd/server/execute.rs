@@ -13,6 +13,16 @@ use crate::nbd::proto::{Request, StatusPayload, command, command_flag, errno};
 /// Does what a request asks for, and answers it.
 pub(super) async fn run(link: Rc<Link>, token: Token, request: Request, payload: Option<IoBuf>) {
     let disk = &*link.served.export.disk;
+    // A client whose connection was lost sends its writes again over the next one, and then others
+    // to the same place: those of the lost one must not be done after them.
+    let _turn = match request.command {
+        command::WRITE | command::TRIM | command::WRITE_ZEROES => {
+            let end = request.offset_bytes.saturating_add(request.len_bytes);
+            let changing = &link.served.changing;
+            Some(changing.enter(request.offset_bytes, end, true).await)
+        }
+        _ => None,
+    };
     match request.command {
         command::READ => answer(token, read(disk, &request).await),
         command::WRITE => answer(token, write(disk, &request, payload).await),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::link::Link;
 use super::notify::Notify;
-use crate::disk::{Answer, Disk, Extent};
+use crate::disk::{Answer, Disk, Extent, Ranges};
 use crate::nbd::proto::{StatusExtent, command};
 
 /// A disk under a name.
@@ -82,6 +82,8 @@ impl Export {
 pub(super) struct Served {
     pub(super) export: Export,
     pub(super) read_only: bool,
+    /// Changes under way, of all its clients.
+    pub(super) changing: Ranges,
     /// Of clients that come from now on.
     contexts: RefCell<Vec<Rc<dyn Context>>>,
     pub(super) statistics: Counters,
@@ -95,6 +97,7 @@ impl Served {
     pub(super) fn new(export: Export) -> Rc<Self> {
         Rc::new(Self {
             read_only: export.is_read_only(),
+            changing: Ranges::default(),
             contexts: RefCell::new(export.contexts.clone()),
             export,
             statistics: Counters::default(),

@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
+use super::budget::Permit;
 use super::check::{self, Refusal};
 use super::execute;
 use super::input::Input;
@@ -70,7 +71,7 @@ async fn next(link: &Rc<Link>, input: &mut Input) -> Result<(), End> {
         }
         _ => payload,
     };
-    let permit = link.budget.acquire(memory).await;
+    let permit = room(link, input, memory).await?;
     // Checked to be no longer than a payload may be.
     let payload = match usize::try_from(payload) {
         Ok(0) => None,
@@ -80,6 +81,19 @@ async fn next(link: &Rc<Link>, input: &mut Input) -> Result<(), End> {
     let token = link.token(request, Some(permit));
     spawn(execute::run(Rc::clone(link), token, request, payload)).detach();
     Ok(())
+}
+
+/// Room for a request, once there is; its client may have gone by then, come back over another
+/// connection and sent it again, and gone on from there.
+async fn room(link: &Rc<Link>, input: &Input, bytes: u64) -> Result<Permit, End> {
+    if let Some(permit) = link.budget.try_acquire(bytes) {
+        return Ok(permit);
+    }
+    let permit = link.budget.acquire(bytes).await;
+    match input.wire().is_lost() {
+        true => Err(End::Gone),
+        false => Ok(permit),
+    }
 }
 
 /// How much follows a request.

@@ -23,8 +23,10 @@ pub(super) struct Registry {
     connections: Cell<usize>,
     next_id: Cell<u64>,
     closing: Cell<bool>,
-    /// A change of `closing` or `connections`.
-    changed: Notify,
+    /// It is closing.
+    closed: Notify,
+    /// A connection ended.
+    left: Notify,
 }
 
 /// A connection that counts as long as it lives.
@@ -47,7 +49,8 @@ impl Registry {
             connections: Cell::new(0),
             next_id: Cell::new(0),
             closing: Cell::new(false),
-            changed: Notify::default(),
+            closed: Notify::default(),
+            left: Notify::default(),
         })
     }
 
@@ -116,17 +119,17 @@ impl Registry {
 
     pub(super) fn close(&self) {
         self.closing.set(true);
-        self.changed.wake();
+        self.closed.wake();
     }
 
     /// Waits until the server goes down.
     pub(super) async fn closed(&self) {
-        self.changed.when(|| self.closing.get()).await;
+        self.closed.when(|| self.closing.get()).await;
     }
 
     /// Waits until nobody is connected.
     pub(super) async fn empty(&self) {
-        self.changed.when(|| self.connections.get() == 0).await;
+        self.left.when(|| self.connections.get() == 0).await;
     }
 }
 
@@ -134,6 +137,40 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let connections = &self.registry.connections;
         connections.set(connections.get() - 1);
-        self.registry.changed.wake();
+        self.registry.left.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_end_does_not_notice_who_leaves() {
+        let registry = Registry::new(Options::default());
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut closed = pin!(registry.closed());
+        let mut context = Context::from_waker(&waker);
+        assert!(closed.as_mut().poll(&mut context).is_pending());
+        // Thousands in their handshakes wait like this: each that goes must not wake all of them.
+        drop(registry.count().unwrap());
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        registry.close();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
 }

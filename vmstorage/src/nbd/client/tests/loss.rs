@@ -1,12 +1,13 @@
 //! Links that break, servers that stop answering, come back, or come back as another.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Rig, SIZE, memory, on_engine, pattern, quick, read, server_of};
 use crate::disk::memory::Memory;
-use crate::disk::{Disk, Durability, Extent, Result, Zeroes};
-use crate::engine::IoBuf;
+use crate::disk::{Answer, Disk, Durability, Extent, Geometry, Result, Status, Zeroes};
+use crate::engine::{IoBuf, IoBufMut, sleep, spawn};
 use crate::nbd::client::{Options, Remote};
 
 /// One request of each kind; what is read is right.
@@ -98,10 +99,94 @@ fn waiting_for_a_server_ends() {
             if again.is_ok() {
                 break;
             }
-            crate::engine::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
             again = read(&remote, 0, 512).await;
         }
         assert_eq!(again.unwrap(), pattern(512, 0));
+    });
+}
+
+/// A disk whose reads of a certain byte never end while it is held.
+#[derive(Debug)]
+struct Holding {
+    memory: Rc<Memory>,
+    held: Cell<bool>,
+    waiting: Cell<usize>,
+}
+
+impl Disk for Holding {
+    fn name(&self) -> String {
+        "holding".into()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.memory.geometry()
+    }
+
+    fn read(&self, at: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
+        Box::pin(async move {
+            self.waiting
+                .set(self.waiting.get() + usize::from(at == 4096));
+            while at == 4096 && self.held.get() {
+                sleep(Duration::from_millis(5)).await;
+            }
+            self.memory.read(at, buf).await
+        })
+    }
+
+    fn write(&self, at: u64, data: IoBuf, how: Durability) -> Answer<'_, ()> {
+        self.memory.write(at, data, how)
+    }
+
+    fn write_zeroes(&self, extent: Extent, how: Zeroes) -> Answer<'_, ()> {
+        self.memory.write_zeroes(extent, how)
+    }
+
+    fn discard(&self, extent: Extent) -> Answer<'_, ()> {
+        self.memory.discard(extent)
+    }
+
+    fn flush(&self) -> Answer<'_, ()> {
+        self.memory.flush()
+    }
+
+    fn status(&self, extent: Extent, limit: usize) -> Answer<'_, Vec<Status>> {
+        self.memory.status(extent, limit)
+    }
+
+    fn resize(&self, size_bytes: u64) -> Answer<'_, ()> {
+        self.memory.resize(size_bytes)
+    }
+}
+
+#[test]
+fn a_request_that_outlasts_one_loss_is_given_all_of_the_time_at_the_next() {
+    on_engine(async {
+        let disk = Rc::new(Holding {
+            memory: memory(),
+            held: Cell::new(true),
+            waiting: Cell::new(0),
+        });
+        let rig = Rig::new(Rc::clone(&disk) as Rc<dyn Disk>);
+        let options = Options {
+            reconnect_delay: Duration::from_secs(1),
+            ..quick()
+        };
+        let remote = Rc::new(rig.open(options).await.unwrap());
+        let asking = Rc::clone(&remote);
+        let slow = spawn(async move { read(&*asking, 4096, 512).await });
+        for waiting in 1..=3 {
+            while disk.waiting.get() < waiting {
+                sleep(Duration::from_millis(1)).await;
+            }
+            // Others are answered meanwhile, for longer than a loss may last.
+            sleep(Duration::from_millis(600)).await;
+            read(&*remote, 0, 512).await.unwrap();
+            rig.link.cuts.borrow_mut().push(rig.link.passed.get() + 1);
+            read(&*remote, 0, 512).await.unwrap();
+        }
+        disk.held.set(false);
+        assert_eq!(slow.await.unwrap(), pattern(SIZE as usize, 0)[4096..4608]);
     });
 }
 

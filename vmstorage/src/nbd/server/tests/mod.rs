@@ -4,6 +4,7 @@ mod fuzz;
 mod handshake;
 mod hostile;
 mod lifecycle;
+mod lost;
 mod recorder;
 mod tls;
 mod transmission;

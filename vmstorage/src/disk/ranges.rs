@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 /// Ranges that are held or waited for. Shared ones may overlap each other, an exclusive one
 /// nothing. Turns are taken in the order of arrival, so nobody waits for ever.
 #[derive(Debug, Default)]
-pub(super) struct Ranges {
+pub(crate) struct Ranges {
     state: RefCell<State>,
 }
 
@@ -30,7 +30,7 @@ struct Entry {
 }
 
 /// A range that is held, or waited for; dropping it lets others go on.
-pub(super) struct Guard<'a> {
+pub(crate) struct Guard<'a> {
     ranges: &'a Ranges,
     id: u64,
 }
@@ -62,7 +62,7 @@ impl State {
 
 impl Ranges {
     /// Waits for a range, `end` not included.
-    pub(super) async fn enter(&self, start: u64, end: u64, exclusive: bool) -> Guard<'_> {
+    pub(crate) async fn enter(&self, start: u64, end: u64, exclusive: bool) -> Guard<'_> {
         let guard = self.arrive(start, end, exclusive);
         poll_fn(|context| {
             let mut state = self.state.borrow_mut();
