@@ -80,6 +80,16 @@ impl Ranges {
         guard
     }
 
+    /// Waits until everybody who came before has gone, and keeps all others out.
+    pub(crate) async fn enter_all(&self) -> Guard<'_> {
+        self.enter(0, u64::MAX, true).await
+    }
+
+    /// Whether anybody holds a range or waits for one.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.state.borrow().entries.is_empty()
+    }
+
     fn arrive(&self, start: u64, end: u64, exclusive: bool) -> Guard<'_> {
         let mut state = self.state.borrow_mut();
         let id = state.next_id;

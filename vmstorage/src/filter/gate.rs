@@ -7,9 +7,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::{Signal, to_the_end};
 use crate::disk::{Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Status, Zeroes};
 use crate::engine::{IoBuf, IoBufMut};
+use crate::engine::{Notify, to_the_end};
 
 /// Longer zeroes and discards go inside in parts, each by itself: where they have to be written out
 /// they take minutes, and a hold would wait for them.
@@ -21,7 +21,7 @@ pub struct Gate {
     inside: Cell<usize>,
     held: Cell<bool>,
     holders_waiting: Cell<usize>,
-    changed: Signal,
+    changed: Notify,
     hurry: Cell<bool>,
 }
 
@@ -45,7 +45,7 @@ impl Gate {
     pub async fn enter(self: &Rc<Self>) -> Pass {
         let open = || !self.held.get() && self.holders_waiting.get() == 0;
         if !open() {
-            self.changed.until(open).await;
+            self.changed.when(open).await;
         }
         self.inside.set(self.inside.get() + 1);
         Pass(Rc::clone(self))
@@ -55,7 +55,7 @@ impl Gate {
     pub async fn hold(self: &Rc<Self>) -> Held {
         let waiting = Waiting::new(self);
         self.changed
-            .until(|| self.inside.get() == 0 && !self.held.get())
+            .when(|| self.inside.get() == 0 && !self.held.get())
             .await;
         self.held.set(true);
         drop(waiting);
@@ -77,7 +77,7 @@ impl Drop for Pass {
     fn drop(&mut self) {
         self.0.inside.set(self.0.inside.get() - 1);
         if self.0.inside.get() == 0 {
-            self.0.changed.notify();
+            self.0.changed.wake();
         }
     }
 }
@@ -85,7 +85,7 @@ impl Drop for Pass {
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.held.set(false);
-        self.0.changed.notify();
+        self.0.changed.wake();
     }
 }
 
@@ -102,7 +102,7 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.holders_waiting.set(self.0.holders_waiting.get() - 1);
-        self.0.changed.notify();
+        self.0.changed.wake();
     }
 }
 

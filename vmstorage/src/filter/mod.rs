@@ -4,11 +4,6 @@
 //! held), change tracker, [`snapshot`], disk. The gate stands above the tracker, so that a
 //! checkpoint cuts both at one moment.
 
-mod finish;
 pub mod gate;
-mod signal;
 pub mod snapshot;
 pub mod throttle;
-
-pub(crate) use finish::to_the_end;
-pub(crate) use signal::Signal;

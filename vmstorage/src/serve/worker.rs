@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use super::control::{Failure, Kind};
 use super::host::Host;
 use crate::disk::open;
+use crate::engine::Notify;
 use crate::engine::{self, Choice, Engine, Remote};
-use crate::filter::Signal;
 
 thread_local! {
     static HOST: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) };
@@ -32,17 +32,17 @@ pub(super) struct Worker {
 #[derive(Debug, Default)]
 pub(super) struct Stop {
     asked: std::cell::Cell<bool>,
-    changed: Signal,
+    changed: Notify,
 }
 
 impl Stop {
     pub(super) fn ask(&self) {
         self.asked.set(true);
-        self.changed.notify();
+        self.changed.wake();
     }
 
     async fn asked(&self) {
-        self.changed.until(|| self.asked.get()).await;
+        self.changed.when(|| self.asked.get()).await;
     }
 }
 

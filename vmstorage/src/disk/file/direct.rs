@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use rustix::fs::Advice;
 
-use super::{Inner, to_the_end};
+use super::Inner;
 use crate::disk::{Durability, Error, Extent, Result};
+use crate::engine::to_the_end;
 use crate::engine::{File, IoBuf, IoBufMut, unblock};
 
 /// Most bytes that a request has in bounce buffers at once.

@@ -4,13 +4,12 @@
 //! other, the one that is told nothing could be answered first; so those that come while one runs
 //! wait for the next, which they share.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
-use super::{Inner, to_the_end};
+use super::Inner;
 use crate::disk::{Error, Result};
+use crate::engine::{Notify, to_the_end, yield_now};
 
 /// Which flushes there were.
 #[derive(Debug, Default)]
@@ -18,7 +17,7 @@ pub(super) struct Flushes {
     pub(super) begun: Cell<u64>,
     pub(super) ended: Cell<u64>,
     /// Who waits for the one that runs.
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Notify,
 }
 
 impl Flushes {
@@ -28,17 +27,8 @@ impl Flushes {
 
     /// Waits until number `needed` has ended, or somebody has to begin it.
     async fn wait(&self, needed: u64) {
-        poll_fn(|context| {
-            if self.is_idle() || self.ended.get() >= needed {
-                return Poll::Ready(());
-            }
-            let mut waiting = self.waiting.borrow_mut();
-            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                waiting.push(context.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+        let over = || self.is_idle() || self.ended.get() >= needed;
+        self.waiting.when(over).await;
     }
 }
 
@@ -53,7 +43,11 @@ impl Inner {
             }
             if self.flushes.is_idle() {
                 let inner = Rc::clone(self);
-                to_the_end(async move { inner.sync().await }).await;
+                to_the_end(async move {
+                    yield_now().await; // those that come in the same turn share it
+                    inner.sync().await;
+                })
+                .await;
             } else {
                 self.flushes.wait(needed).await;
             }
@@ -69,8 +63,7 @@ impl Inner {
             self.lose(Error::io(format!("fdatasync of {}", self.name), error));
         }
         self.flushes.ended.set(self.flushes.begun.get());
-        let waiting = std::mem::take(&mut *self.flushes.waiting.borrow_mut());
-        waiting.into_iter().for_each(Waker::wake);
+        self.flushes.waiting.wake();
     }
 
     /// Remembers that written data may be lost.

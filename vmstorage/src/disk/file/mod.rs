@@ -16,16 +16,13 @@ mod tests;
 mod zero;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use super::{
     Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Ranges, Result, Status, Zeroes,
 };
-use crate::engine::{File, IoBuf, IoBufMut, Task, spawn, unblock};
+use crate::engine::{File, IoBuf, IoBufMut, to_the_end, unblock};
 use flush::Flushes;
 pub use open::OpenOptions;
 
@@ -128,7 +125,7 @@ impl Inner {
                 format!("{} is read-only", self.name),
             ));
         }
-        let _alone = self.ranges.enter(0, u64::MAX, true).await;
+        let _alone = self.ranges.enter_all().await;
         let file = self.file.clone();
         if self.is_device {
             let size = unblock(move || open::device_size(file.as_std())).await;
@@ -227,37 +224,6 @@ impl Disk for FileDisk {
 
     fn resize(&self, size_bytes: u64) -> Answer<'_, ()> {
         let inner = Rc::clone(&self.inner);
-        Box::pin(async move { to_the_end(async move { inner.resize(size_bytes).await }).await })
-    }
-}
-
-/// Runs an operation to its end also when who waits for it goes away: it holds a range that others
-/// must not enter before the kernel is done.
-async fn to_the_end<T: 'static>(operation: impl Future<Output = T> + 'static) -> T {
-    Lasting(Some(spawn(operation))).await
-}
-
-struct Lasting<T>(Option<Task<T>>);
-
-impl<T> Future for Lasting<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let Some(task) = &mut self.0 else {
-            return Poll::Pending;
-        };
-        let polled = Pin::new(task).poll(context);
-        if polled.is_ready() {
-            self.0 = None;
-        }
-        polled
-    }
-}
-
-impl<T> Drop for Lasting<T> {
-    fn drop(&mut self) {
-        if let Some(task) = self.0.take() {
-            task.detach();
-        }
+        to_the_end(async move { inner.resize(size_bytes).await })
     }
 }

@@ -338,7 +338,7 @@ impl Image {
                 extent.len_bytes,
             );
         }
-        let _alone = self.tracked.lock.lock_all().await;
+        let _alone = self.tracked.lock.enter_all().await;
         let (table_offset, table_entries) = self.store_bits(&bits).await?;
         let mut flags = 0;
         if bitmap.auto {
@@ -369,7 +369,7 @@ impl Image {
     /// Takes a bitmap away.
     pub(super) async fn remove_bitmap(&self, name: &str) -> Result<()> {
         self.extent_check(Extent::new(0, 0))?;
-        let _alone = self.tracked.lock.lock_all().await;
+        let _alone = self.tracked.lock.enter_all().await;
         self.tracked.forget(name);
         self.replace_bitmap(name, None).await
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::file::ImageFile;
-use super::lock::RangeLocks;
+use crate::disk::Ranges;
 use crate::disk::Result;
 use crate::engine::{IoBuf, IoBufMut};
 
@@ -21,7 +21,7 @@ pub(super) struct Cache {
     clock: Cell<u64>,
     dirty: Cell<usize>,
     /// One task at a time reads a slice, so that none puts an old one in the place of a newer.
-    loading: RangeLocks,
+    loading: Ranges,
 }
 
 /// A slice. It must be fetched anew after every await before it is changed.
@@ -50,7 +50,7 @@ impl Cache {
             slices: RefCell::default(),
             clock: Cell::new(0),
             dirty: Cell::new(0),
-            loading: RangeLocks::default(),
+            loading: Ranges::default(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Cache {
             return Ok(slice);
         }
         let start = self.start_of(offset);
-        let _alone = self.loading.lock(start..start + 1).await;
+        let _alone = self.loading.enter(start, start + 1, true).await;
         if let Some(slice) = self.peek(offset) {
             return Ok(slice);
         }

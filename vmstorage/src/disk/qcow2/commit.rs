@@ -24,11 +24,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::cache::Saved;
 use super::header::SECTOR_BYTES;
 use super::image::Image;
-use super::lock::RangeLocks;
 use super::refcount::{Run, TableChange, bytes_of};
-use super::task::to_the_end;
+use crate::disk::Ranges;
 use crate::disk::{Durability, Result};
 use crate::engine::IoBuf;
+use crate::engine::to_the_end;
 
 /// Writes of tables that are under way at the same time.
 const AT_ONCE: usize = 16;
@@ -38,7 +38,7 @@ const MAX_FREED: usize = 16_384;
 /// Commits that were made.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
-    lock: RangeLocks,
+    lock: Ranges,
     begun: Cell<u64>,
     ended: Cell<u64>,
 }
@@ -82,7 +82,7 @@ impl Image {
         let commits = &self.commits;
         // One that begins from now on is enough; who waits may find that it was made.
         let needed = commits.begun.get() + 1;
-        let _alone = commits.lock.lock_all().await;
+        let _alone = commits.lock.enter_all().await;
         if commits.ended.get() >= needed {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use crate::engine::{IoBuf, IoBufMut};
 impl Image {
     /// Changes the header and its extensions, durably.
     pub(super) async fn rewrite_header(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
-        let _alone = self.header_lock.lock_all().await;
+        let _alone = self.header_lock.enter_all().await;
         let mut header = self.header.borrow().clone();
         change(&mut header);
         let cluster = self.layout.cluster_bytes() as usize;

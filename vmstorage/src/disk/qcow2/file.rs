@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::lock::RangeLocks;
+use crate::disk::Ranges;
 use crate::disk::{Disk, Durability, Error, ErrorKind, Extent, Result};
 use crate::engine::{IoBuf, IoBufMut};
 
@@ -20,7 +20,7 @@ const MAX_GAP_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(super) struct ImageFile {
     disk: Rc<dyn Disk>,
-    growing: RangeLocks,
+    growing: Ranges,
     /// Nothing was ever stored from here on: it reads as zeroes.
     fresh_from: Cell<u64>,
 }
@@ -30,7 +30,7 @@ impl ImageFile {
         let size = disk.geometry().size_bytes;
         Self {
             disk,
-            growing: RangeLocks::default(),
+            growing: Ranges::default(),
             fresh_from: Cell::new(size),
         }
     }
@@ -87,7 +87,7 @@ impl ImageFile {
         if end <= self.size_bytes() {
             return Ok(());
         }
-        let _alone = self.growing.lock_all().await;
+        let _alone = self.growing.enter_all().await;
         let size = self.size_bytes();
         if end <= size {
             return Ok(());

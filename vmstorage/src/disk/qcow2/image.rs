@@ -10,12 +10,12 @@ use super::compress::Recent;
 use super::file::ImageFile;
 use super::header::{self, Header, SECTOR_BYTES};
 use super::layout::{Layout, OFFSET_MASK};
-use super::lock::RangeLocks;
 use super::refcount::{Refcounts, Run, words};
 use super::requests::Requests;
 use super::snapshot::{self, Snapshot};
 use super::tracked::Tracked;
 use super::{OpenOptions, check};
+use crate::disk::Ranges;
 use crate::disk::{Disk, Durability, Error, ErrorKind, Extent, Geometry, Result};
 use crate::engine::{IoBuf, IoBufMut};
 
@@ -31,7 +31,7 @@ pub(super) struct Image {
     pub(super) header: RefCell<Header>,
     /// The first sector as it is in the file.
     pub(super) sector: RefCell<Vec<u8>>,
-    pub(super) header_lock: RangeLocks,
+    pub(super) header_lock: Ranges,
     pub(super) size_bytes: Cell<u64>,
     pub(super) read_only: bool,
     pub(super) l1: RefCell<Vec<u64>>,
@@ -40,10 +40,10 @@ pub(super) struct Image {
     pub(super) l1_changed: RefCell<BTreeSet<u64>>,
     pub(super) l2: Cache,
     /// One task at a time makes L2 tables.
-    pub(super) l2_making: RangeLocks,
+    pub(super) l2_making: Ranges,
     pub(super) refcounts: Refcounts,
     /// Clusters of the disk whose place is being changed.
-    pub(super) changing: RangeLocks,
+    pub(super) changing: Ranges,
     pub(super) requests: Requests,
     pub(super) commits: Commits,
     /// Clusters that the tables in memory do not refer to any more, but the durable ones may.
@@ -96,9 +96,9 @@ impl Image {
             l1: RefCell::new(l1),
             l1_changed: RefCell::default(),
             l2: Cache::new(layout.slice_bytes(), L2_CACHE_BYTES),
-            l2_making: RangeLocks::default(),
+            l2_making: Ranges::default(),
             refcounts,
-            changing: RangeLocks::default(),
+            changing: Ranges::default(),
             requests: Requests::default(),
             commits: Commits::default(),
             freed: RefCell::default(),
@@ -108,7 +108,7 @@ impl Image {
             tracked: Tracked::default(),
             header: RefCell::new(header),
             sector: RefCell::new(sector),
-            header_lock: RangeLocks::default(),
+            header_lock: Ranges::default(),
             file,
         };
         let metadata = image.metadata_clusters();
@@ -179,7 +179,7 @@ impl Image {
 
     /// Changes fields of the header, durably.
     pub(super) async fn change_header(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
-        let _alone = self.header_lock.lock_all().await;
+        let _alone = self.header_lock.enter_all().await;
         change(&mut self.header.borrow_mut());
         self.write_fields().await?;
         self.file.flush().await

@@ -25,7 +25,6 @@ mod file;
 mod header;
 mod image;
 mod layout;
-mod lock;
 mod lookup;
 mod mark;
 mod read;
@@ -34,7 +33,6 @@ mod requests;
 mod resize;
 mod snapshot;
 mod status;
-mod task;
 mod tracked;
 mod write;
 mod zero;
@@ -53,10 +51,10 @@ pub use mark::tracking_mark;
 pub use snapshot::Snapshot;
 
 use super::{Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes};
+use crate::engine::to_the_end;
 use crate::engine::{IoBuf, IoBufMut};
 use header::{BACKING_FORMAT, Header};
 use image::Image;
-use task::to_the_end;
 
 /// The header extension that change tracking keeps its identity in ("Rtrk"). It is of our own
 /// choosing; others keep it as one that they do not know.

@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::file::ImageFile;
 use super::header::{Header, MAX_REFTABLE_BYTES, SECTOR_BYTES};
 use super::layout::{BLOCK_MASK, Layout};
-use super::lock::RangeLocks;
+use crate::disk::Ranges;
 use crate::disk::{Durability, Error, ErrorKind, Result};
 use crate::engine::{IoBuf, IoBufMut};
 
@@ -38,7 +38,7 @@ pub(super) struct Refcounts {
     pub(super) cache: Cache,
     /// No cluster before this is free.
     hint: Cell<u64>,
-    alone: RangeLocks,
+    alone: Ranges,
     /// Clusters of metadata, which no data may be written to.
     pub(super) metadata: RefCell<HashSet<u64>>,
     /// Tables that were replaced, for the commit to free.
@@ -72,7 +72,7 @@ impl Refcounts {
             moved: Cell::new(false),
             cache: Cache::new(layout.slice_bytes(), CACHE_BYTES),
             hint: Cell::new(0),
-            alone: RangeLocks::default(),
+            alone: Ranges::default(),
             metadata: RefCell::default(),
             replaced: RefCell::default(),
         })
@@ -148,7 +148,7 @@ impl Refcounts {
     /// Takes one reference from each cluster of a run; storage of those that are free then is given
     /// back before anybody else can have them.
     pub(super) async fn release(&self, file: &ImageFile, run: Run) -> Result<()> {
-        let _alone = self.alone.lock_all().await;
+        let _alone = self.alone.enter_all().await;
         let bits = self.layout.cluster_bits;
         let mut unused: Vec<Run> = Vec::new();
         for cluster in run.first..run.first + run.count {
@@ -190,14 +190,14 @@ impl Refcounts {
 
     /// Sets a count that was found to be wrong, making its block when that is missing.
     pub(super) async fn correct(&self, file: &ImageFile, cluster: u64, count: u64) -> Result<()> {
-        let _alone = self.alone.lock_all().await;
+        let _alone = self.alone.enter_all().await;
         self.block_for(file, cluster).await?;
         self.set(file, cluster, count).await
     }
 
     /// Takes the first free clusters, at most `want` neighbours.
     pub(super) async fn allocate(&self, file: &ImageFile, want: u64) -> Result<Run> {
-        let _alone = self.alone.lock_all().await;
+        let _alone = self.alone.enter_all().await;
         let mut cluster = self.hint.get();
         loop {
             let (block, number) = self.block_for(file, cluster).await?;
@@ -280,7 +280,7 @@ impl Refcounts {
 
     /// Takes `count` neighbouring clusters at the end of the file.
     pub(super) async fn allocate_exact(&self, file: &ImageFile, count: u64) -> Result<Run> {
-        let _alone = self.alone.lock_all().await;
+        let _alone = self.alone.enter_all().await;
         self.take_exact(file, count).await
     }
 

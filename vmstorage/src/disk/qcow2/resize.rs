@@ -5,9 +5,9 @@ use std::rc::Rc;
 use super::image::Image;
 use super::layout::{COPIED, Entry, OFFSET_MASK};
 use super::refcount::bytes_of;
-use super::task::to_the_end;
 use crate::disk::{Durability, Error, ErrorKind, Extent, Result};
 use crate::engine::IoBuf;
+use crate::engine::to_the_end;
 
 /// Most entries of an L1 table, as in QEMU.
 const MAX_L1_ENTRIES: u64 = (32 << 20) / 8;
@@ -30,7 +30,7 @@ impl Image {
         }
         let image = Rc::clone(self);
         to_the_end(async move {
-            let _alone = image.changing.lock_all().await;
+            let _alone = image.changing.enter_all().await;
             let old = image.size_bytes.get();
             if size_bytes < old {
                 image.shrink(size_bytes).await

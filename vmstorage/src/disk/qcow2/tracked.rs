@@ -11,9 +11,9 @@ use std::rc::Rc;
 use super::bitmap::{AUTO, IN_USE, mark};
 use super::header;
 use super::image::Image;
-use super::lock::RangeLocks;
-use super::task::to_the_end;
+use crate::disk::Ranges;
 use crate::disk::Result;
+use crate::engine::to_the_end;
 
 /// The bitmaps that note all writes.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Tracked {
     /// They are in memory, and marked in the file.
     ready: Cell<bool>,
     live: RefCell<Vec<Live>>,
-    pub(super) lock: RangeLocks,
+    pub(super) lock: Ranges,
 }
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Image {
 
     /// Takes the bitmaps into memory, and notes a change.
     async fn mark_tracked(&self, offset: u64, len: u64) -> Result<()> {
-        let alone = self.tracked.lock.lock_all().await;
+        let alone = self.tracked.lock.enter_all().await;
         if !self.tracked.ready.get() {
             let mut entries = self.directory().await?;
             let mut loaded = Vec::new();
@@ -130,7 +130,7 @@ impl Image {
 
     /// Stores the bitmaps; they can be trusted from then on.
     pub(super) async fn finish_tracking(&self) -> Result<()> {
-        let _alone = self.tracked.lock.lock_all().await;
+        let _alone = self.tracked.lock.enter_all().await;
         let live = std::mem::take(&mut *self.tracked.live.borrow_mut());
         if live.is_empty() {
             return Ok(());

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::image::Image;
 use super::layout::{COPIED, Entry, Kind, OFFSET_MASK, SUBCLUSTERS};
 use super::refcount::Run;
-use super::task::to_the_end;
 use crate::disk::{Durability, Error, Extent, Result};
+use crate::engine::to_the_end;
 use crate::engine::{IoBuf, IoBufMut};
 
 /// Copied and new bytes of this much are written as one.
@@ -75,7 +75,7 @@ impl Image {
         self.make_room().await?;
         let bits = self.layout.cluster_bits;
         let last = (offset + data.len() as u64 - 1) >> bits;
-        let _alone = self.changing.lock(offset >> bits..last + 1).await;
+        let _alone = self.changing.enter(offset >> bits, last + 1, true).await;
         let _ticket = self.requests.start();
         self.write_parts(offset, data).await
     }
@@ -307,7 +307,7 @@ impl Image {
         if entry(self) & COPIED != 0 && self.table_of(guest)?.is_some() {
             return Ok(());
         }
-        let _alone = self.l2_making.lock_all().await;
+        let _alone = self.l2_making.enter_all().await;
         let old = self.table_of(guest)?;
         if entry(self) & COPIED != 0 && old.is_some() {
             return Ok(());

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::image::Image;
 use super::layout::{ALL_ZERO, COPIED, Entry, Kind, SUBCLUSTERS, ZERO};
-use super::task::to_the_end;
 use crate::disk::{Durability, Error, ErrorKind, Extent, Result, Zeroes};
 use crate::engine::IoBuf;
+use crate::engine::to_the_end;
 
 /// Zeroes that are written at once where a table cannot say it.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -57,7 +57,7 @@ impl Image {
             let bits = image.layout.cluster_bits;
             let last = (extent.end_bytes() - 1) >> bits;
             let range = extent.offset_bytes >> bits..last + 1;
-            let _alone = image.changing.lock(range).await;
+            let _alone = image.changing.enter(range.start, range.end, true).await;
             image.zero(extent, unmap).await
         })
         .await

@@ -20,8 +20,8 @@ use super::image::Image;
 use super::layout::{PAGE_BYTES, Region};
 use super::lock::COMMIT;
 use super::log::{EntryHeader, Update, encode, entry_bytes};
-use super::task::to_the_end;
 use crate::disk::{Durability, Error, ErrorKind, Result};
+use crate::engine::to_the_end;
 
 /// So many changed pages are committed before there are more: with what one request adds they fit
 /// one entry of the smallest log, so every commit is whole or not at all.

@@ -16,9 +16,9 @@ use super::log::{self, Overlay};
 use super::metadata::Metadata;
 use super::regions;
 use super::space::Space;
-use super::task::to_the_end;
 use super::{Info, OpenOptions, Parent};
 use crate::disk::{Disk, Error, ErrorKind, Geometry, Result};
+use crate::engine::to_the_end;
 
 /// An open image. Tasks that must end share it.
 #[derive(Debug)]

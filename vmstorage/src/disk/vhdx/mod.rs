@@ -29,7 +29,6 @@ mod regions;
 mod resize;
 mod space;
 mod status;
-mod task;
 mod write;
 mod zero;
 

@@ -12,8 +12,8 @@ use super::lock::{COMMIT, RESIZE};
 use super::log::Update;
 use super::read::Part;
 use super::regions;
-use super::task::to_the_end;
 use crate::disk::{Durability, Error, ErrorKind, Extent, Result, Zeroes};
+use crate::engine::to_the_end;
 
 const PAGE: u64 = PAGE_BYTES as u64;
 

@@ -10,8 +10,8 @@ use super::image::Image;
 use super::layout::{MIB, Region};
 use super::lock::GROW;
 use super::read::Part;
-use super::task::to_the_end;
 use crate::disk::{Durability, Extent, Result, Zeroes};
+use crate::engine::to_the_end;
 use crate::engine::{IoBuf, IoBufMut};
 
 impl Image {

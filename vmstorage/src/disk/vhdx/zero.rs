@@ -6,8 +6,8 @@ use super::bat::{Entry, State};
 use super::image::Image;
 use super::layout::{MIB, Region};
 use super::read::Part;
-use super::task::to_the_end;
 use crate::disk::{Durability, Error, ErrorKind, Extent, Result, Zeroes};
+use crate::engine::to_the_end;
 use crate::engine::{IoBuf, yield_now};
 
 const BLOCKS_AT_ONCE: usize = 4096;

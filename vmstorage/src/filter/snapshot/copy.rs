@@ -11,12 +11,12 @@ use futures_util::future::{Either, select};
 use crate::disk::{Disk, Error, ErrorKind, Extent, Result};
 use crate::engine::{self, Budget, yield_now};
 
-use super::super::Signal;
 use super::super::gate::Gate;
 use super::image::{Image, Readers};
 use super::pool::{Pool, Slot};
 use super::table::Place;
 use super::{Numbers, OnError, Options};
+use crate::engine::Notify;
 
 /// The most that is copied at once.
 const RUN_BYTES: u64 = 2 << 20;
@@ -46,7 +46,7 @@ pub(super) struct Core {
 struct Copy {
     granules: Range<u64>,
     outcome: OnceCell<Result<()>>,
-    ended: Signal,
+    ended: Notify,
     /// Who needs it. An image that is taken later has nothing to do with it: by then, what is being
     /// read here may be mixed with a write that did not wait for it.
     images: Vec<Weak<Image>>,
@@ -157,7 +157,7 @@ impl Core {
         let copy = Rc::new(Copy {
             granules: run.clone(),
             outcome: OnceCell::new(),
-            ended: Signal::default(),
+            ended: Notify::default(),
             images: self.images.borrow().iter().map(Rc::downgrade).collect(),
         });
         for granule in run.clone() {
@@ -171,7 +171,7 @@ impl Core {
                 core.copying.borrow_mut().remove(&granule);
             }
             let _ = started.outcome.set(outcome);
-            started.ended.notify();
+            started.ended.wake();
             core.tidy().await;
         })
         .detach();
@@ -191,7 +191,7 @@ impl Core {
 
     /// Waits for a copy, as long as the options allow.
     async fn wait(&self, copy: &Rc<Copy>) -> Result<()> {
-        let ended = copy.ended.until(|| copy.outcome.get().is_some());
+        let ended = copy.ended.when(|| copy.outcome.get().is_some());
         let Some(limit) = self.options.timeout else {
             ended.await;
             return copy.outcome.get().cloned().unwrap_or(Ok(()));

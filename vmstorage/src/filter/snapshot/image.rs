@@ -10,10 +10,10 @@ use crate::disk::{
 };
 use crate::engine::{IoBuf, IoBufMut};
 
-use super::super::Signal;
 use super::OnError;
 use super::pool::{Pool, Slot};
 use super::table::{Place, Table};
+use crate::engine::Notify;
 
 /// Most granules that one question about the image is about: it is answered without a pause.
 const STATUS_GRANULES: u64 = 1 << 16;
@@ -40,7 +40,7 @@ pub(super) struct Image {
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     ends: RefCell<Vec<u64>>,
-    ended: Signal,
+    ended: Notify,
 }
 
 struct Reading<'a>(&'a Readers, u64);
@@ -54,7 +54,7 @@ impl Readers {
     /// Waits until nobody reads beyond a size.
     pub(super) async fn leave(&self, size_bytes: u64) {
         let within = || self.ends.borrow().iter().all(|&end| end <= size_bytes);
-        self.ended.until(within).await;
+        self.ended.when(within).await;
     }
 }
 
@@ -65,7 +65,7 @@ impl Drop for Reading<'_> {
             ends.swap_remove(at);
         }
         drop(ends);
-        self.0.ended.notify();
+        self.0.ended.wake();
     }
 }
 

@@ -22,7 +22,7 @@ use crate::disk::{
 };
 use crate::engine::{IoBuf, IoBufMut};
 
-use super::to_the_end;
+use crate::engine::to_the_end;
 use copy::Core;
 use image::Image;
 use pool::Pool;

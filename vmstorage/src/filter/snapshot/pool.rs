@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::disk::{Disk, Durability, Error, ErrorKind, Extent, Result};
 use crate::engine::{IoBuf, IoBufMut};
 
-use super::super::Signal;
+use crate::engine::Notify;
 
 /// How many slots the store grows by at a time.
 const GROW_SLOTS: u64 = 256;
@@ -29,7 +29,7 @@ pub(super) struct Pool {
     spent: RefCell<Vec<u32>>,
     used: Cell<u64>,
     growing: Cell<bool>,
-    grown: Signal,
+    grown: Notify,
 }
 
 /// A use of a slot.
@@ -51,7 +51,7 @@ impl Pool {
             spent: RefCell::default(),
             used: Cell::new(0),
             growing: Cell::new(false),
-            grown: Signal::default(),
+            grown: Notify::default(),
         }
     }
 
@@ -145,14 +145,14 @@ impl Pool {
     async fn grow_to(&self, size_bytes: u64) -> Result<()> {
         while self.disk.geometry().size_bytes < size_bytes {
             if self.growing.replace(true) {
-                self.grown.until(|| !self.growing.get()).await;
+                self.grown.when(|| !self.growing.get()).await;
                 continue;
             }
             let step = GROW_SLOTS * self.granule_bytes;
             let wanted = size_bytes.div_ceil(step).saturating_mul(step);
             let grown = self.disk.resize(wanted).await;
             self.growing.set(false);
-            self.grown.notify();
+            self.grown.wake();
             grown?;
         }
         Ok(())

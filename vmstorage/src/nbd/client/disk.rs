@@ -132,16 +132,22 @@ impl Remote {
         Ok(())
     }
 
+    /// Waits until `extent` may be changed: alone, or beside others that do not read it first.
+    async fn change(&self, extent: Extent, alone: bool) -> impl Sized {
+        let end = extent.end_bytes();
+        self.changing.enter(extent.offset_bytes, end, alone).await
+    }
+
     async fn write_any(&self, offset_bytes: u64, data: IoBuf, how: Durability) -> Result<()> {
         let extent = Extent::new(offset_bytes, data.len() as u64);
         self.check_write(extent)?;
         let flags = self.fua(how);
         if self.exported.is_aligned(extent) {
-            let _pass = self.gate.shared().await;
+            let _pass = self.change(extent, false).await;
             self.write_aligned(offset_bytes, data, flags).await?;
         } else {
-            let _pass = self.gate.alone().await;
             let around = aligned(extent, &self.exported);
+            let _pass = self.change(around, true).await;
             let whole = IoBufMut::scratch(around.len_bytes as usize);
             let mut whole = self.read_aligned(around.offset_bytes, whole).await?;
             let skip = (offset_bytes - around.offset_bytes) as usize;
@@ -206,7 +212,7 @@ impl Remote {
         for piece in pieces(Extent::new(start, end - start), self.exported.most_bytes()) {
             let zeroed = match offered {
                 true => {
-                    let _pass = self.gate.shared().await;
+                    let _pass = self.change(piece, false).await;
                     self.plain(command::WRITE_ZEROES, flags, piece).await
                 }
                 false => Err(Error::new(ErrorKind::Unsupported, "")),
@@ -284,7 +290,7 @@ impl Disk for Remote {
         Box::pin(async move {
             self.check_write(extent)?;
             let most = self.exported.most_bytes();
-            let _pass = self.gate.shared().await;
+            let _pass = self.change(extent, false).await;
             self.hint(command::TRIM, export_flag::SEND_TRIM, extent, most)
                 .await
         })

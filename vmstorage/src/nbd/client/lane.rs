@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -15,7 +14,7 @@ use super::loss::Loss;
 use super::pending::{Answered, Ask, Pending};
 use super::{Options, transfer};
 use crate::disk::{Error, ErrorKind, Result};
-use crate::engine::sleep;
+use crate::engine::{Notify, sleep};
 
 /// The wait before connecting a second time after a loss, the first time there is none; it doubles
 /// up to [`LONGEST_BACKOFF`].
@@ -55,7 +54,7 @@ pub(super) struct Lane {
     /// Why there is no connection.
     reason: RefCell<String>,
     /// Woken by every change of the above.
-    wakers: RefCell<Vec<Waker>>,
+    changes: Notify,
 }
 
 impl Lane {
@@ -81,7 +80,7 @@ impl Lane {
             closing: Cell::new(false),
             broken,
             reason: RefCell::default(),
-            wakers: RefCell::default(),
+            changes: Notify::default(),
         })
     }
 
@@ -346,24 +345,12 @@ impl Lane {
 
     /// Has everybody look again who waits for a change.
     pub(super) fn changed(&self) {
-        for waker in self.wakers.take() {
-            waker.wake();
-        }
+        self.changes.wake();
     }
 
     /// Waits until `ready` holds.
-    pub(super) async fn when(&self, mut ready: impl FnMut() -> bool) {
-        std::future::poll_fn(|context| {
-            if ready() {
-                return std::task::Poll::Ready(());
-            }
-            let mut wakers = self.wakers.borrow_mut();
-            if !wakers.iter().any(|known| known.will_wake(context.waker())) {
-                wakers.push(context.waker().clone());
-            }
-            std::task::Poll::Pending
-        })
-        .await;
+    pub(super) async fn when(&self, ready: impl FnMut() -> bool) {
+        self.changes.when(ready).await;
     }
 }
 

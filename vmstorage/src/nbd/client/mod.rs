@@ -25,7 +25,6 @@
 
 mod dial;
 mod disk;
-mod gate;
 mod handshake;
 mod input;
 mod lane;
@@ -47,11 +46,10 @@ use rustls::ClientConfig;
 pub use status::ContextExtent;
 pub use uri::{Address, Target};
 
-use crate::disk::{Error, Result};
+use crate::disk::{Error, Ranges, Result};
 use crate::engine::{Task, spawn};
 use crate::nbd::proto::{BASE_ALLOCATION, ServerEntry, export_flag, option};
 use dial::Dial;
-use gate::Gate;
 use handshake::{Exported, Handshake, Session};
 use lane::{Lane, in_time};
 use loss::Loss;
@@ -100,7 +98,7 @@ pub struct Remote {
     lanes: Vec<Rc<Lane>>,
     tasks: RefCell<Vec<Task<()>>>,
     /// Blocks that are written in part are read first; nobody may write them in between.
-    gate: Gate,
+    changing: Ranges,
 }
 
 impl Remote {
@@ -150,7 +148,7 @@ impl Remote {
             exported,
             lanes,
             tasks: RefCell::new(tasks),
-            gate: Gate::default(),
+            changing: Ranges::default(),
         })
     }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::notify::Notify;
+use crate::engine::Notify;
 
 /// What clients may use.
 #[derive(Debug, Clone, Copy)]

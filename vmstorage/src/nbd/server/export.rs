@@ -8,8 +8,8 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use super::link::Link;
-use super::notify::Notify;
 use crate::disk::{Answer, Disk, Extent, Ranges};
+use crate::engine::Notify;
 use crate::nbd::proto::{StatusExtent, command};
 
 /// A disk under a name.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use super::budget::{Budget, Permit};
 use super::export::{Context, Served};
-use super::notify::Notify;
 use crate::engine::IoBuf;
+use crate::engine::Notify;
 use crate::nbd::proto::{BlockStatus, Headers, Request, errno};
 
 /// What a handshake came to, and what goes on under it.

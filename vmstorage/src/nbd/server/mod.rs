@@ -20,7 +20,6 @@ mod export;
 mod handshake;
 mod input;
 mod link;
-mod notify;
 mod options;
 mod receive;
 mod registry;

@@ -6,8 +6,8 @@ use std::rc::{Rc, Weak};
 
 use super::budget::{Limits, Pool};
 use super::export::Served;
-use super::notify::Notify;
 use super::{Options, Tls};
+use crate::engine::Notify;
 
 /// Exports by name, and what goes for all of them.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use super::recorder::Recorder;
 use super::{Raw, disk, on_engine, server_of, server_with};
 use crate::disk::Disk;
 use crate::disk::memory::Memory;
+use crate::engine::Notify;
 use crate::engine::{spawn, yield_now};
 use crate::nbd::proto::{Headers, Request, command, errno, option, reply};
 use crate::nbd::server::link::Link;
-use crate::nbd::server::notify::Notify;
 use crate::nbd::server::{Export, Limits, Options};
 
 #[test]

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use super::{Raw, on_engine, server_with};
 use crate::disk::memory::Memory;
 use crate::disk::{Answer, Disk, Durability, Extent, Geometry, Status, Zeroes};
+use crate::engine::Notify;
 use crate::engine::{IoBuf, IoBufMut, Task, spawn, yield_now};
 use crate::nbd::proto::{Headers, Request, command};
-use crate::nbd::server::notify::Notify;
 use crate::nbd::server::{Export, Limits, Options, Server};
 
 const BLOCK: usize = 4096;

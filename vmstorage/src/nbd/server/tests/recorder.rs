@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::disk::{Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Status, Zeroes};
+use crate::engine::Notify;
 use crate::engine::{IoBuf, IoBufMut};
-use crate::nbd::server::notify::Notify;
 
 /// Remembers what it was asked for; huge, and empty.
 #[derive(Debug, Default)]

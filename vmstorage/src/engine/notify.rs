@@ -5,13 +5,13 @@ use std::task::{Context, Poll, Waker};
 
 /// Tasks that wait for a condition. Whoever changes the condition calls [`Notify::wake`].
 #[derive(Debug, Default)]
-pub(super) struct Notify {
+pub(crate) struct Notify {
     wakers: RefCell<Vec<Waker>>,
 }
 
 impl Notify {
     /// Has all who wait look at their condition again.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if self.wakers.borrow().is_empty() {
             return;
         }
@@ -26,7 +26,7 @@ impl Notify {
     }
 
     /// Remembers whom to wake.
-    pub(super) fn register(&self, context: &Context<'_>) {
+    pub(crate) fn register(&self, context: &Context<'_>) {
         let mut wakers = self.wakers.borrow_mut();
         if !wakers.iter().any(|known| known.will_wake(context.waker())) {
             wakers.push(context.waker().clone());
@@ -34,7 +34,7 @@ impl Notify {
     }
 
     /// Waits until `ready` answers something.
-    pub(super) async fn until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
         std::future::poll_fn(|context| match ready() {
             Some(value) => Poll::Ready(value),
             None => {
@@ -46,7 +46,7 @@ impl Notify {
     }
 
     /// Waits until `ready` holds.
-    pub(super) async fn when(&self, mut ready: impl FnMut() -> bool) {
+    pub(crate) async fn when(&self, mut ready: impl FnMut() -> bool) {
         self.until(|| ready().then_some(())).await;
     }
 }

@@ -1,19 +1,19 @@
-//! Changes that end even when nobody waits for them any more.
+//! Work that ends even when nobody waits for it any more.
 //!
 //! A client that goes away drops the future of its request. Its write may be in the kernel by then:
-//! if a hold or a copy believed that it had ended, a checkpoint could have half of it inside.
+//! if a lock were let go, or a checkpoint believed that it had ended, another could have half of it
+//! inside.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::disk::{Answer, Result};
-use crate::engine;
+use super::exec::{is_running, spawn};
 
 /// `future`, which runs to its end as a task of its own when it is dropped half-way.
 pub(crate) fn to_the_end<T: 'static>(
-    future: impl Future<Output = Result<T>> + 'static,
-) -> Answer<'static, T> {
+    future: impl Future<Output = T> + 'static,
+) -> Pin<Box<dyn Future<Output = T>>> {
     Box::pin(Finish {
         future: Some(Box::pin(future)),
         begun: false,
@@ -45,9 +45,9 @@ impl<F: Future + 'static> Drop for Finish<F> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take()
             && self.begun
-            && engine::is_running()
+            && is_running()
         {
-            engine::spawn(async move {
+            spawn(async move {
                 future.await;
             })
             .detach();
@@ -72,7 +72,6 @@ mod tests {
                 to_the_end(async move {
                     yield_now().await;
                     done.set(done.get() + 1);
-                    Ok(())
                 })
             };
             drop(count(&done));
