@@ -46,13 +46,15 @@ enum Command {
     Refpoint(refpoint::Args),
 }
 
-/// What is said, as the environment or else the command wants it. What virtio queues say of their
-/// guests is not: a guest could have it said for every kick, until the disk is full.
+/// Who says something each time that a guest or a client does wrong, which could be until the disk
+/// is full. Who names them in `VMSTORAGE_LOG` hears them.
+const QUIET: &str = "virtio_queue=off,rustls=error";
+
+/// What is said, as the environment or else the command wants it.
 fn filter(usual: &str) -> EnvFilter {
     let asked = std::env::var("VMSTORAGE_LOG").ok();
-    let asked =
-        asked.and_then(|asked| EnvFilter::try_new(format!("{asked},virtio_queue=off")).ok());
-    asked.unwrap_or_else(|| format!("{usual},virtio_queue=off").into())
+    let asked = asked.and_then(|asked| EnvFilter::try_new(format!("{QUIET},{asked}")).ok());
+    asked.unwrap_or_else(|| format!("{QUIET},{usual}").into())
 }
 
 /// Runs the command line of the process.
