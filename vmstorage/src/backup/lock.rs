@@ -87,7 +87,7 @@ pub fn unlock(store: &dyn Store, name: &str) -> Result<()> {
     store.delete(&object)
 }
 
-/// Makes a lock object, which the guard removes. One that a dead process left is named in the error.
+/// Makes a lock object, which the guard removes. The error names one that a dead process left.
 pub(super) fn lock(store: &Remote, exclusive: bool) -> Result<Box<dyn Guard>> {
     let kind = if exclusive { "exclusive" } else { "shared" };
     let name = format!("{FOLDER}/{}-{kind}", uuid::Uuid::new_v4());
