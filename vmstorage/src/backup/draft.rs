@@ -12,8 +12,10 @@ pub(super) struct Draft {
     chunks: Vec<Chunk>,
     /// Their numbers by [`prefix`].
     numbers: Table,
-    /// Numbers of chunks whose pack is not stored yet, in the order of that pack.
+    /// Numbers of chunks in the pack that is being filled, in its order.
     pending: Vec<u32>,
+    /// How many chunks are in packs that are full and not stored yet.
+    storing: usize,
     runs: Vec<Run>,
 }
 
@@ -61,9 +63,17 @@ impl Draft {
         Ok(())
     }
 
-    /// The pack is stored under this name.
-    pub(super) fn stored(&mut self, pack: Digest) {
-        for number in self.pending.drain(..) {
+    /// The pack is full, and another one begins; these numbers are told when it is stored.
+    pub(super) fn full(&mut self) -> Vec<u32> {
+        let numbers = std::mem::take(&mut self.pending);
+        self.storing += numbers.len();
+        numbers
+    }
+
+    /// The pack of these chunks is stored under this name.
+    pub(super) fn stored(&mut self, numbers: Vec<u32>, pack: Digest) {
+        self.storing -= numbers.len();
+        for number in numbers {
             self.chunks[number as usize].pack = pack;
         }
     }
@@ -73,7 +83,7 @@ impl Draft {
     /// # Errors
     /// When a chunk's pack was not stored.
     pub(super) fn finish(mut self, manifest: Manifest) -> Result<Index> {
-        if !self.pending.is_empty() {
+        if !self.pending.is_empty() || self.storing > 0 {
             return Err(Error::new(ErrorKind::Io, "a chunk was not stored"));
         }
         self.runs.sort_by_key(|run| run.extent.offset_bytes);

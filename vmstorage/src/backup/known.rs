@@ -35,7 +35,9 @@ struct State {
     table: Table,
     /// Names of packs by their numbers.
     packs: Vec<Digest>,
-    /// Chunks of the pack that is being filled, which has the next number.
+    /// Chunks of packs that are full and not stored yet, which have the next numbers.
+    storing: VecDeque<Vec<Chunk>>,
+    /// Chunks of the pack that is being filled, which has the number after those.
     filling: Vec<Chunk>,
 }
 
@@ -95,7 +97,7 @@ impl Known {
         }
     }
 
-    /// The chunk of a digest. Its pack is zero while it is being filled.
+    /// The chunk of a digest. Its pack is zero until that is stored.
     ///
     /// # Errors
     /// When a footer that was read before cannot be read again.
@@ -121,13 +123,21 @@ impl Known {
     /// When there are too many packs or chunks to number.
     pub(super) fn add(&self, chunk: Chunk) -> Result<()> {
         let mut state = lock(&self.state);
-        let (pack, index) = (state.packs.len(), state.filling.len());
+        let pack = state.packs.len() + state.storing.len();
+        let index = state.filling.len();
         state.insert(pack, index, &chunk.digest)?;
         state.filling.push(chunk);
         Ok(())
     }
 
-    /// The pack that was being filled is stored; these are its chunks, which have its name.
+    /// The pack that is being filled is full, and another one begins.
+    pub(super) fn full(&self) {
+        let mut state = lock(&self.state);
+        let filling = std::mem::take(&mut state.filling);
+        state.storing.push_back(filling);
+    }
+
+    /// The first pack that was full is stored; these are its chunks, which have its name.
     pub(super) fn stored(&self, chunks: Vec<Chunk>) {
         let Some(pack) = chunks.first().map(|chunk| chunk.pack) else {
             return;
@@ -135,7 +145,7 @@ impl Known {
         let mut state = lock(&self.state);
         let (number, len) = (state.packs.len() as u32, chunks.len());
         state.packs.push(pack);
-        state.filling.clear();
+        state.storing.pop_front();
         let footer = Arc::new(Mutex::new(Some(Arc::new(chunks))));
         lock(&self.footers).keep(number, footer, len);
     }
@@ -152,7 +162,7 @@ impl Known {
             let state = lock(&self.state);
             match state.packs.get(number as usize) {
                 Some(pack) => *pack,
-                None => return Ok(state.filling.get(index).copied()),
+                None => return Ok(state.unnamed(number, index)),
             }
         };
         let footer = lock(&self.footers).take(number);
@@ -177,6 +187,13 @@ impl State {
             pack: (value >> 32) as u32,
             index: value as u32,
         })
+    }
+
+    /// A chunk of a pack that is not stored yet.
+    fn unnamed(&self, pack: u32, index: usize) -> Option<Chunk> {
+        let later = (pack as usize).checked_sub(self.packs.len())?;
+        let chunks = self.storing.get(later).unwrap_or(&self.filling);
+        chunks.get(index).copied()
     }
 
     fn add_pack(&mut self, pack: Digest, chunks: &[Chunk]) -> Result<()> {
@@ -265,6 +282,7 @@ mod tests {
         // Five stored ones and one in the pack that is being filled, all with one beginning.
         for rest in 1..6 {
             let filling = add(&known, digest(7, rest));
+            known.full();
             known.stored(filling.store(&repo).unwrap());
         }
         let pending = add(&known, digest(7, 6));
@@ -280,9 +298,22 @@ mod tests {
             }
             assert!(!known.may_have(&digest(8, 1)));
         }
+        // The next one is filled while it is stored.
+        known.full();
+        let next = add(&known, digest(7, 8));
+        let is_pending = |rest| {
+            known
+                .find(&repo, &digest(7, rest))
+                .unwrap()
+                .unwrap()
+                .is_pending()
+        };
+        assert!(is_pending(6) && is_pending(8));
         known.stored(pending.store(&repo).unwrap());
-        let found = known.find(&repo, &digest(7, 6)).unwrap().unwrap();
-        assert!(!found.is_pending());
+        assert!(!is_pending(6) && is_pending(8));
+        known.full();
+        known.stored(next.store(&repo).unwrap());
+        assert!(!is_pending(6) && !is_pending(8));
         assert_eq!(loaded.find(&repo, &digest(7, 6)).unwrap(), None);
         // What is found only by its beginning is not believed when the pack cannot be read.
         for name in repo.store.list("packs").unwrap() {

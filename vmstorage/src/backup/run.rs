@@ -15,7 +15,7 @@ use super::known::Known;
 use super::pack::Filling;
 use super::repo::Repository;
 use crate::disk::{Disk, Error, ErrorKind, Extent, Result, copy};
-use crate::engine::{IoBuf, IoBufMut, unblock};
+use crate::engine::{IoBuf, IoBufMut, Task, spawn, unblock};
 
 /// Reads at once, as many as keep a disk busy;
 const READS: usize = 64;
@@ -88,14 +88,19 @@ pub async fn run(
         level: plan.level,
         known,
         filling: Filling::default(),
+        storing: None,
         draft,
         progress: Progress {
             total_bytes: changed.iter().map(|extent| extent.len_bytes).sum(),
             ..Progress::default()
         },
     };
-    writer.all(&*source, &changed, &mut sink).await?;
-    writer.flush().await?;
+    let read = writer.all(&*source, &changed, &mut sink).await;
+    // Also after a failure: nothing is stored any more when the lock is let go.
+    let stored = writer.end_store().await;
+    read.and(stored)?;
+    writer.begin_store().await?;
+    writer.end_store().await?;
     let progress = writer.progress;
     let manifest = Manifest {
         id: uuid::Uuid::new_v4().to_string(),
@@ -177,6 +182,8 @@ struct Writer {
     level: i32,
     known: Arc<Known>,
     filling: Filling,
+    /// A pack that is being stored, and the numbers of its chunks in the draft.
+    storing: Option<(Vec<u32>, Task<Result<Vec<Chunk>>>)>,
     draft: Draft,
     progress: Progress,
 }
@@ -267,7 +274,7 @@ impl Writer {
             (None, None) => return Err(Error::new(ErrorKind::Io, "a known chunk is gone")),
         }
         if self.filling.is_full() {
-            self.flush().await?;
+            self.begin_store().await?;
         }
         Ok(())
     }
@@ -280,17 +287,29 @@ impl Writer {
         unblock(move || known.find(&repo, &digest)).await
     }
 
-    async fn flush(&mut self) -> Result<()> {
+    /// Begins to store the pack that was filled, once the one before is stored: the disk is read
+    /// meanwhile.
+    async fn begin_store(&mut self) -> Result<()> {
+        self.end_store().await?;
         let filling = std::mem::take(&mut self.filling);
-        if filling.chunks.is_empty() {
-            return Ok(());
+        if !filling.chunks.is_empty() {
+            let repo = self.repo.clone();
+            self.known.full();
+            let task = spawn(unblock(move || filling.store(&repo)));
+            self.storing = Some((self.draft.full(), task));
         }
-        let repo = self.repo.clone();
-        let stored = unblock(move || filling.store(&repo)).await?;
-        if let Some(first) = stored.first() {
-            self.draft.stored(first.pack);
+        Ok(())
+    }
+
+    /// Waits for the pack that is being stored.
+    async fn end_store(&mut self) -> Result<()> {
+        if let Some((numbers, task)) = self.storing.take() {
+            let stored = task.await?;
+            if let Some(first) = stored.first() {
+                self.draft.stored(numbers, first.pack);
+            }
+            self.known.stored(stored);
         }
-        self.known.stored(stored);
         Ok(())
     }
 }
