@@ -54,6 +54,14 @@ impl Wire {
         }
     }
 
+    /// Bytes sent and received so far, as they are on the socket.
+    pub fn moved_bytes(&self) -> u64 {
+        match self {
+            Self::Plain(stream) => stream.moved_bytes(),
+            Self::Tls(stream) => stream.moved_bytes(),
+        }
+    }
+
     /// Whether the peer has gone for good; of one that only sends no more this is not known.
     pub fn is_lost(&self) -> bool {
         match self {

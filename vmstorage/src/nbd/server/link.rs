@@ -21,6 +21,9 @@ pub(super) struct Link {
     replies: RefCell<Vec<Reply>>,
     in_flight: Cell<usize>,
     state: Cell<State>,
+    /// A reply is being sent, or a payload received: the client has to do its part.
+    pub(super) sending: Cell<bool>,
+    pub(super) receiving: Cell<bool>,
     /// A change of what is above.
     changed: Notify,
     /// Replies to send.
@@ -85,6 +88,8 @@ impl Link {
             replies: RefCell::default(),
             in_flight: Cell::new(0),
             state: Cell::new(State::Open),
+            sending: Cell::new(false),
+            receiving: Cell::new(false),
             changed: Notify::default(),
             ready: Notify::default(),
         })

@@ -75,7 +75,12 @@ async fn next(link: &Rc<Link>, input: &mut Input) -> Result<(), End> {
     // Checked to be no longer than a payload may be.
     let payload = match usize::try_from(payload) {
         Ok(0) => None,
-        Ok(len) => Some(input.payload(len).await?.freeze()),
+        Ok(len) => {
+            link.receiving.set(true);
+            let payload = input.payload(len).await?;
+            link.receiving.set(false);
+            Some(payload.freeze())
+        }
         Err(_) => return Err(End::Excessive(payload)),
     };
     let token = link.token(request, Some(permit));
