@@ -211,11 +211,13 @@ impl Stream {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing can be sent or received any more, but for what is there already.
-    pub fn is_lost(&self) -> bool {
-        let mut polled = [PollFd::new(&self.fd, PollFlags::empty())];
+    /// Whether nothing comes any more, but for what is there already, and nothing can be sent
+    /// either; with `half`, which may still be possible.
+    pub fn is_lost(&self, half: bool) -> bool {
+        let both = PollFlags::HUP | PollFlags::ERR;
+        let gone = if half { both | PollFlags::RDHUP } else { both };
+        let mut polled = [PollFd::new(&self.fd, gone)];
         let now = Timespec::default();
-        let gone = PollFlags::HUP | PollFlags::ERR;
         poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(gone)
     }
 

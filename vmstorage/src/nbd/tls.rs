@@ -286,8 +286,8 @@ impl TlsStream {
     }
 
     /// As [`super::wire::Wire::is_lost`].
-    pub fn is_lost(&self) -> bool {
-        self.inner.stream.is_lost()
+    pub fn is_lost(&self, half: bool) -> bool {
+        self.inner.stream.is_lost(half)
     }
 
     async fn send_pending(&self) -> io::Result<()> {

@@ -62,11 +62,12 @@ impl Wire {
         }
     }
 
-    /// Whether the peer has gone for good; of one that only sends no more this is not known.
-    pub fn is_lost(&self) -> bool {
+    /// Whether the peer has gone; with `half` also whether it only sends no more, which over TCP may
+    /// be the same.
+    pub fn is_lost(&self, half: bool) -> bool {
         match self {
-            Self::Plain(stream) => stream.is_lost(),
-            Self::Tls(stream) => stream.is_lost(),
+            Self::Plain(stream) => stream.is_lost(half),
+            Self::Tls(stream) => stream.is_lost(half),
         }
     }
 

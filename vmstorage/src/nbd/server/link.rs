@@ -18,6 +18,8 @@ pub(super) struct Link {
     pub(super) contexts: Vec<Rc<dyn Context>>,
     pub(super) budget: Rc<Budget>,
     pub(super) payload_bytes: u32,
+    /// How many had the export open before it and with it.
+    pub(super) number: Cell<u64>,
     replies: RefCell<Vec<Reply>>,
     in_flight: Cell<usize>,
     state: Cell<State>,
@@ -85,6 +87,7 @@ impl Link {
             contexts,
             budget,
             payload_bytes,
+            number: Cell::new(0),
             replies: RefCell::default(),
             in_flight: Cell::new(0),
             state: Cell::new(State::Open),

@@ -95,7 +95,9 @@ async fn room(link: &Rc<Link>, input: &Input, bytes: u64) -> Result<Permit, End>
         return Ok(permit);
     }
     let permit = link.budget.acquire(bytes).await;
-    match input.wire().is_lost() {
+    // One that only sends no more wants its replies, if it is not back.
+    let may_be_back = link.served.has_joined_since(link);
+    match input.wire().is_lost(may_be_back) {
         true => Err(End::Gone),
         false => Ok(permit),
     }
