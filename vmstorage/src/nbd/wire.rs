@@ -62,8 +62,8 @@ impl Wire {
         }
     }
 
-    /// Whether the peer has gone; with `half` also whether it only sends no more, which over TCP may
-    /// be the same.
+    /// Whether the peer has gone; with `half` also whether it only sends no more, which may be the
+    /// same over TCP.
     pub fn is_lost(&self, half: bool) -> bool {
         match self {
             Self::Plain(stream) => stream.is_lost(half),
