@@ -29,6 +29,7 @@ mod gate;
 mod handshake;
 mod input;
 mod lane;
+mod lookup;
 mod loss;
 mod pending;
 mod status;
