@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -23,6 +23,8 @@ pub struct Stream {
     fd: Arc<OwnedFd>,
     /// The last call received less than it could: the next would find nothing.
     drained: Arc<AtomicBool>,
+    /// Bytes sent and received.
+    moved: Arc<AtomicU64>,
 }
 
 /// A socket that takes connections.
@@ -97,6 +99,7 @@ impl Stream {
         Self {
             fd: Arc::new(fd),
             drained: Arc::default(),
+            moved: Arc::default(),
         }
     }
 
@@ -159,6 +162,7 @@ impl Stream {
             match recv(&self.fd, &mut *buf, RecvFlags::empty()) {
                 Ok((received, _)) => {
                     self.drained.store(received < buf.len(), Ordering::Relaxed);
+                    self.moved.fetch_add(received as u64, Ordering::Relaxed);
                     buf.truncate(received);
                     return Ok(buf);
                 }
@@ -186,7 +190,10 @@ impl Stream {
             let mut control = SendAncillaryBuffer::default();
             let flags = SendFlags::NOSIGNAL;
             match sendmsg(&self.fd, &parts[..count], &mut control, flags) {
-                Ok(more) => sent += more,
+                Ok(more) => {
+                    self.moved.fetch_add(more as u64, Ordering::Relaxed);
+                    sent += more;
+                }
                 Err(rustix::io::Errno::AGAIN) => ready(&self.fd, PollFlags::OUT).await,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -199,11 +206,18 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether nothing can be sent or received any more, but for what is there already.
-    pub fn is_lost(&self) -> bool {
-        let mut polled = [PollFd::new(&self.fd, PollFlags::empty())];
+    /// Bytes sent and received so far.
+    pub fn moved_bytes(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing comes any more, but for what is there already, and nothing can be sent
+    /// either; with `half`, which may still be possible.
+    pub fn is_lost(&self, half: bool) -> bool {
+        let both = PollFlags::HUP | PollFlags::ERR;
+        let gone = if half { both | PollFlags::RDHUP } else { both };
+        let mut polled = [PollFd::new(&self.fd, gone)];
         let now = Timespec::default();
-        let gone = PollFlags::HUP | PollFlags::ERR;
         poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(gone)
     }
 

@@ -280,9 +280,14 @@ impl TlsStream {
         self.inner.stream.shutdown();
     }
 
+    /// As [`super::wire::Wire::moved_bytes`].
+    pub fn moved_bytes(&self) -> u64 {
+        self.inner.stream.moved_bytes()
+    }
+
     /// As [`super::wire::Wire::is_lost`].
-    pub fn is_lost(&self) -> bool {
-        self.inner.stream.is_lost()
+    pub fn is_lost(&self, half: bool) -> bool {
+        self.inner.stream.is_lost(half)
     }
 
     async fn send_pending(&self) -> io::Result<()> {

@@ -54,11 +54,20 @@ impl Wire {
         }
     }
 
-    /// Whether the peer has gone for good; of one that only sends no more this is not known.
-    pub fn is_lost(&self) -> bool {
+    /// Bytes sent and received so far, as they are on the socket.
+    pub fn moved_bytes(&self) -> u64 {
         match self {
-            Self::Plain(stream) => stream.is_lost(),
-            Self::Tls(stream) => stream.is_lost(),
+            Self::Plain(stream) => stream.moved_bytes(),
+            Self::Tls(stream) => stream.moved_bytes(),
+        }
+    }
+
+    /// Whether the peer has gone; with `half` also whether it only sends no more, which may be the
+    /// same over TCP.
+    pub fn is_lost(&self, half: bool) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_lost(half),
+            Self::Tls(stream) => stream.is_lost(half),
         }
     }
 

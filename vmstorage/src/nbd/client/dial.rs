@@ -1,17 +1,17 @@
 //! Connections made: names looked up, sockets connected, TLS agreed on.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 
 use super::handshake::Handshake;
+use super::lookup::Lookup;
 use super::loss::Loss;
 use super::uri::{Address, Target};
 use crate::disk::{Error, ErrorKind, Result};
-use crate::engine::{Stream, unblock};
+use crate::engine::Stream;
 use crate::nbd::tls::{self, TlsStream};
 use crate::nbd::wire::Wire;
 
@@ -20,6 +20,7 @@ use crate::nbd::wire::Wire;
 pub(super) struct Dial {
     pub(super) target: Target,
     tls: Option<Arc<ClientConfig>>,
+    lookup: Lookup,
 }
 
 impl Dial {
@@ -40,7 +41,11 @@ impl Dial {
                 return Err(Error::new(ErrorKind::Unsupported, what));
             }
         };
-        Ok(Self { target, tls })
+        Ok(Self {
+            target,
+            tls,
+            lookup: Lookup::default(),
+        })
     }
 
     /// Connects, and agrees on everything but the export.
@@ -67,13 +72,10 @@ impl Dial {
     async fn stream(&self) -> io::Result<Stream> {
         let (host, port) = match &self.target.address {
             Address::Unix(path) => return Stream::connect_unix(path).await,
-            Address::Tcp(host, port) => (host.clone(), *port),
-        };
-        let look_up = move || -> io::Result<Vec<SocketAddr>> {
-            Ok((host.as_str(), port).to_socket_addrs()?.collect())
+            Address::Tcp(host, port) => (host, *port),
         };
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        for address in unblock(look_up).await? {
+        for address in self.lookup.addresses(host, port).await? {
             match Stream::connect_tcp(address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => failure = error,

@@ -28,6 +28,7 @@ mod disk;
 mod handshake;
 mod input;
 mod lane;
+mod lookup;
 mod loss;
 mod pending;
 mod status;

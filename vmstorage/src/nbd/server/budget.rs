@@ -5,9 +5,10 @@
 //! are its own, so that clients which never read their replies can use up the common pool, but
 //! cannot stop the others.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::engine::Notify;
@@ -23,6 +24,9 @@ pub struct Limits {
     pub farewell: Duration,
     /// How long a client that sends no more requests may take to receive its replies.
     pub linger: Duration,
+    /// How long a client that has part of the pool may take none of its replies, or send nothing of
+    /// a payload that it has announced, while others wait for the pool; then it is disconnected.
+    pub patience: Duration,
     /// Requests of a connection that run at once.
     pub requests: usize,
     /// Bytes of requests and replies that a connection has in memory without asking the pool.
@@ -42,6 +46,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             farewell: Duration::from_millis(200),
             linger: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
             requests: 256,
             own_bytes: 1 << 20,
             connection_bytes: 64 << 20,
@@ -62,11 +67,19 @@ impl Limits {
     }
 }
 
-/// What all connections share.
+/// What all connections share. Who asks for more than is left waits in a queue: only the first is
+/// woken when something comes back, however many there are.
 #[derive(Debug)]
 pub(super) struct Pool {
     left: Cell<u64>,
-    freed: Notify,
+    queue: RefCell<VecDeque<Turn>>,
+    next_id: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    id: u64,
+    waker: Waker,
 }
 
 /// What one connection has in use.
@@ -88,12 +101,69 @@ pub(super) struct Permit {
     bytes: u64,
 }
 
+/// What there is no room in.
+enum Full {
+    Connection,
+    Pool,
+}
+
+/// One who asks, leaving the queue when dropped.
+struct Asking<'a> {
+    pool: &'a Pool,
+    id: Option<u64>,
+}
+
 impl Pool {
     pub(super) fn new(bytes: u64) -> Rc<Self> {
         Rc::new(Self {
             left: Cell::new(bytes),
-            freed: Notify::default(),
+            queue: RefCell::default(),
+            next_id: Cell::new(0),
         })
+    }
+
+    fn wake_first(&self) {
+        let first = self.queue.borrow().front().map(|turn| turn.waker.clone());
+        first.into_iter().for_each(Waker::wake);
+    }
+
+    /// Nobody else has been waiting for longer.
+    fn is_turn_of(&self, id: Option<u64>) -> bool {
+        let queue = self.queue.borrow();
+        queue.front().is_none_or(|first| Some(first.id) == id)
+    }
+}
+
+impl Asking<'_> {
+    fn join(&mut self, waker: &Waker) {
+        let mut queue = self.pool.queue.borrow_mut();
+        match self.id {
+            Some(id) => {
+                if let Some(turn) = queue.iter_mut().find(|turn| turn.id == id) {
+                    turn.waker.clone_from(waker);
+                }
+            }
+            None => {
+                let id = self.pool.next_id.get();
+                self.pool.next_id.set(id + 1);
+                self.id = Some(id);
+                let waker = waker.clone();
+                queue.push_back(Turn { id, waker });
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.pool.queue.borrow_mut().retain(|turn| turn.id != id);
+            self.pool.wake_first();
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -109,33 +179,56 @@ impl Budget {
         })
     }
 
+    /// It has something of the pool that others wait for.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.pooled.get() > 0 && !self.pool.queue.borrow().is_empty()
+    }
+
     /// Room for a request with so many bytes, as soon as there is.
     pub(super) async fn acquire(self: &Rc<Self>, bytes: u64) -> Permit {
-        std::future::poll_fn(|context| {
-            if let Some(permit) = self.try_acquire(bytes) {
-                return Poll::Ready(permit);
+        let mut asking = Asking {
+            pool: &self.pool,
+            id: None,
+        };
+        std::future::poll_fn(|context| match self.grant(bytes, asking.id) {
+            Ok(permit) => {
+                asking.leave();
+                Poll::Ready(permit)
             }
-            self.freed.register(context);
-            self.pool.freed.register(context);
-            Poll::Pending
+            Err(full) => {
+                match full {
+                    Full::Connection => asking.leave(),
+                    Full::Pool => asking.join(context.waker()),
+                }
+                self.freed.register(context);
+                Poll::Pending
+            }
         })
         .await
     }
 
     /// Room for a request with so many bytes, if there is.
     pub(super) fn try_acquire(self: &Rc<Self>, bytes: u64) -> Option<Permit> {
-        let total = self.bytes.get().checked_add(bytes)?;
-        if self.requests.get() >= self.limits.requests || total > self.limits.connection_bytes {
-            return None;
-        }
+        self.grant(bytes, None).ok()
+    }
+
+    fn grant(self: &Rc<Self>, bytes: u64, id: Option<u64>) -> Result<Permit, Full> {
+        let total = self.bytes.get().checked_add(bytes);
+        let total = total.filter(|&total| total <= self.limits.connection_bytes);
+        let Some(total) = total.filter(|_| self.requests.get() < self.limits.requests) else {
+            return Err(Full::Connection);
+        };
         let pooled = total.saturating_sub(self.limits.own_bytes);
         let more = pooled.saturating_sub(self.pooled.get());
-        let left = self.pool.left.get().checked_sub(more)?;
+        if more > 0 && !self.pool.is_turn_of(id) {
+            return Err(Full::Pool);
+        }
+        let left = self.pool.left.get().checked_sub(more).ok_or(Full::Pool)?;
         self.pool.left.set(left);
         self.pooled.set(self.pooled.get() + more);
         self.bytes.set(total);
         self.requests.set(self.requests.get() + 1);
-        Some(Permit {
+        Ok(Permit {
             budget: Rc::clone(self),
             bytes,
         })
@@ -153,7 +246,7 @@ impl Drop for Permit {
         if back > 0 {
             budget.pooled.set(pooled);
             budget.pool.left.set(budget.pool.left.get() + back);
-            budget.pool.freed.wake();
+            budget.pool.wake_first();
         }
     }
 }
@@ -184,6 +277,34 @@ mod tests {
         drop(small);
         drop(held);
         assert_eq!(pool.left.get(), limits().pool_bytes);
+    }
+
+    #[test]
+    fn who_waits_for_the_pool_has_it_in_turn() {
+        crate::engine::run(async {
+            let pool = Pool::new(limits().pool_bytes);
+            let [held, large, small] = [70, 100, 11].map(|bytes| {
+                let budget = Budget::new(Rc::clone(&pool), limits());
+                (Box::pin(async move { budget.acquire(bytes).await }), bytes)
+            });
+            let held = held.0.await;
+            let (mut large, mut small) = (large.0, small.0);
+            assert!(futures_util::poll!(&mut large).is_pending());
+            assert!(futures_util::poll!(&mut small).is_pending());
+            assert_eq!(pool.queue.borrow().len(), 2);
+            let greedy = Budget::new(Rc::clone(&pool), limits());
+            drop(held);
+            // What came back is for those who wait, in their order.
+            assert!(greedy.try_acquire(11).is_none());
+            assert!(futures_util::poll!(&mut small).is_pending());
+            // This one wants more than there ever is, and gives up.
+            assert!(futures_util::poll!(&mut large).is_pending());
+            drop(large);
+            drop(small.await);
+            assert!(pool.queue.borrow().is_empty());
+            assert_eq!(pool.left.get(), limits().pool_bytes);
+        })
+        .unwrap();
     }
 
     #[test]

@@ -120,10 +120,15 @@ impl Served {
         if self.closing.get() {
             link.close();
         }
+        let total = self.statistics.connections.get() + 1;
+        self.statistics.connections.set(total);
+        link.number.set(total);
         self.links.borrow_mut().insert(id, link);
-        self.statistics
-            .connections
-            .set(self.statistics.connections.get() + 1);
+    }
+
+    /// Whether a client came after this one.
+    pub(super) fn has_joined_since(&self, link: &Link) -> bool {
+        self.statistics.connections.get() > link.number.get()
     }
 
     pub(super) fn leave(&self, id: u64) {

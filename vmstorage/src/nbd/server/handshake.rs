@@ -8,7 +8,7 @@ use super::export::{Context, Served};
 use super::input::Input;
 use super::options::{self, Next};
 use super::registry::Registry;
-use crate::engine::IoBuf;
+use crate::engine::{IoBuf, yield_now};
 use crate::nbd::proto::{
     ExportReply, Greeting, Headers, Malformed, OptionHeader, OptionReply, handshake_flag, option,
     reply,
@@ -79,6 +79,8 @@ pub(super) async fn shake(registry: &Registry, wire: Wire) -> Result<Session, En
     };
     let fixed = handshake.greet().await?;
     for _ in 0..MOST_OPTIONS {
+        // A client that sends many options at once leaves others their turn.
+        yield_now().await;
         if let Some(served) = handshake.option(fixed).await? {
             let contexts = handshake.contexts_of(&served);
             return Ok(Session {

@@ -18,9 +18,14 @@ pub(super) struct Link {
     pub(super) contexts: Vec<Rc<dyn Context>>,
     pub(super) budget: Rc<Budget>,
     pub(super) payload_bytes: u32,
+    /// How many had the export open before it and with it.
+    pub(super) number: Cell<u64>,
     replies: RefCell<Vec<Reply>>,
     in_flight: Cell<usize>,
     state: Cell<State>,
+    /// A reply is being sent, or a payload received: the client has to do its part.
+    pub(super) sending: Cell<bool>,
+    pub(super) receiving: Cell<bool>,
     /// A change of what is above.
     changed: Notify,
     /// Replies to send.
@@ -82,9 +87,12 @@ impl Link {
             contexts,
             budget,
             payload_bytes,
+            number: Cell::new(0),
             replies: RefCell::default(),
             in_flight: Cell::new(0),
             state: Cell::new(State::Open),
+            sending: Cell::new(false),
+            receiving: Cell::new(false),
             changed: Notify::default(),
             ready: Notify::default(),
         })

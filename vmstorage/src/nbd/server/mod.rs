@@ -7,8 +7,8 @@
 //! answered, with an error if nothing else (`link`).
 //!
 //! Clients are not trusted. Whatever they send, the server neither panics nor uses more memory than
-//! its [`Limits`] say, and other clients are served on. They cannot be kept from using their part
-//! of the limits for as long as they like.
+//! its [`Limits`] say, and other clients are served on. They may use their part of the
+//! limits for as long as they like, unless others wait for it ([`Limits::patience`]).
 //!
 //! Not here: throttling, which is a filter on the disk, and the `RESIZE` extension, of which no
 //! released client makes use.
@@ -49,6 +49,9 @@ use registry::{Counted, Registry};
 
 /// How long nothing is accepted after accepting has failed, such as for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a client has to move in [`Limits::patience`] while others wait for its memory, in bytes.
+const LEAST_MOVED_BYTES: u64 = 1 << 20;
 
 /// Whether clients use TLS.
 #[derive(Debug, Clone, Default)]
@@ -289,6 +292,21 @@ async fn connection(registry: Rc<Registry>, counted: Counted, stream: Stream) {
     transmission(&registry, counted.id, session).await;
 }
 
+/// Waits until a client keeps memory from others by taking no replies, or sending no payload.
+async fn hoards(link: &Link, wire: &Wire, patience: Duration) {
+    let (mut before, mut slow) = (wire.moved_bytes(), false);
+    loop {
+        sleep(patience).await;
+        let moved = wire.moved_bytes();
+        let waited_for = link.sending.get() || link.receiving.get();
+        let still = waited_for && link.budget.is_wanted() && moved - before < LEAST_MOVED_BYTES;
+        if still && slow {
+            return;
+        }
+        (before, slow) = (moved, still);
+    }
+}
+
 async fn transmission(registry: &Rc<Registry>, id: u64, session: Session) {
     let limits = registry.limits;
     let mut input = session.input;
@@ -309,8 +327,18 @@ async fn transmission(registry: &Rc<Registry>, id: u64, session: Session) {
                 sleep(limits.farewell).await;
             }
         });
-        if let Either::Left((end, _)) = select(reader, stop).await {
-            tracing::debug!(connection = id, export = link.served.export.name, %end, "disconnect");
+        let hoards = pin!(hoards(&link, &wire, limits.patience));
+        let export = &link.served.export.name;
+        match select(select(reader, stop), hoards).await {
+            Either::Left((Either::Left((end, _)), _)) => {
+                tracing::debug!(connection = id, export, %end, "disconnect");
+            }
+            Either::Left((Either::Right(_), _)) => {}
+            Either::Right(_) => {
+                tracing::debug!(connection = id, export, "hoards memory that others need");
+                link.die();
+                wire.shutdown();
+            }
         }
     }
     link.end();

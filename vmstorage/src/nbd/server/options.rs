@@ -1,5 +1,6 @@
 //! What a server answers to each option ("Option types").
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::Tls;
@@ -238,12 +239,13 @@ fn meta(handshake: &mut Handshake<'_>, kind: u32, data: &[u8]) -> Result<Next, R
     }
     let served = find(handshake, &query.export)?;
     let mut contexts = status::contexts(&served);
+    // Found by hash: a client could ask a thousand times for each of a thousand contexts.
+    let queries: HashSet<&str> = query.queries.iter().map(String::as_str).collect();
     contexts.retain(|context| {
         let name = context.name();
-        let named = |query: &String| {
-            *query == name || (!set && query.ends_with(':') && name.starts_with(query.as_str()))
-        };
-        query.queries.iter().any(named) || (!set && query.queries.is_empty())
+        let mut spaces = name.match_indices(':').map(|(at, _)| &name[..=at]);
+        queries.contains(name.as_str())
+            || (!set && (queries.is_empty() || spaces.any(|space| queries.contains(space))))
     });
     for (id, context) in (0..).zip(&contexts) {
         let context = MetaContext {

@@ -75,7 +75,12 @@ async fn next(link: &Rc<Link>, input: &mut Input) -> Result<(), End> {
     // Checked to be no longer than a payload may be.
     let payload = match usize::try_from(payload) {
         Ok(0) => None,
-        Ok(len) => Some(input.payload(len).await?.freeze()),
+        Ok(len) => {
+            link.receiving.set(true);
+            let payload = input.payload(len).await?;
+            link.receiving.set(false);
+            Some(payload.freeze())
+        }
         Err(_) => return Err(End::Excessive(payload)),
     };
     let token = link.token(request, Some(permit));
@@ -90,7 +95,9 @@ async fn room(link: &Rc<Link>, input: &Input, bytes: u64) -> Result<Permit, End>
         return Ok(permit);
     }
     let permit = link.budget.acquire(bytes).await;
-    match input.wire().is_lost() {
+    // One that only sends no more wants its replies, if it is not back.
+    let may_be_back = link.served.has_joined_since(link);
+    match input.wire().is_lost(may_be_back) {
         true => Err(End::Gone),
         false => Ok(permit),
     }

@@ -26,6 +26,7 @@ pub(super) async fn replies(link: Rc<Link>, wire: Wire) {
     let mut dead = false;
     while link.replies(&mut batch).await {
         if !dead {
+            link.sending.set(true);
             let sent = match encoder.batch(&batch) {
                 Ok(bufs) => wire
                     .send_all(&bufs)
@@ -33,6 +34,7 @@ pub(super) async fn replies(link: Rc<Link>, wire: Wire) {
                     .map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
+            link.sending.set(false);
             if let Err(error) = sent {
                 tracing::debug!(
                     export = link.served.export.name,

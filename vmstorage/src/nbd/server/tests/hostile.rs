@@ -1,7 +1,10 @@
 //! Clients that want to harm: the server and the others do not notice.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
+
+use futures_util::future::{Either, select};
 
 use super::{Raw, SIZE, disk, on_engine, server_of, server_with};
 use crate::disk::memory::Memory;
@@ -138,6 +141,66 @@ fn clients_that_read_no_replies_stop_only_themselves() {
         assert!(statistics.reads < 3000, "{statistics:?}");
         drop(good);
         server.shutdown().await.unwrap();
+    });
+}
+
+/// Two clients that have asked for all of the pool, and take or send nothing any more.
+async fn hoard(server: &Server, command: u16) -> Vec<Raw> {
+    let mut greedy = Vec::new();
+    for _ in 0..2 {
+        let mut raw = Raw::open(server, "disk", Headers::Simple).await;
+        let request = Request {
+            command,
+            ..read(1, SIZE)
+        };
+        raw.request(&request, &[]).await;
+        greedy.push(raw);
+    }
+    for _ in 0..200 {
+        yield_now().await;
+    }
+    greedy
+}
+
+#[test]
+fn clients_that_take_no_replies_let_go_of_the_pool_when_others_need_it() {
+    the_pool_comes_back_from(command::READ);
+}
+
+#[test]
+fn clients_that_send_no_payload_let_go_of_the_pool_when_others_need_it() {
+    the_pool_comes_back_from(command::WRITE);
+}
+
+fn the_pool_comes_back_from(command: u16) {
+    on_engine(async move {
+        let limits = Limits {
+            pool_bytes: 3 << 19,
+            payload_bytes: 1 << 20,
+            connection_bytes: 1 << 20,
+            own_bytes: 1 << 18,
+            patience: Duration::from_millis(50),
+            ..Limits::default()
+        };
+        let options = Options {
+            limits,
+            ..Options::default()
+        };
+        let server = server_with(vec![Export::new("disk", disk())], options);
+        let greedy = hoard(&server, command).await;
+        // As long as nobody needs it they may have it.
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(server.connections(), 2);
+        let mut good = Raw::open(&server, "disk", Headers::Structured).await;
+        let (asked, limit) = (good.ask(command::READ, 0, 0, SIZE, &[]), async {
+            sleep(Duration::from_secs(20)).await;
+        });
+        match select(pin!(asked), pin!(limit)).await {
+            Either::Left((answer, _)) => assert_eq!(answer.data.len() as u64, SIZE),
+            Either::Right(_) => panic!("others have the pool for ever"),
+        }
+        // The one who was too slow, or both.
+        until_left(&server, greedy.len()).await;
     });
 }
 

@@ -142,7 +142,20 @@ fn a_write_of_a_lost_connection_is_not_done_after_one_of_the_next() {
 
 #[test]
 fn what_a_lost_connection_left_unread_is_not_done() {
-    on_engine(async {
+    what_is_left_unread_is_not_done(|_| None);
+}
+
+#[test]
+fn what_was_left_unread_by_one_who_came_back_is_not_done() {
+    // Over TCP nothing more may be known of one that has gone.
+    what_is_left_unread_is_not_done(|lost| {
+        lost.finish();
+        Some(lost)
+    });
+}
+
+fn what_is_left_unread_is_not_done(lose: impl FnOnce(Raw) -> Option<Raw> + 'static) {
+    on_engine(async move {
         let disk = Stuck::new();
         let limits = Limits {
             requests: 1,
@@ -161,7 +174,7 @@ fn what_a_lost_connection_left_unread_is_not_done() {
         while !disk.begun.get() {
             yield_now().await;
         }
-        drop(lost);
+        let _half = lose(lost);
         client(&server, vec![(5, 1), (5, 2)]).await;
         disk.let_go();
         while server.connections() > 0 {
