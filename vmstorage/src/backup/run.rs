@@ -182,10 +182,17 @@ struct Writer {
     level: i32,
     known: Arc<Known>,
     filling: Filling,
-    /// A pack that is being stored, and the numbers of its chunks in the draft.
-    storing: Option<(Vec<u32>, Task<Result<Vec<Chunk>>>)>,
+    storing: Option<Storing>,
     draft: Draft,
     progress: Progress,
+}
+
+/// A pack that is being stored.
+struct Storing {
+    /// The numbers of its chunks in the draft.
+    numbers: Vec<u32>,
+    /// Its chunks, which have its name then.
+    chunks: Task<Result<Vec<Chunk>>>,
 }
 
 enum Piece {
@@ -295,18 +302,20 @@ impl Writer {
         if !filling.chunks.is_empty() {
             let repo = self.repo.clone();
             self.known.full();
-            let task = spawn(unblock(move || filling.store(&repo)));
-            self.storing = Some((self.draft.full(), task));
+            self.storing = Some(Storing {
+                numbers: self.draft.full(),
+                chunks: spawn(unblock(move || filling.store(&repo))),
+            });
         }
         Ok(())
     }
 
     /// Waits for the pack that is being stored.
     async fn end_store(&mut self) -> Result<()> {
-        if let Some((numbers, task)) = self.storing.take() {
-            let stored = task.await?;
+        if let Some(storing) = self.storing.take() {
+            let stored = storing.chunks.await?;
             if let Some(first) = stored.first() {
-                self.draft.stored(numbers, first.pack);
+                self.draft.stored(storing.numbers, first.pack);
             }
             self.known.stored(stored);
         }
