@@ -101,7 +101,10 @@ fn footer_at(name: &str, len: u64, last: &[u8]) -> Result<(u64, u64)> {
         return Err(corrupt(name, "it does not end as a pack does"));
     }
     if footer_len > MAX_FOOTER_BYTES {
-        return Err(corrupt(name, "its footer is longer than any that is written"));
+        return Err(corrupt(
+            name,
+            "its footer is longer than any that is written",
+        ));
     }
     let end = len.checked_sub(TAIL as u64).ok_or_else(short)?;
     Ok((end.checked_sub(footer_len).ok_or_else(short)?, end))
