@@ -10,6 +10,8 @@ use crate::disk::Result;
 const PACK_BYTES: usize = 16 << 20;
 /// Or this many chunks, which bounds a footer to 5 MiB.
 const PACK_CHUNKS: usize = 1 << 16;
+/// Footers longer than this are not read: 80 bytes for each chunk, and an envelope.
+const MAX_FOOTER_BYTES: u64 = PACK_CHUNKS as u64 * 80 + 4096;
 const MAGIC: &[u8; 8] = b"RVPACK01";
 const FOOTER: &str = "pack footer";
 const TAIL: usize = 16;
@@ -98,6 +100,12 @@ fn footer_at(name: &str, len: u64, last: &[u8]) -> Result<(u64, u64)> {
     if reader.0 != MAGIC {
         return Err(corrupt(name, "it does not end as a pack does"));
     }
+    if footer_len > MAX_FOOTER_BYTES {
+        return Err(corrupt(
+            name,
+            "its footer is longer than any that is written",
+        ));
+    }
     let end = len.checked_sub(TAIL as u64).ok_or_else(short)?;
     Ok((end.checked_sub(footer_len).ok_or_else(short)?, end))
 }
@@ -129,4 +137,31 @@ pub(super) fn whole(repo: &Repository, name: &str) -> Result<(Vec<u8>, bool)> {
     let data = fetch(&*repo.store, name)?;
     let right = envelope::digest(repo.key.as_ref(), &data) == digest_of(name)?;
     Ok((data, right))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backup::store::Local;
+
+    #[test]
+    fn a_footer_that_says_it_is_as_long_as_a_huge_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Local::create(folder.path()).unwrap());
+        let repo = Repository::create(store, None, 65_536).unwrap();
+        let name = pack_name(&[7; 32]);
+        let len = 1 << 42;
+        let file = File::create(folder.path().join(&name)).unwrap();
+        file.set_len(len).unwrap();
+        for footer_len in [len - TAIL as u64, 64 << 20] {
+            let tail = [&footer_len.to_le_bytes()[..], MAGIC].concat();
+            file.write_all_at(&tail, len - TAIL as u64).unwrap();
+            let error = footer(&repo, &name, len).unwrap_err().to_string();
+            assert!(error.contains("longer than any"), "{error}");
+        }
+    }
 }

@@ -22,20 +22,14 @@ impl Tracker {
     ) -> Result<Changes> {
         let limit = limit.max(1);
         let size = point.size_bytes;
-        let rest = Extent::new(offset_bytes, size.saturating_sub(offset_bytes));
-        let changed = self.changes(point, None, rest, limit).await?;
-        let mut parts = changed.extents;
-        let mut known_end = changed.next_bytes.unwrap_or(size);
-        let mut at = offset_bytes;
-        let mut found = 0;
-        while at < known_end && found < limit {
-            let asked = Extent::new(at, known_end - at);
+        self.check(point)?;
+        let (mut parts, mut at) = (Vec::new(), offset_bytes);
+        while at < size && parts.len() < limit {
             let before = at;
-            for part in self.status(asked, PARTS).await? {
+            for part in self.status(Extent::new(at, size - at), PARTS).await? {
                 at = part.extent.end_bytes();
                 if part.allocated && !part.zero {
                     parts.push(part.extent);
-                    found += 1;
                 }
             }
             if at <= before {
@@ -45,7 +39,11 @@ impl Tracker {
                 ));
             }
         }
-        known_end = known_end.min(at.max(offset_bytes));
+        // Asked for last: what was discarded before the disk told what it has is among it.
+        let told = Extent::new(offset_bytes, at.saturating_sub(offset_bytes));
+        let changed = self.changes(point, None, told, limit).await?;
+        let known_end = changed.next_bytes.unwrap_or(size).min(at);
+        parts.extend(changed.extents);
         Ok(union(parts, known_end, size, limit))
     }
 }
@@ -79,7 +77,97 @@ fn union(mut parts: Vec<Extent>, known_end: u64, size: u64, limit: usize) -> Cha
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
     use super::*;
+    use crate::disk::memory::Memory;
+    use crate::disk::{Answer, Durability, Geometry, Status, Zeroes};
+    use crate::engine::{IoBuf, IoBufMut, run};
+    use crate::track::{Fingerprint, Options, open};
+
+    const BLOCK: u64 = 4096;
+
+    /// A disk whose first block is discarded while it is asked what it has.
+    #[derive(Debug, Default)]
+    struct Vanishing(RefCell<Option<Tracker>>);
+
+    fn done<T: 'static>(value: T) -> Answer<'static, T> {
+        Box::pin(std::future::ready(Ok(value)))
+    }
+
+    impl Disk for Vanishing {
+        fn name(&self) -> String {
+            "vanishing".into()
+        }
+
+        fn geometry(&self) -> Geometry {
+            Geometry {
+                size_bytes: 10 * BLOCK,
+                min_block_bytes: 1,
+                preferred_block_bytes: 4096,
+                read_only: false,
+            }
+        }
+
+        fn read(&self, _: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
+            done(buf)
+        }
+
+        fn write(&self, _: u64, _: IoBuf, _: Durability) -> Answer<'_, ()> {
+            done(())
+        }
+
+        fn write_zeroes(&self, _: Extent, _: Zeroes) -> Answer<'_, ()> {
+            done(())
+        }
+
+        fn discard(&self, _: Extent) -> Answer<'_, ()> {
+            done(())
+        }
+
+        fn flush(&self) -> Answer<'_, ()> {
+            done(())
+        }
+
+        fn status(&self, extent: Extent, _: usize) -> Answer<'_, Vec<Status>> {
+            Box::pin(async move {
+                let tracker = self.0.borrow().clone();
+                if let Some(tracker) = tracker {
+                    tracker.discard(Extent::new(0, BLOCK)).await?;
+                }
+                Ok(vec![Status {
+                    extent,
+                    allocated: false,
+                    zero: true,
+                }])
+            })
+        }
+
+        fn resize(&self, _: u64) -> Answer<'_, ()> {
+            done(())
+        }
+    }
+
+    #[test]
+    fn what_is_discarded_while_it_is_asked_for_was_allocated() {
+        run(async {
+            let disk = Rc::new(Vanishing::default());
+            let options = Options {
+                block_bytes: BLOCK as u32,
+                ..Options::default()
+            };
+            let map = Rc::new(Memory::new(0));
+            let opened = open(disk.clone(), map, &Fingerprint::new(), &options).await;
+            let (tracker, _) = opened.unwrap();
+            let point = tracker.checkpoint().await.unwrap();
+            *disk.0.borrow_mut() = Some(tracker.clone());
+            let all = tracker.allocated(&point, 0, 9).await.unwrap();
+            assert_eq!(all.extents, [Extent::new(0, BLOCK)]);
+            disk.0.take();
+        })
+        .unwrap();
+    }
 
     #[test]
     fn parts_are_joined_as_far_as_they_are_known() {

@@ -147,16 +147,30 @@ impl Inner {
             self.commit().await?;
         }
         let resized = self.disk.resize(size_bytes).await;
-        {
-            let mut root = self.root.borrow_mut();
-            root.size_bytes = self.disk.geometry().size_bytes;
-            root.next_size_bytes = root.size_bytes;
-            let mut table = self.table.borrow_mut();
-            table.resize(root.size_bytes, block_bytes);
-        }
+        self.follow_size(old, block_bytes).await;
         // The map must not tell of a size that the disk loses with the power.
         resized?;
         self.disk.flush().await?;
         self.commit().await
+    }
+
+    /// Takes the size that the disk has now, after `old`.
+    async fn follow_size(&self, old: u64, block_bytes: u32) {
+        // A write-back that is under way knows pages beyond the new end.
+        let _turn = self.settling.lock().await;
+        let now = {
+            let mut root = self.root.borrow_mut();
+            root.size_bytes = self.disk.geometry().size_bytes;
+            root.next_size_bytes = root.size_bytes;
+            root.size_bytes
+        };
+        if now >= old {
+            self.table.borrow_mut().resize(now, block_bytes);
+            return;
+        }
+        // Changes that wait to begin may have marked parts beyond the end; they begin anew. The
+        // generation is new and has no point, so that no other mark is needed.
+        let fresh = self.table.borrow().fresh(now, block_bytes);
+        self.replace_table(fresh);
     }
 }

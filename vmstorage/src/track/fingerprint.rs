@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::root::{MARK, MAX_PRINTS, Print};
 use crate::disk::{Error, Result};
@@ -41,8 +42,8 @@ impl Fingerprint {
         self.with(MARK, mark.unwrap_or_default(), true)
     }
 
-    /// Of a file: inode (lasting), size, mtime, ctime, and its first and last 4 KiB. Of a block
-    /// device: size and the same bytes.
+    /// Of a file: inode and, where the file system has it, time of birth (lasting), size, mtime,
+    /// ctime, and its first and last 4 KiB. Of a block device: size and the same bytes.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -62,6 +63,10 @@ impl Fingerprint {
                 .with("inode", &meta.ino().to_le_bytes(), true)
                 .with("mtime", &time(meta.mtime(), meta.mtime_nsec()), false)
                 .with("ctime", &time(meta.ctime(), meta.ctime_nsec()), false);
+            // The number of a removed file's inode is given to the next file.
+            if let Ok(born) = meta.created() {
+                print = print.with("born", &since_1970(born), true);
+            }
         }
         let last = size.saturating_sub(MARKER_BYTES);
         print = print.with("head", &marker(file, 0, size)?, false);
@@ -101,6 +106,18 @@ impl Fingerprint {
     }
 }
 
+/// Seconds and nanoseconds since 1970, or before it.
+fn since_1970(time: SystemTime) -> Vec<u8> {
+    let (sign, distance) = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (0_u8, after),
+        Err(before) => (1, before.duration()),
+    };
+    let mut bytes = vec![sign];
+    bytes.extend(distance.as_secs().to_le_bytes());
+    bytes.extend(distance.subsec_nanos().to_le_bytes());
+    bytes
+}
+
 pub(super) fn mark_print(mark: &[u8]) -> Print {
     print(MARK, mark, true)
 }
@@ -129,6 +146,22 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn another_file_with_the_inode_of_a_removed_one_shows_after_a_crash_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.raw");
+        for _ in 0..20 {
+            std::fs::write(&path, [1; 10_000]).unwrap();
+            let before = Fingerprint::of_file(&File::open(&path).unwrap()).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            // Births are told by ticks of the kernel's clock on most file systems.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::fs::write(&path, [1; 10_000]).unwrap();
+            let after = Fingerprint::of_file(&File::open(&path).unwrap()).unwrap();
+            assert!(after.difference(&before.prints(), true).is_some());
+        }
+    }
 
     #[test]
     fn a_foreign_write_shows() {

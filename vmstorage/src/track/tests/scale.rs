@@ -1,20 +1,22 @@
 //! What is exact after a clean end, and large disks that are nearly empty.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use futures_util::future::join;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::world::{BLOCK, World};
+use super::world::{BLOCK, World, covered};
 use crate::disk::memory::Memory;
 use crate::disk::{Answer, Disk, Durability, Extent, Geometry, Result, Status, Zeroes};
-use crate::engine::{IoBuf, IoBufMut, run};
-use crate::track::{Fingerprint, Options, Tracker, open};
+use crate::engine::{IoBuf, IoBufMut, run, yield_now};
+use crate::track::{Beginning, Fingerprint, Options, Tracker, open};
 
 /// A disk of any size without content.
 #[derive(Debug)]
-struct Nothing(u64);
+struct Nothing(Cell<u64>);
 
 fn done<T: 'static>(value: T) -> Answer<'static, T> {
     Box::pin(std::future::ready(Ok(value)))
@@ -27,7 +29,7 @@ impl Disk for Nothing {
 
     fn geometry(&self) -> Geometry {
         Geometry {
-            size_bytes: self.0,
+            size_bytes: self.0.get(),
             min_block_bytes: 1,
             preferred_block_bytes: 4096,
             read_only: false,
@@ -58,8 +60,15 @@ impl Disk for Nothing {
         done(Vec::new())
     }
 
-    fn resize(&self, _: u64) -> Answer<'_, ()> {
-        done(())
+    fn resize(&self, size_bytes: u64) -> Answer<'_, ()> {
+        Box::pin(async move {
+            // Long enough for everybody else to go on.
+            for _ in 0..50 {
+                yield_now().await;
+            }
+            self.0.set(size_bytes);
+            Ok(())
+        })
     }
 }
 
@@ -158,7 +167,7 @@ fn a_question_about_a_sparse_disk_of_16_tib_takes_little_memory() {
         let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
         let options = Options::default();
         let look = Fingerprint::new();
-        let disk: Rc<dyn Disk> = Rc::new(Nothing(size));
+        let disk: Rc<dyn Disk> = Rc::new(Nothing(Cell::new(size)));
         let (tracker, _) = open(disk.clone(), map.clone(), &look, &options)
             .await
             .unwrap();
@@ -200,7 +209,7 @@ fn a_change_of_a_whole_large_disk_needs_no_pages() {
     run(async {
         let size = 1 << 40;
         let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
-        let disk: Rc<dyn Disk> = Rc::new(Nothing(size));
+        let disk: Rc<dyn Disk> = Rc::new(Nothing(Cell::new(size)));
         let options = Options::default();
         let (tracker, _) = open(disk, map, &Fingerprint::new(), &options)
             .await
@@ -225,4 +234,40 @@ fn a_change_of_a_whole_large_disk_needs_no_pages() {
         assert_eq!(changes.extents, [Extent::new(size - 65536, 65536)]);
     })
     .unwrap();
+}
+
+#[test]
+fn changes_that_wait_while_a_disk_shrinks_leave_nothing_beyond_its_end() {
+    for seed in 0..20 {
+        let ended = run(async {
+            let disk = Rc::new(Nothing(Cell::new(4 << 30)));
+            // Its map takes some turns for each write.
+            let world = World::new(0).disorder(seed);
+            let map = world.wire(&world.map);
+            let options = Options {
+                block_bytes: BLOCK as u32,
+                ..Options::default()
+            };
+            let look = Fingerprint::new();
+            let opened = open(disk.clone(), map.clone(), &look, &options).await;
+            let (tracker, _) = opened.unwrap();
+            let late = tracker.discard(Extent::new(3 << 30, 4096));
+            let (_, shrunk) = join(late, tracker.resize(1 << 20)).await;
+            shrunk.unwrap();
+            tracker.settle().await.unwrap();
+            let point = tracker.checkpoint().await.unwrap();
+            tracker.discard(Extent::new(4096, 1)).await.unwrap();
+            // As after a crash.
+            let (tracker, beginning) = open(disk, map, &look, &options).await.unwrap();
+            assert!(
+                matches!(beginning, Beginning::Recovered { .. }),
+                "{seed}: {beginning:?}"
+            );
+            let changes = tracker
+                .changes(&point, None, Extent::new(0, u64::MAX), 9)
+                .await;
+            assert!(covered(4096, &changes.unwrap().extents));
+        });
+        ended.unwrap();
+    }
 }
