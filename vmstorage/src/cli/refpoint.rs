@@ -225,15 +225,41 @@ fn from_file(command: &Command) -> Result<Request, Error> {
                     file.display()
                 ))
             })?;
-            let dirty = parts.iter().filter(|part| part.flags & 1 != 0);
+            let extents = dirty_of(&parts).map_err(|why| {
+                Error::Usage(format!(
+                    "`{}` is no whole map of a dirty bitmap: {why}",
+                    file.display()
+                ))
+            })?;
             Ok(Request::Bitmap {
                 name: name.clone(),
-                extents: dirty.map(|part| (part.offset, part.length)).collect(),
+                extents,
             })
         }
         Command::Import { file, .. } => Ok(Request::Import { text: read(file)? }),
         _ => Err(Error::Usage("no file is named".into())),
     }
+}
+
+/// The dirty parts of a map, which has to say something of every byte: what it leaves out would
+/// count as not changed.
+fn dirty_of(parts: &[Mapped]) -> Result<Vec<(u64, u64)>, String> {
+    let mut end = 0_u64;
+    for part in parts {
+        if part.offset != end {
+            return Err(format!("it says nothing of byte {end}"));
+        }
+        if part.flags > 1 {
+            return Err(format!("`type` is {} at byte {end}", part.flags));
+        }
+        let next = end.checked_add(part.length).filter(|next| *next > end);
+        end = next.ok_or_else(|| format!("`length` is wrong at byte {end}"))?;
+    }
+    if parts.is_empty() {
+        return Err("it is empty".into());
+    }
+    let dirty = parts.iter().filter(|part| part.flags == 1);
+    Ok(dirty.map(|part| (part.offset, part.length)).collect())
 }
 
 /// What a bitmap that a qcow2 image holds calls dirty.
@@ -405,6 +431,25 @@ pub(super) fn utc(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_map_with_gaps_or_of_another_kind_is_no_dirty_bitmap() {
+        let dirty = |text: &str| dirty_of(&serde_json::from_str::<Vec<Mapped>>(text).unwrap());
+        let whole = r#"[{"offset":0,"length":8,"type":0},{"offset":8,"length":4,"type":1}]"#;
+        assert_eq!(dirty(whole).unwrap(), [(8, 4)]);
+        let wrong = [
+            "[]",
+            r#"[{"offset":8,"length":4,"type":1}]"#,
+            r#"[{"offset":0,"length":8,"type":0},{"offset":9,"length":4,"type":1}]"#,
+            r#"[{"offset":0,"length":8,"type":3}]"#,
+            r#"[{"offset":0,"length":0,"type":0}]"#,
+            r#"[{"offset":0,"length":18446744073709551615,"type":0},
+                {"offset":18446744073709551615,"length":4,"type":1}]"#,
+        ];
+        for text in wrong {
+            dirty(text).unwrap_err();
+        }
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {

@@ -96,13 +96,26 @@ impl SnapshotMetadata {
         if id.is_empty() {
             return Err(Status::invalid_argument("no snapshot is named"));
         }
+        let is_name = uuid::Uuid::try_parse(id).is_err();
+        let mut found = None;
         for (at, source) in self.sources.iter().enumerate() {
             match source.ask(Request::Show { name: id.into() }).await {
+                Ok(Reply::Point(point)) if is_name && found.is_none() => found = Some((at, point)),
+                // A checkpoint of several disks has one name on all of them.
+                Ok(Reply::Point(_)) if is_name => {
+                    return Err(Status::invalid_argument(format!(
+                        "several volumes have a snapshot `{}`; help: say its id",
+                        id.escape_default()
+                    )));
+                }
                 Ok(Reply::Point(point)) => return Ok((at, point)),
                 Ok(_) => return Err(Status::internal("the disk answers what nobody asked")),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(status(&error)),
             }
+        }
+        if let Some(found) = found {
+            return Ok(found);
         }
         let id = id.escape_default();
         Err(Status::not_found(format!("there is no snapshot `{id}`")))

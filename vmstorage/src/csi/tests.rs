@@ -197,3 +197,26 @@ fn a_client_gets_its_snapshots_metadata() {
         assert_eq!(code("one", "two", 0, 0).await, Code::FailedPrecondition);
     });
 }
+
+#[test]
+fn a_name_that_several_volumes_have_is_refused_and_an_id_is_not() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let disks = folders.each_ref().map(|folder| disk(folder.path()));
+    let name = "two".to_owned();
+    let Reply::Point(second) = ask(&disks[1], Request::Show { name }) else {
+        panic!("there is such a point");
+    };
+    let sources = disks.map(|disk| Box::new(Closed(disk)) as Box<dyn super::source::Source>);
+    let service = SnapshotMetadata::new(sources.into());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let request = |id: &str| GetMetadataAllocatedRequest {
+            snapshot_id: id.into(),
+            ..Default::default()
+        };
+        let refused = service.allocated(request("two")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        let id = second.point.id.to_string();
+        assert!(service.allocated(request(&id)).await.is_ok());
+    });
+}
