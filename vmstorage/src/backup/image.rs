@@ -11,7 +11,9 @@ use futures_util::future::{Either, select};
 
 use super::Progress;
 use super::index::{Index, Manifest};
+use super::lock::lock_to_read;
 use super::repo::Repository;
+use super::store::Guard;
 use crate::disk::copy::{self, Options};
 use crate::disk::{
     Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes,
@@ -29,6 +31,8 @@ pub struct Image {
     repo: Repository,
     index: Index,
     cache: RefCell<VecDeque<(u32, Arc<Vec<u8>>)>>,
+    /// Nothing is removed as long as it is read.
+    _lock: Option<Box<dyn Guard>>,
 }
 
 impl Image {
@@ -38,10 +42,16 @@ impl Image {
     /// When it is not there or damaged.
     pub async fn open(repo: &Repository, id: &str) -> Result<Self> {
         let (opened, name) = (repo.clone(), format!("snapshots/{id}"));
+        let locked = unblock(move || {
+            let lock = lock_to_read(&*opened.store)?;
+            Ok::<_, Error>((lock, opened.index(&name)?))
+        });
+        let (lock, index) = locked.await?;
         Ok(Self {
             repo: repo.clone(),
-            index: unblock(move || opened.index(&name)).await?,
+            index,
             cache: RefCell::default(),
+            _lock: lock,
         })
     }
 

@@ -87,6 +87,20 @@ pub fn unlock(store: &dyn Store, name: &str) -> Result<()> {
     store.delete(&object)
 }
 
+/// Keeps others from removing what is read; where nothing can be written nobody can be kept from it.
+///
+/// # Errors
+/// When somebody removes; of the store.
+pub(super) fn lock_to_read(store: &dyn Store) -> Result<Option<Box<dyn Guard>>> {
+    match store.lock(false) {
+        Err(error) if error.kind() == ErrorKind::ReadOnly => {
+            tracing::debug!(%error, "read without a lock");
+            Ok(None)
+        }
+        locked => locked.map(Some),
+    }
+}
+
 /// Makes a lock object, which the guard removes. The error names one that a dead process left.
 pub(super) fn lock(store: &Remote, exclusive: bool) -> Result<Box<dyn Guard>> {
     let kind = if exclusive { "exclusive" } else { "shared" };
@@ -119,6 +133,7 @@ fn is_exclusive(name: &str) -> bool {
     name.ends_with("-exclusive")
 }
 
+#[derive(Debug)]
 struct Held {
     store: Remote,
     name: String,

@@ -68,6 +68,10 @@ impl Remote {
     }
 
     fn failed(&self, name: &str, error: &Failure) -> Error {
+        let kind = match error {
+            Failure::PermissionDenied { .. } => ErrorKind::ReadOnly,
+            _ => ErrorKind::Io,
+        };
         let help = match error {
             Failure::PermissionDenied { .. } | Failure::Unauthenticated { .. } => {
                 "; help: check `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_REGION`, and \
@@ -81,10 +85,7 @@ impl Remote {
         let words: Vec<&str> = error.split_whitespace().collect();
         let error = words.join(" ");
         let error = error.trim_end_matches([':', ' ']);
-        Error::new(
-            ErrorKind::Io,
-            format!("backup object `{name}`: {error}{help}"),
-        )
+        Error::new(kind, format!("backup object `{name}`: {error}{help}"))
     }
 
     async fn put_parts(&self, path: &Path, data: &[u8]) -> object_store::Result<()> {

@@ -12,7 +12,7 @@ use super::remote::Remote;
 use crate::disk::{Error, ErrorKind, Result};
 
 /// Held while a repository is used; another process can use it beside only if neither removes.
-pub trait Guard: Send {}
+pub trait Guard: Send + std::fmt::Debug {}
 
 impl Guard for fs::File {}
 
@@ -192,7 +192,14 @@ impl Store for Local {
         let path = self.root.join("lock");
         let mut options = fs::File::options();
         let file = options.create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(|error| at("open", &path, error))?;
+        let file = file.or_else(|error| match error.kind() {
+            // Who may only read can still keep others from removing.
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !exclusive => {
+                let opened = fs::File::open(&path);
+                opened.map_err(|_| at("open", &path, error).with_kind(ErrorKind::ReadOnly))
+            }
+            _ => Err(at("open", &path, error)),
+        })?;
         let how = if exclusive {
             FlockOperation::NonBlockingLockExclusive
         } else {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount};
 
 use super::*;
 use crate::disk::memory::Memory;
@@ -291,5 +292,67 @@ fn objects_of_strangers_are_errors() {
         bad.truncate(rng.random_range(bad.len() / 2..=bad.len()));
         // With a right digest, as who writes a repository on purpose can make it.
         let _ = index::Index::decode(&name, &bad);
+    }
+}
+
+#[test]
+fn a_clock_that_is_behind_makes_no_point_older() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = repository(folder.path(), None);
+    let mut bytes = vec![1; SIZE];
+    let first = back_up(&repo, &bytes, 5_000, None).unwrap();
+    bytes[..4096].fill(2);
+    let changed = vec![Extent::new(0, 4096)];
+    let second = back_up(&repo, &bytes, 1_000, Some((&first.id, changed))).unwrap();
+    let third = back_up(&repo, &bytes, 2_000, None).unwrap();
+    let order: Vec<String> = repo
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|point| point.id)
+        .collect();
+    assert_eq!(order, [first.id, second.id, third.id.clone()]);
+    let keep = Keep {
+        last: 1,
+        ..Keep::default()
+    };
+    prune(&repo, keep, false).unwrap();
+    assert_eq!(bring_back(&repo, &third.id).unwrap(), bytes);
+    assert_eq!(repo.list().unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_read_is_not_removed_and_what_cannot_be_written_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = repository(folder.path(), None);
+    let bytes = vec![3; SIZE];
+    let point = back_up(&repo, &bytes, 1, None).unwrap();
+    let keep = Keep {
+        last: 1,
+        ..Keep::default()
+    };
+    engine::run(async {
+        let image = Image::open(&repo, &point.id).await.unwrap();
+        let refused = prune(&repo, keep, false).unwrap_err().to_string();
+        assert!(refused.contains("in use"), "{refused}");
+        drop(image);
+    })
+    .unwrap();
+    prune(&repo, keep, false).unwrap();
+    // As on a medium that cannot be written, with a lock that can be read and without one.
+    for lock in [true, false] {
+        let lower = folder.path();
+        if !lock {
+            std::fs::remove_file(lower.join("lock")).unwrap();
+        }
+        mount_bind(lower, lower).unwrap();
+        let read_only = MountFlags::BIND | MountFlags::RDONLY;
+        let remounted = mount_remount(lower, read_only, c"");
+        let found = bring_back(&repo, &point.id);
+        let problems = verify(&repo, false, |_| {});
+        unmount(lower, UnmountFlags::DETACH).unwrap();
+        remounted.unwrap();
+        assert!(found.unwrap() == bytes);
+        assert_eq!(problems.unwrap().len(), 0);
     }
 }

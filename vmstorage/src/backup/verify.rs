@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::{Chunk, Index};
 use super::known::prefix;
+use super::lock::lock_to_read;
 use super::pack;
 use super::repo::{Repository, pack_name};
 use super::table::Table;
@@ -37,7 +38,7 @@ pub fn verify(
     quick: bool,
     mut sink: impl FnMut(Progress),
 ) -> Result<Vec<Problem>> {
-    let _lock = repo.store.lock(false)?;
+    let _lock = lock_to_read(&*repo.store)?;
     let mut found = Found::default();
     let packs = repo.store.entries("packs")?;
     let mut progress = Progress {

@@ -80,6 +80,12 @@ impl Error {
         self
     }
 
+    /// The same failure as one of another kind.
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// The errno that a client sees (Linux numbers, which NBD uses too).
     pub fn errno(&self) -> i32 {
         match self.kind {
