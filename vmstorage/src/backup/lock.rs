@@ -87,7 +87,7 @@ pub fn unlock(store: &dyn Store, name: &str) -> Result<()> {
     store.delete(&object)
 }
 
-/// Keeps others from removing what is read; where nothing can be written nobody can be kept from it.
+/// Keeps others from removing what is read, where something can be written.
 ///
 /// # Errors
 /// When somebody removes; of the store.

@@ -76,21 +76,7 @@ pub async fn run(
     let _lock = unblock(move || lock_store.lock(false)).await?;
     let opened = (repo.clone(), plan.clone());
     let (parent, known) = unblock(move || prepare(&opened.0, &opened.1)).await?;
-    let newest = match &parent {
-        Some(parent) => parent.manifest.time_ms,
-        None => {
-            let opened = (repo.clone(), plan.disk.clone());
-            unblock(move || newest(&opened.0, &opened.1)).await?
-        }
-    };
-    let time_ms = plan.time_ms.max(newest.saturating_add(1));
-    if time_ms > plan.time_ms {
-        let behind = (time_ms - plan.time_ms) / 1000;
-        tracing::warn!(
-            seconds = behind,
-            "the clock is behind that of the disk's newest point, which gives the time"
-        );
-    }
+    let time_ms = time_of(&repo, &plan, parent.as_ref()).await?;
     let old_bytes = parent.as_ref().map(|parent| parent.manifest.size_bytes);
     let changed = changes(&plan, old_bytes, size_bytes)?;
     let parent_id = parent.as_ref().map(|parent| parent.manifest.id.clone());
@@ -139,8 +125,27 @@ pub async fn run(
     Ok(manifest)
 }
 
-/// The time of the newest point of the disk, in milliseconds since 1970: a later one must not seem
-/// older. Points that are damaged are `verify`'s to tell of.
+/// When the point is made: a later one must not seem older.
+async fn time_of(repo: &Repository, plan: &Plan, parent: Option<&Index>) -> Result<u64> {
+    let newest = match parent {
+        Some(parent) => parent.manifest.time_ms,
+        None => {
+            let opened = (repo.clone(), plan.disk.clone());
+            unblock(move || newest(&opened.0, &opened.1)).await?
+        }
+    };
+    let time_ms = plan.time_ms.max(newest.saturating_add(1));
+    if time_ms > plan.time_ms {
+        tracing::warn!(
+            seconds = (time_ms - plan.time_ms) / 1000,
+            "the clock is behind that of the disk's newest point, which gives the time"
+        );
+    }
+    Ok(time_ms)
+}
+
+/// The time of the newest point of the disk, in milliseconds since 1970. Points that are damaged
+/// are `verify`'s to tell of.
 fn newest(repo: &Repository, disk: &str) -> Result<u64> {
     let points = repo.snapshots()?.into_iter();
     let points = points.filter_map(|name| Some(repo.index(&name).ok()?.manifest));
