@@ -316,6 +316,27 @@ fn a_name_that_was_given_again_is_not_taken_for_the_first_point() {
 }
 
 #[test]
+fn a_point_that_is_made_after_the_backup_that_refers_to_it_is_no_beginning() {
+    let world = World::new();
+    world.disk("disk.raw", 16 * MIB, 2 * MIB, 6);
+    world.backup(&["disk.raw", "repo", "--reference", "late"]);
+    let write = ["-f", "raw", "-c", "write -P 9 1M 64k", "disk.raw"];
+    world.tool("qemu-io", &write);
+    world.ok(&["refpoint", "create", "disk.raw", "late"]);
+    let refused = |source: &str| {
+        let (status, _, message) =
+            world.refused(&["backup", "run", source, "repo", "--since", "late"]);
+        assert_eq!(status, 3, "{message}");
+        assert!(message.contains("had none when"), "{message}");
+    };
+    refused("disk.raw");
+    let _serving = world.serve();
+    world.checkpoint("create", "now");
+    world.checkpoint("export", "now");
+    refused("nbd+unix:///disk@now?socket=nbd");
+}
+
+#[test]
 fn a_dirty_bitmap_of_qemu_tells_changes() {
     let world = World::new();
     world.disk("disk.raw", 16 * MIB, 2 * MIB, 8);

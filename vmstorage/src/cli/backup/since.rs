@@ -29,6 +29,20 @@ pub(super) struct Since {
     pub(super) digest: Option<String>,
 }
 
+impl Since {
+    /// A source that knows digests did not know the point when it was backed up, so it was made
+    /// later, and what changed before would be missed.
+    fn unknown_then(&self, of: impl std::fmt::Display) -> disk::Error {
+        let name = &self.name;
+        let message = format!(
+            "{of} has a point `{name}`, but had none when the backup was made that refers to it: \
+             what changed before it was made is not known\nhelp: run without `--since`, and with \
+             `--reference` only of points that are there"
+        );
+        disk::Error::new(ErrorKind::FullNeeded, message)
+    }
+}
+
 /// What is asked of a source.
 pub(super) struct Question<'a> {
     pub(super) format: Option<Format>,
@@ -136,6 +150,10 @@ fn context_of(known: &[String], since: &Since, target: &Target) -> disk::Result<
                 .is_some_and(|(_, of)| of == digest)
         }),
         None => {
+            let told = format!("{CHANGES}{name}/");
+            if known.iter().any(|context| context.starts_with(&told)) {
+                return Err(since.unknown_then(format!("the export `{}`", target.export)));
+            }
             let wanted = [CHANGES, BITMAP].map(|space| format!("{space}{name}"));
             known.iter().find(|context| wanted.contains(context))
         }
@@ -182,22 +200,25 @@ async fn points(offline: &Offline) -> disk::Result<Vec<Described>> {
 
 /// Changes of a disk that nobody serves.
 async fn closed(offline: &Offline, since: &Since) -> disk::Result<Vec<Extent>> {
-    let mut point = since.name.clone();
-    if let Some(digest) = &since.digest {
-        let known = points(offline).await?;
-        let found = known
-            .into_iter()
-            .find(|known| known.point.digest == *digest);
-        let found = found.ok_or_else(|| {
-            let message = format!(
-                "the map of `{}` does not know the point `{point}` that was backed up, though it \
-                 may know another one of that name\nhelp: run without `--since`",
-                offline.disk.display()
-            );
-            disk::Error::new(ErrorKind::FullNeeded, message)
-        })?;
-        point = found.point.id.to_string();
-    }
+    let name = &since.name;
+    let mut known = points(offline).await?.into_iter();
+    let found = match &since.digest {
+        Some(digest) => known.find(|known| known.point.digest == *digest),
+        None if known.any(|known| known.point.name == *name) => {
+            let map = format!("the map of `{}`", offline.disk.display());
+            return Err(since.unknown_then(map));
+        }
+        None => None,
+    };
+    let found = found.ok_or_else(|| {
+        let message = format!(
+            "the map of `{}` does not know the point `{name}` that was backed up, though it may \
+             know another one of that name\nhelp: run without `--since`",
+            offline.disk.display()
+        );
+        disk::Error::new(ErrorKind::FullNeeded, message)
+    })?;
+    let point = found.point.id.to_string();
     let (mut changed, mut next) = (Vec::new(), Some(0));
     while let Some(offset_bytes) = next {
         let request = Request::Changes {
