@@ -112,10 +112,20 @@ fn points_of_a_closed_disk() {
     disk.ok(&["refpoint", "import", "d.raw", "points"]);
     assert!(disk.ok(&["refpoint", "list", "d.raw"]).contains("one "));
 
-    let dirty = r#"[{"offset":0,"length":65536,"type":0},{"offset":65536,"length":9,"type":1}]"#;
-    std::fs::write(disk.at("b.json"), dirty).expect("a file");
-    disk.ok(&["refpoint", "bitmap", "d.raw", "qemu", "b.json"]);
-    assert_eq!(disk.changes("d.raw", "qemu", &[]), [(65536, 65536)]);
+    let dirty = |name: &str, rest: u64| {
+        let map = format!(
+            r#"[{{"offset":0,"length":65536,"type":0}},{{"offset":65536,"length":9,"type":1}},
+                {{"offset":65545,"length":{rest},"type":0}}]"#
+        );
+        std::fs::write(disk.at("b.json"), map).expect("a file");
+        disk.ok(&["refpoint", "bitmap", "d.raw", name, "b.json"]);
+        disk.changes("d.raw", name, &[])
+    };
+    assert_eq!(dirty("qemu", (64 << 20) - 65545), [(65536, 65536)]);
+    // What a map does not reach may have changed.
+    let end = (64 << 20) - 65536;
+    let missing = dirty("short", (64 << 20) - 65545 - 9);
+    assert_eq!(missing, [(65536, 65536), (end, 65536)]);
 
     std::fs::write(disk.at("d.raw"), vec![1; 64 << 20]).expect("a foreign write");
     let args = ["refpoint", "changes", "d.raw", "--since", "one"];

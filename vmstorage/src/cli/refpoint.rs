@@ -210,10 +210,14 @@ fn from_file(command: &Command) -> Result<Request, Error> {
             name,
             file,
             qcow2_bitmap: Some(bitmap),
-        } => Ok(Request::Bitmap {
-            name: name.clone(),
-            extents: stored_bitmap(file.as_ref().unwrap_or(disk), bitmap)?,
-        }),
+        } => {
+            let (extents, size_bytes) = stored_bitmap(file.as_ref().unwrap_or(disk), bitmap)?;
+            Ok(Request::Bitmap {
+                name: name.clone(),
+                extents,
+                size_bytes,
+            })
+        }
         Command::Bitmap {
             name,
             file: Some(file),
@@ -225,7 +229,7 @@ fn from_file(command: &Command) -> Result<Request, Error> {
                     file.display()
                 ))
             })?;
-            let extents = dirty_of(&parts).map_err(|why| {
+            let (extents, size_bytes) = dirty_of(&parts).map_err(|why| {
                 Error::Usage(format!(
                     "`{}` is no whole map of a dirty bitmap: {why}",
                     file.display()
@@ -234,6 +238,7 @@ fn from_file(command: &Command) -> Result<Request, Error> {
             Ok(Request::Bitmap {
                 name: name.clone(),
                 extents,
+                size_bytes,
             })
         }
         Command::Import { file, .. } => Ok(Request::Import { text: read(file)? }),
@@ -241,9 +246,12 @@ fn from_file(command: &Command) -> Result<Request, Error> {
     }
 }
 
+/// Dirty parts, as pairs of offset and length, and how far a bitmap tells; in bytes.
+type Dirty = (Vec<(u64, u64)>, u64);
+
 /// The dirty parts of a map, which has to say something of every byte: what it leaves out would
 /// count as not changed.
-fn dirty_of(parts: &[Mapped]) -> Result<Vec<(u64, u64)>, String> {
+fn dirty_of(parts: &[Mapped]) -> Result<Dirty, String> {
     let mut end = 0_u64;
     for part in parts {
         if part.offset != end {
@@ -259,11 +267,12 @@ fn dirty_of(parts: &[Mapped]) -> Result<Vec<(u64, u64)>, String> {
         return Err("it is empty".into());
     }
     let dirty = parts.iter().filter(|part| part.flags == 1);
-    Ok(dirty.map(|part| (part.offset, part.length)).collect())
+    let dirty = dirty.map(|part| (part.offset, part.length));
+    Ok((dirty.collect(), end))
 }
 
 /// What a bitmap that a qcow2 image holds calls dirty.
-fn stored_bitmap(image: &Path, bitmap: &str) -> Result<Vec<(u64, u64)>, Error> {
+fn stored_bitmap(image: &Path, bitmap: &str) -> Result<Dirty, Error> {
     let how = open::Options {
         format: Some(Format::Qcow2),
         read_only: true,
@@ -271,14 +280,16 @@ fn stored_bitmap(image: &Path, bitmap: &str) -> Result<Vec<(u64, u64)>, Error> {
     };
     let read = async {
         let opened = open::open(&open::Source::File(image.to_owned()), how).await?;
+        let size_bytes = opened.disk.geometry().size_bytes;
         let dirty = opened.dirty_bitmap(bitmap).await;
         opened.close().await?;
-        dirty
+        Ok((dirty?, size_bytes))
     };
     let dirty = crate::engine::run(read).map_err(|error| disk::Error::io("eventfd", error))?;
-    let dirty = dirty.map_err(|error| error.context(format!("`{}`", image.display())))?;
+    let (dirty, size_bytes) =
+        dirty.map_err(|error: disk::Error| error.context(format!("`{}`", image.display())))?;
     let pairs = dirty.iter().map(|at| (at.offset_bytes, at.len_bytes));
-    Ok(pairs.collect())
+    Ok((pairs.collect(), size_bytes))
 }
 
 impl Target {
@@ -436,7 +447,7 @@ mod tests {
     fn a_map_with_gaps_or_of_another_kind_is_no_dirty_bitmap() {
         let dirty = |text: &str| dirty_of(&serde_json::from_str::<Vec<Mapped>>(text).unwrap());
         let whole = r#"[{"offset":0,"length":8,"type":0},{"offset":8,"length":4,"type":1}]"#;
-        assert_eq!(dirty(whole).unwrap(), [(8, 4)]);
+        assert_eq!(dirty(whole).unwrap(), (vec![(8, 4)], 12));
         let wrong = [
             "[]",
             r#"[{"offset":8,"length":4,"type":1}]"#,

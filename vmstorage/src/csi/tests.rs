@@ -121,7 +121,12 @@ fn disk(folder: &Path) -> Offline {
     };
     let extents = vec![(0, 1), (300_000, 1), (500_000, 100)];
     let name = "one".into();
-    ask(&offline, Request::Bitmap { name, extents });
+    let bitmap = Request::Bitmap {
+        name,
+        extents,
+        size_bytes: u64::MAX,
+    };
+    ask(&offline, bitmap);
     let name = "two".into();
     ask(&offline, Request::Create { name });
     offline

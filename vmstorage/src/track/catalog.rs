@@ -67,6 +67,8 @@ pub enum Request {
         name: String,
         /// What the bitmap calls dirty, as pairs of offset and length in bytes.
         extents: Vec<(u64, u64)>,
+        /// How far it tells, in bytes; what is beyond counts as changed.
+        size_bytes: u64,
     },
     /// Takes points from such a text.
     Import {
@@ -189,7 +191,13 @@ impl Catalog {
                 Ok(self.extents(&allocated))
             }
             Request::Export { names } => self.export(&names).map(Reply::Text),
-            Request::Bitmap { name, extents } => {
+            Request::Bitmap {
+                name,
+                mut extents,
+                size_bytes,
+            } => {
+                let beyond = self.tracker.now().size_bytes.saturating_sub(size_bytes);
+                extents.extend((beyond > 0).then_some((size_bytes, beyond)));
                 self.bitmap(name, &extents).await.map(Reply::Point)
             }
             Request::Import { text } => self.import(&text).map(Reply::Points),

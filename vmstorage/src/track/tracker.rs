@@ -43,8 +43,7 @@ impl Tracker {
     }
 
     /// Makes a point of which is known what changed since: a dirty bitmap of QEMU, say. The blocks
-    /// of
-    /// `changed` count as changed after the point; changes until it are not known.
+    /// of `changed` count as changed after the point; changes until it are not known.
     ///
     /// # Errors
     /// As [`Tracker::checkpoint`].
