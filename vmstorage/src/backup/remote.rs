@@ -281,6 +281,13 @@ mod tests {
         for lock in &found {
             assert!(!lock.exclusive && lock.owner.process == std::process::id());
         }
+        // What another wrote there is shown without what a terminal would obey.
+        let forged = br#"{"host":"\u001b[2Jh","process":7}"#;
+        store.put("locks/forged-shared", forged).unwrap();
+        let all = lock::locks(&store).unwrap();
+        let owner = |name: &str| all.iter().find(|lock| lock.name.ends_with(name)).cloned();
+        assert_eq!(owner("forged-shared").unwrap().owner.host, "[2Jh");
+        store.delete("locks/forged-shared").unwrap();
         // A name is taken with its folder and without.
         lock::unlock(&store, &found[0].name).unwrap();
         let bare = found[1].name.strip_prefix("locks/").unwrap();

@@ -179,6 +179,8 @@ fn a_bucket_is_a_repository() {
 #[test]
 fn what_is_missing_for_a_bucket_is_said() {
     let mut world = World::new();
+    let (_, _, message) = world.refused(&["backup", "unlock", "directory"]);
+    assert!(message.contains("only a bucket"), "{message}");
     world.disk("disk.raw", MIB, MIB, 2);
     let _server = Server::start(&mut world, Life::new("none", 0));
     let right = world.variables.clone();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::service::{Service, World, changes, nbdsh, pull, write};
+use crate::service::{Service, TRACKED, World, changes, nbdsh, pull, write};
 
 const MIB: u64 = 1 << 20;
 const BLOCK: usize = 4096;
@@ -136,15 +136,7 @@ fn a_checkpoint_is_an_instant_of_all_disks_while_they_are_written() {
 fn changes_are_those_that_were_written() {
     let world = World::new();
     world.raw("d.raw", 64 * MIB);
-    let args = [
-        "d.raw",
-        "--listen",
-        "unix:nbd",
-        "--control",
-        "control",
-        "--track",
-    ];
-    let service = world.serve(&args);
+    let service = world.serve(&TRACKED);
     let uri = world.uri("nbd", "d");
     write(&uri, &["-P 1 0 64M"]);
     create(&service, "one");
@@ -172,7 +164,7 @@ fn changes_are_those_that_were_written() {
     assert_eq!(answer["changes"]["extents"], json!(expected));
     service.stop();
     // After a stop in order nothing is claimed that was not written.
-    let service = world.serve(&args);
+    let service = world.serve(&TRACKED);
     assert_eq!(service.disk("d")["tracking"]["beginning"], "continued");
     assert_eq!(changes(&uri, "reeve:changes:one").len(), 3);
     service.stop();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use serde_json::json;
 
-use crate::service::{World, changes, nbdsh, pull, wait_for, write};
+use crate::service::{TRACKED, World, changes, nbdsh, pull, wait_for, write};
 
 const MIB: u64 = 1 << 20;
 
@@ -15,21 +15,13 @@ const MIB: u64 = 1 << 20;
 fn nothing_that_was_flushed_is_lost_and_no_change_is_forgotten() {
     let world = World::new();
     world.raw("d.raw", 64 * MIB);
-    let args = [
-        "d.raw",
-        "--listen",
-        "unix:nbd",
-        "--control",
-        "control",
-        "--track",
-    ];
     let uri = world.uri("nbd", "d");
-    let service = world.serve(&args);
+    let service = world.serve(&TRACKED);
     service.ask(json!({"command": "checkpoint-create", "name": "p"}));
     service.ask(json!({"command": "checkpoint-convert", "name": "p"}));
     service.stop();
     for round in 1..=4u64 {
-        let service = world.serve(&args);
+        let service = world.serve(&TRACKED);
         let at = round * 5;
         write(&uri, &[&format!("-P {round} {at}M 100k")]);
         // Killed in the middle of more writes.
@@ -49,7 +41,7 @@ fn nothing_that_was_flushed_is_lost_and_no_change_is_forgotten() {
         std::fs::remove_file(&begun).unwrap();
         service.crash();
         writer.wait().unwrap();
-        let service = world.serve(&args);
+        let service = world.serve(&TRACKED);
         let beginning = service.disk("d")["tracking"]["beginning"].clone();
         assert!(
             beginning.as_str().unwrap().starts_with("recovered"),
@@ -98,15 +90,7 @@ fn held(world: &World) -> (Vec<UnixListener>, Vec<File>) {
 fn a_killed_service_that_still_holds_its_files_is_waited_for() {
     let world = World::new();
     world.raw("d.raw", MIB);
-    let args = [
-        "d.raw",
-        "--listen",
-        "unix:nbd",
-        "--control",
-        "control",
-        "--track",
-    ];
-    let service = world.serve(&args);
+    let service = world.serve(&TRACKED);
     service.ask(json!({"command": "checkpoint-create", "name": "p"}));
     service.crash();
     let held = held(&world);
@@ -114,7 +98,7 @@ fn a_killed_service_that_still_holds_its_files_is_waited_for() {
         std::thread::sleep(Duration::from_millis(300));
         drop(held);
     });
-    world.serve(&args).stop();
+    world.serve(&TRACKED).stop();
     letting_go.join().unwrap();
 }
 
@@ -122,20 +106,12 @@ fn a_killed_service_that_still_holds_its_files_is_waited_for() {
 fn a_disk_that_was_changed_behind_our_back_needs_a_full_backup() {
     let world = World::new();
     let path = world.raw("d.raw", MIB);
-    let args = [
-        "d.raw",
-        "--listen",
-        "unix:nbd",
-        "--control",
-        "control",
-        "--track",
-    ];
-    let service = world.serve(&args);
+    let service = world.serve(&TRACKED);
     service.ask(json!({"command": "checkpoint-create", "name": "p"}));
     service.ask(json!({"command": "checkpoint-convert", "name": "p"}));
     service.stop();
     std::fs::write(&path, vec![1; MIB as usize]).unwrap();
-    let service = world.serve(&args);
+    let service = world.serve(&TRACKED);
     let request = json!({
         "command": "refpoint", "disk": "d", "request": {
             "refpoint": "changes", "since": "p", "offset_bytes": 0, "limit": 10,

@@ -13,6 +13,16 @@ use vmstorage::serve::{Client, ClientError};
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Serves `d.raw`, with its changes tracked.
+pub(crate) const TRACKED: [&str; 6] = [
+    "d.raw",
+    "--listen",
+    "unix:nbd",
+    "--control",
+    "control",
+    "--track",
+];
+
 /// A directory with disks and what serves them.
 pub(crate) struct World {
     dir: TempDir,

@@ -25,6 +25,11 @@ pub(super) struct Unlock {
 }
 
 pub(super) fn unlock(args: &Unlock) -> std::result::Result<(), Error> {
+    if !args.repository.starts_with("s3://") {
+        let message = "only a bucket has locks to remove; help: the lock of a directory ends with \
+                       its process, so wait for that or end it";
+        return Err(Error::Usage(message.into()));
+    }
     let left = remove(args).map_err(|error| {
         let place = format!("repository `{}`", args.repository);
         error.context(place)
