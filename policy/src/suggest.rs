@@ -9,7 +9,9 @@ use ebpf_common::socket::Address;
 use crate::compile::Compiled;
 use crate::compile::rules::{CallSet, Cause, DERIVED};
 use crate::model::value::{IoctlCommand, quoted};
-use crate::model::{DeviceNumber, FileRights, HostPath, ModuleName, Policy, SysctlName, ipc};
+use crate::model::{
+    DeviceNumber, FileRights, HostPath, ModuleName, Policy, SysctlName, ipc, parse,
+};
 use crate::names::bpf::BpfCommand;
 use crate::names::capability::Capability;
 use crate::names::kernel::{IPC, LOCKDOWN, SWITCHES, URING, ipc_rights, word};
@@ -232,8 +234,19 @@ fn adds_only(rights: Rights) -> bool {
 }
 
 /// The line of policy that would allow a refused action; `None` where no line can: the fixed core,
-/// procfs, file systems that may not be mounted.
+/// procfs, file systems that may not be mounted, rights that the language has no words for.
 pub fn suggest(denied: &Denied) -> Option<String> {
+    line_for(denied).filter(|line| is_readable(line))
+}
+
+/// Whether a policy can hold a line: an event may hold what has no word here.
+fn is_readable(line: &str) -> bool {
+    let whole = crate::edit::add_line("reeve: v1\nname: a\n", line, None);
+    whole.is_ok_and(|text| parse("suggested", &text).is_ok())
+}
+
+/// [`suggest`] for what was asked in words, of which each has a name.
+pub(crate) fn line_for(denied: &Denied) -> Option<String> {
     match denied {
         Denied::File { path, rights, held } => suggest_file(path, *rights, *held),
         Denied::Ioctl {
@@ -291,7 +304,7 @@ pub fn suggest(denied: &Denied) -> Option<String> {
 fn suggest_capability(capability: u32, syscall: Option<u32>) -> Option<String> {
     let name = Capability::from_number(capability)?.name();
     if let Some(which) = part_of(name, syscall) {
-        return suggest(&Denied::Switch { which });
+        return suggest_numbered(&Denied::Switch { which });
     }
     let calls = match syscall {
         None => "all".to_owned(),

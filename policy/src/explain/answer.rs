@@ -12,7 +12,7 @@ use super::{Decided, Question};
 use crate::compile::Compiled;
 use crate::diagnostic::printable;
 use crate::model::{Policy, SECTIONS};
-use crate::suggest::suggest;
+use crate::suggest::line_for;
 
 /// The line of policy that decided.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -110,7 +110,7 @@ pub(super) fn make(
         notes,
         to_allow: denied
             .filter(|_| openable)
-            .and_then(|denied| suggest(&denied)),
+            .and_then(|denied| line_for(&denied)),
     }
 }
 

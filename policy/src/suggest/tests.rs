@@ -1,7 +1,6 @@
 //! Every suggestion is a line of policy, and gives no more than was refused.
 
 use super::*;
-use crate::model::parse;
 
 /// A suggestion, as a policy of its own.
 fn reads(denied: &Denied) -> Policy {

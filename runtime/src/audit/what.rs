@@ -118,7 +118,15 @@ fn file(event: &Event, known: Option<&Registered>, shown: String, path: Option<&
         rights,
         held,
     });
-    (rights.names().collect::<Vec<_>>().join("+"), shown, denied)
+    (words(rights.names()), shown, denied)
+}
+
+/// Rights in words; `?` where none of them has a name here, as from a later Reeve.
+fn words(names: impl IntoIterator<Item = &'static str>) -> String {
+    match names.into_iter().collect::<Vec<_>>().join("+") {
+        none if none.is_empty() => "?".to_owned(),
+        words => words,
+    }
 }
 
 fn ipc_object(event: &Event) -> Parts {
@@ -144,9 +152,12 @@ fn sysctl(event: &Event) -> Parts {
     let parts = parts.get(1..).unwrap_or_default();
     let dotted = parts.iter().any(|part| part.contains('.'));
     let name = parts.join(if dotted { "/" } else { "." });
-    let action = rights.names().collect::<Vec<_>>().join("+");
     let object = format!("sysctl {name}");
-    (action, object, Some(Denied::Sysctl { name, rights }))
+    (
+        words(rights.names()),
+        object,
+        Some(Denied::Sysctl { name, rights }),
+    )
 }
 
 /// The names of an event's object, from the root of its file system.
@@ -249,7 +260,7 @@ fn ptrace(event: &Event) -> Parts {
 
 fn limits(event: &Event) -> Parts {
     let what = event.detail as u32;
-    let names = process::names(&process::LIMITS, what).join("+");
+    let names = words(process::names(&process::LIMITS, what));
     let exe = executable(event.target_pid);
     let object = format!("{names} of {} {}", event.target_pid, shown_exe(&exe));
     let denied = exe.map(|exe| Denied::Limits { exe, what });
@@ -309,10 +320,7 @@ fn device(event: &Event, known: Option<&Registered>, shown: &str) -> Parts {
     } else {
         "char"
     };
-    let action = format!(
-        "open device for {}",
-        rights.names().collect::<Vec<_>>().join("+")
-    );
+    let action = format!("open device for {}", words(rights.names()));
     let denied = Denied::Device {
         class,
         major,

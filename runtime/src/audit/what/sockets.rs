@@ -5,7 +5,7 @@ use ebpf_common::socket::{Address, Asked, has_addresses, kind, right};
 use policy::names::socket::right_names;
 use policy::{Denied, Question};
 
-use super::Parts;
+use super::{Parts, words};
 
 /// A socket with an address, or one that is granted as a whole.
 pub(super) fn by_address(event: &Event) -> Parts {
@@ -50,7 +50,7 @@ pub(super) fn by_address(event: &Event) -> Parts {
 }
 
 fn action(event: &Event) -> String {
-    right_names(event.rights).join("+")
+    words(right_names(event.rights))
 }
 
 /// A unix socket of a file system.
