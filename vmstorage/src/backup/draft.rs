@@ -1,8 +1,9 @@
 //! A point that is being made: its map grows while the disk is read.
 
 use super::envelope::Digest;
-use super::index::{Chunk, Index, Manifest, Run};
+use super::index::{Chunk, Index, Run};
 use super::known::prefix;
+use super::manifest::Manifest;
 use super::table::Table;
 use crate::disk::{Error, ErrorKind, Extent, Result};
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::Progress;
-use super::index::{Index, Manifest};
+use super::index::Index;
 use super::lock::lock_to_read;
+use super::manifest::{Manifest, point_name};
 use super::repo::Repository;
 use super::store::Guard;
 use crate::disk::copy::{self, Options};
@@ -41,7 +42,7 @@ impl Image {
     /// # Errors
     /// When it is not there or damaged.
     pub async fn open(repo: &Repository, id: &str) -> Result<Self> {
-        let (opened, name) = (repo.clone(), format!("snapshots/{id}"));
+        let (opened, name) = (repo.clone(), point_name(id));
         let locked = unblock(move || {
             let lock = lock_to_read(&*opened.store)?;
             Ok::<_, Error>((lock, opened.index(&name)?))

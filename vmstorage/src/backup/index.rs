@@ -1,40 +1,12 @@
 //! A point of a disk: what it is, and where its bytes are.
 
-use serde::{Deserialize, Serialize};
-
 use super::corrupt;
 use super::envelope::{DIGEST_BYTES, Digest};
+use super::manifest::{Manifest, point_name};
 use crate::disk::{Extent, Result};
 
 /// The longest chunk, in bytes.
 pub(super) const MAX_CHUNK_BYTES: u32 = 4 << 20;
-
-/// What a point is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// Its id, which is also its object's name.
-    pub id: String,
-    /// The disk's name.
-    pub disk: String,
-    /// Milliseconds since 1970.
-    pub time_ms: u64,
-    /// The point that it was made from; an increment does not need it to be restored.
-    pub parent: Option<String>,
-    /// Size of the disk.
-    pub size_bytes: u64,
-    /// The reference point that the next increment begins at.
-    pub reference: Option<String>,
-    /// Its digest, if the source told it: a name can be used again, this cannot.
-    #[serde(default)]
-    pub reference_digest: Option<String>,
-    /// Bytes read from the disk.
-    pub read_bytes: u64,
-    /// Bytes put into packs.
-    pub stored_bytes: u64,
-    /// Bytes that the repository had already.
-    pub deduplicated_bytes: u64,
-}
 
 /// Where a chunk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +123,7 @@ impl Index {
     pub(super) fn decode(name: &str, body: &[u8]) -> Result<Self> {
         let index = Self::parse(&mut Reader(body))
             .ok_or_else(|| corrupt(name, "its map is not well formed"))?;
-        if name != format!("snapshots/{}", index.manifest.id) {
+        if name != point_name(&index.manifest.id) {
             return Err(corrupt(name, "it has another point's id"));
         }
         Ok(index)

@@ -1,8 +1,9 @@
 //! Backups: a repository of chunks from which every point of a disk restores alone.
 //!
-//! A repository has objects of three kinds: `config`, `packs/…` (chunks of data and their index)
-//! and `snapshots/…` (a point: what it is, and a complete map from the disk to chunks). Nothing
-//! that has been written is changed; an object is durable before another names it. A map is
+//! A repository has objects of four kinds: `config`, `packs/…` (chunks of data and their index),
+//! `snapshots/…` (a point: what it is, and a complete map from the disk to chunks) and
+//! `manifests/…` (what it is alone). An object is durable before another names it, and nothing
+//! that has been written is changed, but for maps when chunks move to other packs. A map is
 //! complete, so no point needs another one, and removing a point cannot hurt the rest.
 //!
 //! Repositories are hostile input: everything that is read is checked against a digest first, and
@@ -14,10 +15,12 @@ mod image;
 mod index;
 mod known;
 mod lock;
+mod manifest;
 mod pack;
 pub mod plain;
 mod prune;
 mod remote;
+mod repack;
 mod repo;
 mod run;
 mod store;
@@ -28,9 +31,9 @@ mod verify;
 
 pub use envelope::Key;
 pub use image::{Image, restore};
-pub use index::Manifest;
 pub use lock::{Lock, Owner, locks, unlock};
-pub use prune::{Keep, Pruned, prune};
+pub use manifest::Manifest;
+pub use prune::{Keep, Plan as PrunePlan, Pruned, prune};
 pub use repo::Repository;
 pub use run::{Plan, Progress, run};
 pub use store::{Guard, Local, Store, open as open_store};

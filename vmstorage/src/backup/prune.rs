@@ -1,9 +1,11 @@
-//! Removing points, and then the packs that no point needs.
+//! Removing points, then the packs that no point needs, and the unneeded parts of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::index::Manifest;
-use super::repo::{Repository, pack_name};
+use super::Progress;
+use super::manifest::{Copies, Manifest, copy_name, point_name};
+use super::repack::{Used, repack};
+use super::repo::Repository;
 use crate::disk::Result;
 
 const DAY_MS: u64 = 86_400_000;
@@ -21,24 +23,40 @@ pub struct Keep {
     pub monthly: usize,
 }
 
+/// What is to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The points that stay.
+    pub keep: Keep,
+    /// Packs of whose data a greater part is not needed are written anew without it, in percent.
+    pub max_unused_percent: u8,
+    /// Only tell.
+    pub dry_run: bool,
+}
+
 /// What was removed, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Pruned {
     /// Ids of points.
     pub points: Vec<String>,
-    /// Objects with data.
+    /// Objects with data that nothing needs.
     pub packs: Vec<String>,
-    /// Files that writers which were cut off left behind.
+    /// Objects with data of which a part was needed, and is in new ones.
+    pub repacked: Vec<String>,
+    /// What writers that were cut off left behind.
     pub leftovers: Vec<String>,
+    /// Bytes of data that are gone, about.
+    pub freed_bytes: u64,
 }
 
-/// Removes points that `keep` does not keep. Points go first, so that a prune that is cut off
-/// leaves only data that nothing names, which the next one removes.
+/// Removes points that `keep` does not keep, and what only they needed. Points go first, so that a
+/// prune that is cut off leaves only data that nothing names, which the next one removes. Told is
+/// how many bytes of packs were written anew.
 ///
 /// # Errors
 /// Of the store; when it is in use; when any point is damaged, since what it needs is not known.
-pub fn prune(repo: &Repository, keep: Keep, dry_run: bool) -> Result<Pruned> {
-    let _lock = repo.store.lock(!dry_run)?;
+pub fn prune(repo: &Repository, plan: Plan, sink: impl FnMut(Progress)) -> Result<Pruned> {
+    let _lock = repo.store.lock(!plan.dry_run)?;
     let mut disks: BTreeMap<String, Vec<Manifest>> = BTreeMap::new();
     for manifest in repo.list()? {
         disks
@@ -48,30 +66,37 @@ pub fn prune(repo: &Repository, keep: Keep, dry_run: bool) -> Result<Pruned> {
     }
     let kept: BTreeSet<String> = disks
         .values()
-        .flat_map(|points| chosen(points, keep))
+        .flat_map(|points| chosen(points, plan.keep))
         .collect();
-    let mut needed = BTreeSet::new();
+    let mut used = Used::default();
     for id in &kept {
-        let index = repo.index(&format!("snapshots/{id}"))?;
-        needed.extend(index.chunks.iter().map(|chunk| pack_name(&chunk.pack)));
+        used.add(&repo.index(&point_name(id))?);
     }
     let all = disks.into_values().flatten().map(|point| point.id);
-    let packs = repo.store.list("packs")?;
+    let entries = repo.store.entries("packs")?;
+    let (needed, gone): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|(name, _)| used.has(name));
+    let sparse = used.sparse(repo, &needed, plan.max_unused_percent);
+    let freed = gone.iter().map(|(_, len)| len).sum::<u64>();
+    let mut leftovers = repo.store.leftovers()?;
+    leftovers.extend(Copies::of(repo).without_point(&repo.snapshots()?));
     let pruned = Pruned {
         points: all.filter(|id| !kept.contains(id)).collect(),
-        packs: packs
-            .into_iter()
-            .filter(|pack| !needed.contains(pack))
-            .collect(),
-        leftovers: repo.store.leftovers()?,
+        packs: gone.into_iter().map(|(name, _)| name).collect(),
+        repacked: sparse.iter().map(|pack| pack.name.clone()).collect(),
+        leftovers,
+        freed_bytes: freed + sparse.iter().map(|pack| pack.unused_bytes).sum::<u64>(),
     };
-    if !dry_run {
+    if !plan.dry_run {
         for id in &pruned.points {
-            repo.store.delete(&format!("snapshots/{id}"))?;
+            repo.store.delete(&point_name(id))?;
+            repo.store.delete(&copy_name(id))?;
         }
         for name in pruned.packs.iter().chain(&pruned.leftovers) {
             repo.store.delete(name)?;
         }
+        // What it writes is not taken for something that nothing needs, which is gone by now.
+        repack(repo, &kept, &used, &sparse, sink)?;
     }
     Ok(pruned)
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::corrupt;
 use super::envelope::{self, Digest, Key};
-use super::index::{Chunk, Index, MAX_CHUNK_BYTES, Manifest};
+use super::index::{Chunk, Index, MAX_CHUNK_BYTES};
+use super::manifest::{Copies, Manifest, point_name};
 use super::store::Store;
 use crate::disk::{Error, ErrorKind, Result};
 
@@ -114,10 +115,10 @@ impl Repository {
             };
         }
         let names = self.snapshots()?;
-        let prefix = format!("snapshots/{text}");
+        let prefix = point_name(text);
         let mut found = names.iter().filter(|name| name.starts_with(&prefix));
         match (found.next(), found.next()) {
-            (Some(name), None) if !text.is_empty() => Ok(self.index(name)?.manifest),
+            (Some(name), None) if !text.is_empty() => Copies::of(self).manifest(self, name),
             (Some(_), Some(_)) => no(format!("several points begin with `{text}`")),
             _ => no(format!(
                 "no point begins with `{text}`; help: `vmstorage backup list` shows them"
@@ -170,8 +171,8 @@ impl Repository {
     /// # Errors
     /// Of the store, and when a point is damaged.
     pub fn list(&self) -> Result<Vec<Manifest>> {
-        let names = self.snapshots()?;
-        let points = names.iter().map(|name| Ok(self.index(name)?.manifest));
+        let (names, copies) = (self.snapshots()?, Copies::of(self));
+        let points = names.iter().map(|name| copies.manifest(self, name));
         let mut points = points.collect::<Result<Vec<_>>>()?;
         points.sort_by(|a, b| (a.time_ms, &a.id).cmp(&(b.time_ms, &b.id)));
         Ok(points)

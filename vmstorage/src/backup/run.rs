@@ -10,8 +10,9 @@ use zstd::bulk::Compressor;
 
 use super::draft::Draft;
 use super::envelope::{self, Digest};
-use super::index::{Chunk, Index, Manifest};
+use super::index::{Chunk, Index};
 use super::known::Known;
+use super::manifest::{Copies, Manifest, point_name, put_copy};
 use super::pack::Filling;
 use super::repo::Repository;
 use crate::disk::{Disk, Error, ErrorKind, Extent, Result, copy};
@@ -117,8 +118,9 @@ pub async fn run(
     };
     let index = writer.draft.finish(manifest.clone())?;
     unblock(move || {
-        let name = format!("snapshots/{}", index.manifest.id);
+        let name = point_name(&index.manifest.id);
         let object = envelope::wrap(repo.key.as_ref(), &name, index.encode()?)?;
+        put_copy(&repo, &index.manifest)?;
         repo.store.put(&name, &object)
     })
     .await?;
@@ -147,8 +149,8 @@ async fn time_of(repo: &Repository, plan: &Plan, parent: Option<&Index>) -> Resu
 /// The time of the newest point of the disk, in milliseconds since 1970. Points that are damaged
 /// are `verify`'s to tell of.
 fn newest(repo: &Repository, disk: &str) -> Result<u64> {
-    let points = repo.snapshots()?.into_iter();
-    let points = points.filter_map(|name| Some(repo.index(&name).ok()?.manifest));
+    let (points, copies) = (repo.snapshots()?.into_iter(), Copies::of(repo));
+    let points = points.filter_map(|name| copies.manifest(repo, &name).ok());
     let times = points.filter(|point| point.disk == disk);
     Ok(times.map(|point| point.time_ms).max().unwrap_or(0))
 }
@@ -156,7 +158,7 @@ fn newest(repo: &Repository, disk: &str) -> Result<u64> {
 fn prepare(repo: &Repository, plan: &Plan) -> Result<(Option<Index>, Arc<Known>)> {
     let parent = match &plan.parent {
         None => None,
-        Some(id) => Some(repo.index(&format!("snapshots/{id}"))?),
+        Some(id) => Some(repo.index(&point_name(id))?),
     };
     if parent
         .as_ref()

@@ -89,7 +89,7 @@ impl Local {
     /// # Errors
     /// Of `mkdir`.
     pub fn create(root: &Path) -> Result<Self> {
-        for folder in ["", "packs", "snapshots"] {
+        for folder in ["", "packs", "snapshots", "manifests"] {
             let path = root.join(folder);
             fs::create_dir_all(&path)
                 .and_then(|()| fs::File::open(&path)?.sync_all())
@@ -180,11 +180,13 @@ impl Store for Local {
 
     fn delete(&self, name: &str) -> Result<()> {
         let path = self.root.join(name);
+        let folder = path.parent().unwrap_or(&self.root);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(at("unlink", &path, error))
             }
-            _ => sync(path.parent().unwrap_or(&self.root)),
+            Err(_) if !folder.exists() => Ok(()),
+            _ => sync(folder),
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::index::{Chunk, Index};
 use super::known::prefix;
 use super::lock::lock_to_read;
+use super::manifest::Copies;
 use super::pack;
 use super::repo::{Repository, pack_name};
 use super::table::Table;
@@ -53,9 +54,15 @@ pub fn verify(
         progress.done_bytes += len_bytes;
         sink(progress);
     }
+    let copies = Copies::of(repo);
     for name in repo.snapshots()? {
         match repo.index(&name) {
-            Ok(index) => found.point(&index),
+            Ok(index) => {
+                found.point(&index);
+                if let Some((name, what)) = copies.problem(repo, &index.manifest) {
+                    found.whole(name, what);
+                }
+            }
             Err(error) => {
                 let id = name.strip_prefix("snapshots/").unwrap_or(&name).to_owned();
                 let number = found.whole(name, error.to_string());

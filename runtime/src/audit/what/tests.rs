@@ -73,7 +73,10 @@ fn has_words(event: &Event, mounts: &Mounts) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(4096)
+    })]
 
     #[test]
     fn any_event_has_words_and_what_it_suggests_is_a_line(event in event()) {

@@ -9,7 +9,7 @@ use super::super::refpoint::utc;
 use super::super::units::show_size;
 use super::progress::{Reporter, Work};
 use super::{Error, Place, say};
-use crate::backup::{self, Keep, Manifest, Problem, Progress, plain};
+use crate::backup::{self, Keep, Manifest, Problem, Progress, PrunePlan, plain};
 use crate::disk::ErrorKind;
 
 /// How many digits of an id are shown at least.
@@ -185,6 +185,9 @@ fn print(problem: &Problem) {
 }
 
 /// Remove points that no rule keeps, and data that no point needs
+///
+/// Data lies in packs. One that nothing needs is removed; one of which a part is needed stays,
+/// unless that leaves more than `--max-unused` of it unused: then what is needed is written anew.
 #[derive(Debug, clap::Args)]
 pub(super) struct Prune {
     #[command(flatten)]
@@ -201,6 +204,10 @@ pub(super) struct Prune {
     /// Keep the newest point of each of so many months
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     keep_monthly: usize,
+    /// Write packs anew of whose data a greater part is not needed, in percent; 100: none
+    #[arg(long, default_value_t = 20, value_name = "PERCENT",
+          value_parser = clap::value_parser!(u8).range(..=100))]
+    max_unused: u8,
     /// Print what would be removed
     #[arg(long)]
     dry_run: bool,
@@ -220,23 +227,45 @@ pub(super) fn prune(args: &Prune) -> Result<(), Error> {
         let message = "nothing would be kept; help: say `--keep-last` or another rule";
         return Err(Error::Usage(message.into()));
     }
-    let pruned = backup::prune(&args.place.open()?, keep, args.dry_run)?;
+    let plan = PrunePlan {
+        keep,
+        max_unused_percent: args.max_unused,
+        dry_run: args.dry_run,
+    };
+    let mut reporter = (!args.json).then(|| Reporter::new(Work::Prune, false));
+    let mut last = Progress::default();
+    let pruned = backup::prune(&args.place.open()?, plan, |progress| {
+        last = progress;
+        if let Some(reporter) = &mut reporter {
+            reporter.show(&progress);
+        }
+    });
+    if let Some(reporter) = &mut reporter {
+        reporter.finish(&last);
+    }
+    let pruned = pruned?;
     if args.json {
         say(json!(pruned));
         return Ok(());
     }
-    let does = if args.dry_run {
-        "would remove"
-    } else {
-        "removed"
+    let (removes, repacks) = match args.dry_run {
+        true => ("would remove", "would write anew"),
+        false => ("removed", "wrote anew"),
     };
     for point in &pruned.points {
-        say(format!("{does} point {point}"));
+        say(format!("{removes} point {point}"));
     }
-    let (packs, leftovers) = (pruned.packs.len(), pruned.leftovers.len());
+    let count = |all: &[String], one: &str| {
+        let s = if all.len() == 1 { "" } else { "s" };
+        format!("{} {one}{s}", all.len())
+    };
     say(format!(
-        "{does} {} points, {packs} packs, {leftovers} leftovers",
-        pruned.points.len()
+        "{removes} {}, {}, {}; {repacks} {}; {} of data",
+        count(&pruned.points, "point"),
+        count(&pruned.packs, "pack"),
+        count(&pruned.leftovers, "leftover"),
+        count(&pruned.repacked, "pack"),
+        show_size(pruned.freed_bytes),
     ));
     Ok(())
 }

@@ -27,6 +27,7 @@ pub(super) enum Work {
     Run,
     Restore,
     Verify,
+    Prune,
 }
 
 impl Work {
@@ -43,7 +44,7 @@ impl Work {
                 ("written", progress.stored_bytes),
                 ("zero", progress.zero_bytes),
             ],
-            Self::Verify => Vec::new(),
+            Self::Verify | Self::Prune => Vec::new(),
         }
     }
 
