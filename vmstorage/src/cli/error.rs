@@ -45,6 +45,7 @@ impl Error {
     pub(super) fn report(&self) -> ExitCode {
         let message = self.to_string();
         if !message.is_empty() {
+            let message = super::printable(&message, |letter| letter == '\n');
             eprintln!("vmstorage: {message}");
         }
         ExitCode::from(self.exit_status())

@@ -93,5 +93,35 @@ pub fn command() -> clap::Command {
 
 /// Prints a line for the caller. A reader that has gone away is no error of ours.
 fn say(line: impl std::fmt::Display) {
+    let line = printable(&line.to_string(), |_| false);
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Text in which a control character that is not `kept` is written as in JSON: names in disks and
+/// repositories are foreign, and would speak to a terminal.
+fn printable(text: &str, kept: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() && !kept(letter) {
+            true => shown.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_speaks_to_a_terminal_and_json_stays_what_it_was() {
+        let name = "a\u{1b}[2J\u{9b}31m\u{7f}\nb \u{fc}";
+        let shown = printable(name, |letter| letter == '\n');
+        assert_eq!(shown, "a\\u001b[2J\\u009b31m\\u007f\nb \u{fc}");
+        let text = printable(&serde_json::json!([name]).to_string(), |_| false);
+        assert!(!text.contains(char::is_control));
+        let read: Vec<String> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, [name]);
+    }
 }
