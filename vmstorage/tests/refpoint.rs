@@ -54,6 +54,20 @@ impl Disk {
         (output.status.code(), errors)
     }
 
+    /// What cannot be printed is no success.
+    fn cut_off(&self, args: &[&str]) {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = Command::new(env!("CARGO_BIN_EXE_vmstorage"))
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdout(full.expect("the device"))
+            .output()
+            .expect("the program");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {errors}");
+        assert!(errors.contains("write to standard output"), "{errors}");
+    }
+
     fn changes(&self, disk: &str, since: &str, more: &[&str]) -> Vec<(u64, u64)> {
         let args = ["refpoint", "changes", disk, "--since", since, "--json"];
         let text = self.ok(&[&args[..], more].concat());
@@ -105,6 +119,10 @@ fn points_of_a_closed_disk() {
     assert!(message.contains("`one` is taken"), "{message}");
     disk.ok(&["refpoint", "create", "d.raw", "two"]);
     assert_eq!(disk.changes("d.raw", "one", &["--until", "two"]), []);
+    disk.cut_off(&["refpoint", "export", "d.raw"]);
+    disk.cut_off(&["refpoint", "changes", "d.raw", "--since", "one"]);
+    let unknown = ["refpoint", "changes", "d.raw", "--since", "none", "--json"];
+    assert_eq!(disk.run(&unknown).stdout, b"");
     let points = disk.ok(&["refpoint", "export", "d.raw"]);
     std::fs::write(disk.at("points"), points).expect("a file");
     disk.ok(&["refpoint", "delete", "d.raw", "one"]);

@@ -21,6 +21,9 @@ pub enum Error {
     /// Arguments that do not fit each other.
     #[error("{0}")]
     Usage(String),
+    /// What was to be printed is not all there.
+    #[error("write to standard output: {0}")]
+    Output(String),
     /// The answer is no: images differ, or are damaged. It was printed already.
     #[error("")]
     Negative,
@@ -37,7 +40,7 @@ impl Error {
                 Kind::FullBackupNeeded => 3,
                 _ => 4,
             },
-            Self::Disk(_) | Self::Serve(_) | Self::Client(_) => 4,
+            Self::Disk(_) | Self::Serve(_) | Self::Client(_) | Self::Output(_) => 4,
         }
     }
 

@@ -10,8 +10,9 @@ mod refpoint;
 mod serve;
 pub mod units;
 
-use std::io::{IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -66,8 +67,8 @@ pub fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter(usual))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
         .init();
     // Whoever makes a TLS connection without saying how, such as the client of object stores, takes
     // this provider. It fails only if there is one.
@@ -80,7 +81,7 @@ pub fn main() -> ExitCode {
         Command::Image(args) => image::run(args),
         Command::Refpoint(args) => refpoint::run(args),
     };
-    match done {
+    match done.and_then(|()| all_was_said()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
     }
@@ -91,10 +92,34 @@ pub fn command() -> clap::Command {
     Args::command()
 }
 
-/// Prints a line for the caller. A reader that has gone away is no error of ours.
+/// Prints a line for the caller.
 fn say(line: impl std::fmt::Display) {
-    let line = printable(&line.to_string(), |_| false);
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    print(&printable(&line.to_string(), |_| false));
+}
+
+/// Prints several lines for the caller.
+fn say_lines(text: &str) {
+    print(&printable(text.trim_end(), |letter| letter == '\n'));
+}
+
+/// Why something could not be printed.
+static UNSAID: OnceLock<io::Error> = OnceLock::new();
+
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+        UNSAID.get_or_init(|| error);
+    }
+}
+
+/// Whether the caller has all that was printed. A reader that has gone away wanted no more.
+fn all_was_said() -> Result<(), Error> {
+    match UNSAID.get() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Output(error.to_string()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Text in which a control character that is not `kept` is written as in JSON: names in disks and

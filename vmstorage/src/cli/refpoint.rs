@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::units::{parse_size, show_size};
-use super::{Error, say};
+use super::{Error, say, say_lines};
 use crate::disk;
 use crate::disk::open::{self, Format};
 use crate::serve::Client;
@@ -319,9 +319,7 @@ fn show_changes(
     as_json: bool,
 ) -> Result<(), Error> {
     let (mut count, mut total, mut left) = (0, 0, limit.unwrap_or(usize::MAX));
-    if as_json {
-        say("[");
-    }
+    let mut begun = false;
     while left > 0 {
         if let Request::Changes { limit, .. } = &mut request {
             *limit = left.min(PAGE);
@@ -334,6 +332,10 @@ fn show_changes(
         else {
             break;
         };
+        // Where there is no answer nothing is begun.
+        if as_json && !std::mem::replace(&mut begun, true) {
+            say("[");
+        }
         for &(offset, length) in &extents {
             if as_json {
                 let comma = if count == 0 { " " } else { "," };
@@ -354,7 +356,7 @@ fn show_changes(
         }
     }
     if as_json {
-        say("]");
+        say(if begun { "]" } else { "[]" });
     } else {
         say(format!("{count} extents, {} changed", show_size(total)));
     }
@@ -363,7 +365,7 @@ fn show_changes(
 
 fn show(reply: &Reply, as_json: bool) {
     if let Reply::Text(text) = reply {
-        say(text.trim_end());
+        say_lines(text);
     } else if as_json {
         match reply {
             Reply::Point(point) => say(json!(point)),

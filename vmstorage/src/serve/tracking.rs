@@ -14,7 +14,7 @@ use crate::disk::{Answer, Disk, Error, Extent};
 use crate::engine::{Task, spawn};
 use crate::nbd::proto::StatusExtent;
 use crate::nbd::server::Context;
-use crate::track::catalog::{Catalog, MapFile, Reply, Request};
+use crate::track::catalog::{Catalog, Reply, Request, map_file};
 use crate::track::{self, Beginning, CHANGED, Changes, Point, RefPoint, Store, Tracker, lock_map};
 
 /// How often the map is written back.
@@ -57,7 +57,7 @@ impl Tracking {
             .open(&track.map)
             .map_err(|error| Error::io(call(), error))?;
         let file = lock_map(file, &track.map).await?;
-        let map = Rc::new(MapFile::new(file, &track.map)?);
+        let map = Rc::new(map_file(file, &track.map)?);
         let options = track::Options {
             block_bytes: track.block_bytes,
             ..track::Options::default()

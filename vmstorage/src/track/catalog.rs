@@ -13,7 +13,7 @@ use super::store::{Store, parse, render};
 use super::tracker::Tracker;
 use crate::disk::{Error, ErrorKind, Extent, Result};
 
-pub use super::offline::MapFile;
+pub use super::offline::map_file;
 
 /// What can be asked about reference points.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// With no field: such a disk is only told by its size.
+    /// With no field: nothing can be known of such a disk once it was closed.
     pub fn new() -> Self {
         Self::default()
     }

@@ -170,7 +170,7 @@ impl Inner {
             }
             _ => {
                 self.table.borrow_mut().claim_all(page, epoch);
-                self.set_void(format!("page {page} of `{}` is damaged", self.map.name()));
+                self.set_void(format!("page {page} of {} is damaged", self.map.name()));
             }
         }
         Ok(())
@@ -264,7 +264,7 @@ impl Inner {
         self.map
             .write(copy * ROOT_BYTES as u64, bytes, Durability::Durable)
             .await
-            .map_err(|error| error.context(format!("writing the root of `{}`", self.map.name())))
+            .map_err(|error| error.context(format!("writing the root of {}", self.map.name())))
     }
 
     /// Refuses when nothing is known of changes.

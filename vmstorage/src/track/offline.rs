@@ -3,11 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::catalog::{Catalog, Reply, Request, map_path, store_path};
 use super::fingerprint::Fingerprint;
 use super::open::{Options, inspect, open};
 use super::store::{Store, io, lock_map};
+use crate::disk::file::FileDisk;
 use crate::disk::open::{Format, Source, open as open_disk};
 use crate::disk::{
     Answer, Disk, Durability, Error, ErrorKind, Extent, Geometry, Result, Status, Zeroes,
@@ -58,7 +60,7 @@ impl Offline {
             .open(&map_path);
         let file = file.map_err(|error| not_tracked(&map_path, error))?;
         let file = lock_map(file, &map_path).await?;
-        let map: Rc<dyn Disk> = Rc::new(MapFile::new(file, &map_path)?);
+        let map: Rc<dyn Disk> = Rc::new(map_file(file, &map_path)?);
         let store = Store::load(store_path)?;
         if marks {
             return self.mark(map, store, request).await;
@@ -78,8 +80,10 @@ impl Offline {
             ..Default::default()
         };
         let opened = open_disk(&Source::File(self.disk.clone()), how).await?;
+        let file = File::open(&self.disk).map_err(|error| io("open", &self.disk, error))?;
         let closed = Rc::new(ClosedDisk {
             size_bytes: opened.disk.geometry().size_bytes,
+            file: Some(Arc::new(file)),
         });
         let look = opened.fingerprint.clone();
         let (tracker, _) = open(closed, map, &look, &Options::default()).await?;
@@ -107,105 +111,25 @@ fn not_tracked(map: &Path, error: std::io::Error) -> Error {
     io("open", map, error)
 }
 
-/// The map of a disk as a file: a disk to the tracker.
-#[derive(Debug)]
-pub struct MapFile {
-    file: engine::File,
-    path: PathBuf,
-}
-
-impl MapFile {
-    /// Takes an open file.
-    ///
-    /// # Errors
-    /// When it is no regular file.
-    pub fn new(file: File, path: &Path) -> Result<Self> {
-        let meta = file.metadata().map_err(|error| io("fstat", path, error))?;
-        if !meta.is_file() {
-            let message = format!("`{}` is no regular file", path.display());
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        Ok(Self {
-            file: engine::File::new(file),
-            path: path.to_owned(),
-        })
+/// The open file of a map, as a disk to the tracker. It keeps to that no lost write is forgotten.
+///
+/// # Errors
+/// When it is no regular file.
+pub fn map_file(file: File, path: &Path) -> Result<FileDisk> {
+    let meta = file.metadata().map_err(|error| io("fstat", path, error))?;
+    if !meta.is_file() {
+        let message = format!("`{}` is no regular file", path.display());
+        return Err(Error::new(ErrorKind::Unsupported, message));
     }
-
-    fn size(&self) -> u64 {
-        self.file.as_std().metadata().map_or(0, |meta| meta.len())
-    }
-}
-
-impl Disk for MapFile {
-    fn name(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn geometry(&self) -> Geometry {
-        Geometry {
-            size_bytes: self.size(),
-            min_block_bytes: 1,
-            preferred_block_bytes: 4096,
-            read_only: false,
-        }
-    }
-
-    fn read(&self, offset_bytes: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
-        Box::pin(async move {
-            let len = buf.len();
-            let read = self.file.read_at(offset_bytes, buf).await;
-            let read = read.map_err(|error| io("pread", &self.path, error))?;
-            if read.len() < len {
-                let message = format!("`{}` ends within a page", self.path.display());
-                return Err(Error::new(ErrorKind::OutOfRange, message));
-            }
-            Ok(read)
-        })
-    }
-
-    fn write(&self, offset_bytes: u64, data: IoBuf, durability: Durability) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let written = self.file.write_at(offset_bytes, data).await;
-            written.map_err(|error| io("pwrite", &self.path, error))?;
-            match durability {
-                Durability::Volatile => Ok(()),
-                Durability::Durable => self.flush().await,
-            }
-        })
-    }
-
-    fn write_zeroes(&self, _: Extent, _: Zeroes) -> Answer<'_, ()> {
-        refuse("a map's file is written in pages")
-    }
-
-    fn discard(&self, _: Extent) -> Answer<'_, ()> {
-        refuse("a map's file is written in pages")
-    }
-
-    fn flush(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let synced = self.file.sync_data().await;
-            synced.map_err(|error| io("fdatasync", &self.path, error))
-        })
-    }
-
-    fn status(&self, extent: Extent, _: usize) -> Answer<'_, Vec<Status>> {
-        Box::pin(std::future::ready(Ok(vec![whole(extent)])))
-    }
-
-    fn resize(&self, size_bytes: u64) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let file = self.file.clone();
-            let resized = engine::unblock(move || file.as_std().set_len(size_bytes)).await;
-            resized.map_err(|error| io("ftruncate", &self.path, error))
-        })
-    }
+    FileDisk::from_file(file, path)
 }
 
 /// A disk that is not open: it has a size and no content.
 #[derive(Debug)]
 pub(super) struct ClosedDisk {
     pub(super) size_bytes: u64,
+    /// Its file, where a flush is to mean something.
+    pub(super) file: Option<Arc<File>>,
 }
 
 impl Disk for ClosedDisk {
@@ -239,7 +163,13 @@ impl Disk for ClosedDisk {
     }
 
     fn flush(&self) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
+        let file = self.file.clone();
+        Box::pin(async move {
+            let Some(file) = file else { return Ok(()) };
+            // Who wrote it may have been killed, with all in the page cache only.
+            let synced = engine::unblock(move || file.sync_data()).await;
+            synced.map_err(|error| Error::io("fdatasync of the disk", error))
+        })
     }
 
     fn status(&self, extent: Extent, _: usize) -> Answer<'_, Vec<Status>> {
@@ -264,4 +194,25 @@ fn refuse<T: 'static>(message: &'static str) -> Answer<'static, T> {
         ErrorKind::Unsupported,
         message,
     ))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_disk_is_made_durable_before_a_point_of_it_is() {
+        let flush = |file: File| {
+            let disk = ClosedDisk {
+                size_bytes: 0,
+                file: Some(Arc::new(file)),
+            };
+            engine::run(async move { disk.flush().await }).unwrap()
+        };
+        flush(tempfile::tempfile().unwrap()).unwrap();
+        // Which cannot be made durable, and says so only if it is asked.
+        let (pipe, _other) = std::io::pipe().unwrap();
+        let error = flush(File::from(std::os::fd::OwnedFd::from(pipe))).unwrap_err();
+        assert!(error.to_string().contains("fdatasync"), "{error}");
+    }
 }

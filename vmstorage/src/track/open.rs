@@ -190,7 +190,10 @@ pub async fn peek(map: &dyn Disk) -> Result<MapInfo> {
 /// As [`open`].
 pub async fn inspect(map: Rc<dyn Disk>, fingerprint: &Fingerprint) -> Result<Tracker> {
     let size_bytes = peek(&*map).await.map_or(0, |info| info.size_bytes);
-    let disk = Rc::new(super::offline::ClosedDisk { size_bytes });
+    let disk = Rc::new(super::offline::ClosedDisk {
+        size_bytes,
+        file: None,
+    });
     let options = Options {
         read_only: true,
         ..Options::default()
@@ -231,7 +234,7 @@ struct Roots {
 
 async fn read_roots(map: &dyn Disk) -> Result<Roots> {
     let size = map.geometry().size_bytes;
-    let mut newest = Err(format!("`{}` is new", map.name()));
+    let mut newest = Err(format!("{} is new", map.name()));
     let mut first_copy = 0;
     for copy in 0..2 {
         let start = copy * ROOT_BYTES as u64;
@@ -246,7 +249,7 @@ async fn read_roots(map: &dyn Disk) -> Result<Roots> {
         }
         if head != b"REEVEMAP" {
             return Err(Error::corrupt(format!(
-                "`{}` is no generation map\nhelp: name another file for the map, or remove it",
+                "{} is no generation map\nhelp: name another file for the map, or remove it",
                 map.name()
             )));
         }
@@ -260,7 +263,7 @@ async fn read_roots(map: &dyn Disk) -> Result<Roots> {
                 newest = Ok(root);
                 first_copy = 1 - copy;
             }
-            Err(error) if newest.is_err() => newest = Err(format!("`{}`: {error}", map.name())),
+            Err(error) if newest.is_err() => newest = Err(format!("{}: {error}", map.name())),
             _ => {}
         }
     }
@@ -275,6 +278,9 @@ fn not_of_disk(root: &Root, size_bytes: u64, fingerprint: &Fingerprint) -> Optio
             "the disk was changed untracked: it has {size_bytes} bytes, not {}",
             root.size_bytes
         ));
+    }
+    if fingerprint.prints().is_empty() {
+        return Some("nothing of the disk would show that it was changed untracked".into());
     }
     let difference = fingerprint.difference(&root.prints, !root.clean)?;
     Some(format!("the disk was changed untracked: {difference}"))
@@ -318,7 +324,7 @@ async fn read_table(
     options: &Options,
 ) -> Result<Found> {
     let mut table = options.table(size_bytes, root.block_bytes);
-    let damaged = |what: String| format!("the map `{}` is damaged: {what}", map.name());
+    let damaged = |what: String| format!("the map {} is damaged: {what}", map.name());
     if root.segments > 0 && map.geometry().size_bytes < slot_place(root.segments) {
         let reason = damaged("it is cut off".into());
         return Ok(Found::Unusable(Some(root), reason));

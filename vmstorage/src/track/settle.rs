@@ -48,7 +48,7 @@ impl Inner {
         self.table
             .borrow_mut()
             .settled(&staged, written.is_ok(), cool);
-        written.map_err(|error| error.context(format!("writing back `{}`", self.map.name())))
+        written.map_err(|error| error.context(format!("writing back {}", self.map.name())))
     }
 
     async fn write_staged(&self, staged: &Staged) -> Result<()> {

@@ -203,21 +203,27 @@ impl Table {
         })
     }
 
-    /// The first page of these blocks whose entries must be read before they can be changed.
+    /// The first page of these blocks that is not covered, if its entries must be read before that
+    /// is known.
     pub(super) fn unread(&self, blocks: Blocks, epoch: u32) -> Option<u32> {
-        let unread = |span: &Span| {
-            !self.span_covered(*span, epoch)
-                && self
-                    .page(span.page)
-                    .is_some_and(|page| page.record.stored && page.cached.is_none())
-        };
-        Some(self.spans(blocks).find(unread)?.page)
+        let mut spans = self.spans(blocks);
+        let first = spans.find(|&span| !self.span_covered(span, epoch))?;
+        self.is_unread(first.page).then_some(first.page)
     }
 
-    /// Sets the entries of blocks that are hot and read.
+    fn is_unread(&self, page: u32) -> bool {
+        self.page(page)
+            .is_some_and(|page| page.record.stored && page.cached.is_none())
+    }
+
+    /// Sets the entries of blocks that are hot, up to the first page whose entries are to be read
+    /// before: to read all at first would not do, since a page makes room for another.
     pub(super) fn touch(&mut self, blocks: Blocks, epoch: u32) {
         for span in self.spans(blocks) {
             if !self.span_covered(span, epoch) {
+                if self.is_unread(span.page) {
+                    return;
+                }
                 self.touch_span(span, epoch);
                 self.dirty.insert(span.page);
                 if let Some(hot) = self.hot.get_mut(&span.page) {
@@ -242,7 +248,11 @@ impl Table {
         let slot = match page.cached {
             Some(slot) => slot,
             None => {
-                let entry = page.record.summary.one().unwrap_or_default();
+                // If it has entries that are not here, they count as changed in every epoch.
+                let entry = page.record.summary.one().unwrap_or(Entry {
+                    last: epoch,
+                    before: epoch.saturating_sub(1),
+                });
                 self.place(span.page, Box::new([entry; ENTRIES]))
             }
         };

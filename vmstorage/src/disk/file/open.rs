@@ -57,6 +57,19 @@ impl FileDisk {
         Ok(Self::over(probed.await?))
     }
 
+    /// Takes a file that is open for reading and writing, and locked by whoever opened it; `path` is
+    /// for messages.
+    ///
+    /// # Errors
+    /// As [`FileDisk::open`].
+    pub fn from_file(file: fs::File, path: &Path) -> Result<Self> {
+        let options = OpenOptions {
+            lock: false,
+            ..OpenOptions::default()
+        };
+        Ok(Self::over(probe(file, path, &options)?))
+    }
+
     /// Makes a new sparse image of `size_bytes` and opens it. An existing file is refused.
     ///
     /// # Errors

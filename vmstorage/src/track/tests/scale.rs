@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 
 use super::world::{BLOCK, World, covered};
 use crate::disk::memory::Memory;
-use crate::disk::{Answer, Disk, Durability, Extent, Geometry, Result, Status, Zeroes};
+use crate::disk::{Answer, Disk, Durability, ErrorKind, Extent, Geometry, Result, Status, Zeroes};
 use crate::engine::{IoBuf, IoBufMut, run, yield_now};
 use crate::track::{Beginning, Fingerprint, Options, Tracker, open};
 
@@ -112,30 +112,94 @@ async fn scatter(
     Ok(())
 }
 
+/// Opens a map whose pages do not all fit into memory; the disk looks as it always does.
+async fn open_small(disk: &Rc<dyn Disk>, map: &Rc<dyn Disk>, cache_pages: usize) -> Tracker {
+    let options = Options {
+        block_bytes: BLOCK as u32,
+        cache_pages,
+        hot_pages: 8 + cache_pages,
+        read_only: false,
+    };
+    let opened = open(Rc::clone(disk), Rc::clone(map), &the_same(), &options).await;
+    opened.unwrap().0
+}
+
+fn the_same() -> Fingerprint {
+    Fingerprint::new().with("id", b"the same", true)
+}
+
+#[test]
+fn a_disk_that_nothing_tells_from_another_is_begun_anew() {
+    run(async {
+        let disk: Rc<dyn Disk> = Rc::new(Nothing(Cell::new(100 * BLOCK)));
+        let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
+        let look = Fingerprint::new();
+        let options = Options::default();
+        let opened = open(disk.clone(), map.clone(), &look, &options).await;
+        let (tracker, _) = opened.unwrap();
+        let point = tracker.checkpoint().await.unwrap();
+        tracker.close(async || Ok(look.clone())).await.unwrap();
+        let (tracker, beginning) = open(disk, map, &look, &options).await.unwrap();
+        assert!(matches!(beginning, Beginning::Fresh { .. }));
+        let error = tracker.check(&point).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FullNeeded);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_page_that_makes_room_for_its_neighbour_keeps_its_entries() {
+    run(async {
+        let disk: Rc<dyn Disk> = Rc::new(Nothing(Cell::new(30_000 * BLOCK)));
+        let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
+        let tracker = open_small(&disk, &map, 4).await;
+        let change = async |block, count| {
+            let extent = Extent::new(block * BLOCK, count * BLOCK);
+            tracker.discard(extent).await.unwrap();
+        };
+        let point = tracker.checkpoint().await.unwrap();
+        let mut expected = Vec::new();
+        // As many pages as there is room for, of which the first is the first to go.
+        for page in [11, 20, 30, 40] {
+            change(page * 504 + 5, 1).await;
+            expected.push(Extent::new((page * 504 + 5) * BLOCK, BLOCK));
+        }
+        tracker.checkpoint().await.unwrap();
+        change(11 * 504 - 1, 2).await;
+        expected.insert(0, Extent::new((11 * 504 - 1) * BLOCK, 2 * BLOCK));
+        let all = Extent::new(0, u64::MAX);
+        let changes = tracker.changes(&point, None, all, usize::MAX).await;
+        assert_eq!(changes.unwrap().extents, expected);
+    })
+    .unwrap();
+}
+
 #[test]
 fn after_a_clean_end_the_answer_is_exact() {
-    for seed in 0..12 {
-        let mut world = World::new(1900 * BLOCK - 1);
-        world.hot_pages = 8 + seed as usize;
-        let size = 1900 * BLOCK - 1;
+    for seed in 0..24 {
+        let blocks = 1900 + 500 * seed;
+        let size = blocks * BLOCK - 1;
+        let cache_pages = 2 + seed as usize % 8;
+        let disk: Rc<dyn Disk> = Rc::new(Nothing(Cell::new(size)));
+        let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
         let mut rng = StdRng::seed_from_u64(seed);
         let mut epochs: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
         let mut points = Vec::new();
         for _ in 0..6 {
             run(async {
-                let (tracker, _) = world.open().await.unwrap();
+                let tracker = open_small(&disk, &map, cache_pages).await;
                 for _ in 0..2 {
                     scatter(&tracker, &mut rng, &mut epochs).await.unwrap();
                     points.push(tracker.checkpoint().await.unwrap());
                     scatter(&tracker, &mut rng, &mut epochs).await.unwrap();
                     tracker.settle().await.unwrap();
                 }
-                tracker.close(async || Ok(world.look())).await.unwrap();
+                tracker.close(async || Ok(the_same())).await.unwrap();
             })
             .unwrap();
         }
         run(async {
-            let (tracker, _) = world.open().await.unwrap();
+            let tracker = open_small(&disk, &map, cache_pages).await;
             for (at, since) in points.iter().enumerate() {
                 let later = points[at + 1..].iter().map(Some);
                 for until in later.chain([None]) {
@@ -166,7 +230,7 @@ fn a_question_about_a_sparse_disk_of_16_tib_takes_little_memory() {
         let size = 16 << 40;
         let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
         let options = Options::default();
-        let look = Fingerprint::new();
+        let look = the_same();
         let disk: Rc<dyn Disk> = Rc::new(Nothing(Cell::new(size)));
         let (tracker, _) = open(disk.clone(), map.clone(), &look, &options)
             .await
@@ -181,10 +245,7 @@ fn a_question_about_a_sparse_disk_of_16_tib_takes_little_memory() {
                 .unwrap();
             expected.push(Extent::new(offset, 2 * 65536));
         }
-        tracker
-            .close(async || Ok(Fingerprint::new()))
-            .await
-            .unwrap();
+        tracker.close(async || Ok(the_same())).await.unwrap();
         assert!(
             map.geometry().size_bytes < 30 << 20,
             "40 segments and the roots"
@@ -211,9 +272,7 @@ fn a_change_of_a_whole_large_disk_needs_no_pages() {
         let map: Rc<dyn Disk> = Rc::new(Memory::new(0));
         let disk: Rc<dyn Disk> = Rc::new(Nothing(Cell::new(size)));
         let options = Options::default();
-        let (tracker, _) = open(disk, map, &Fingerprint::new(), &options)
-            .await
-            .unwrap();
+        let (tracker, _) = open(disk, map, &the_same(), &options).await.unwrap();
         let point = tracker.checkpoint().await.unwrap();
         tracker.discard(Extent::new(0, size)).await.unwrap();
         let changes = tracker
@@ -248,7 +307,7 @@ fn changes_that_wait_while_a_disk_shrinks_leave_nothing_beyond_its_end() {
                 block_bytes: BLOCK as u32,
                 ..Options::default()
             };
-            let look = Fingerprint::new();
+            let look = the_same();
             let opened = open(disk.clone(), map.clone(), &look, &options).await;
             let (tracker, _) = opened.unwrap();
             let late = tracker.discard(Extent::new(3 << 30, 4096));
