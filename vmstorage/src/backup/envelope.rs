@@ -1,5 +1,7 @@
 //! How bytes are protected: digests of everything, encryption if there is a key.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
@@ -47,16 +49,26 @@ impl Key {
     /// # Errors
     /// When it is not such a file.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path)
-            .map_err(|error| Error::io(format!("read `{}`", path.display()), error))?;
+        let shown = path.display();
+        let mut bytes = Vec::new();
+        // One byte more than a key has: what is longer is none, however long it is.
+        let read = File::open(path).and_then(|file| file.take(33).read_to_end(&mut bytes));
+        read.map_err(|error| {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let error = Error::io(format!("read `{shown}`"), error);
+            match missing {
+                true => error.context(format!(
+                    "the key is not there; help: `head -c 32 /dev/urandom > {shown}` makes one for \
+                     a new repository"
+                )),
+                false => error,
+            }
+        })?;
+        let len = bytes.len();
         let secret = <[u8; 32]>::try_from(bytes).map_err(|_| {
-            Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "`{0}` is no key; help: `head -c 32 /dev/urandom > {0}` makes one",
-                    path.display()
-                ),
-            )
+            let than = if len < 32 { "fewer" } else { "more" };
+            let message = format!("`{shown}` is no key: it has {than} than 32 bytes");
+            Error::new(ErrorKind::Unsupported, message)
         })?;
         Ok(Self::new(&secret))
     }

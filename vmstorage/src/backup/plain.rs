@@ -27,6 +27,13 @@ const INCREMENT_CLUSTER_BYTES: u64 = 4096;
 /// # Errors
 /// Of the system, and when a manifest is none.
 pub fn list(folder: &Path) -> Result<Vec<Manifest>> {
+    if folder.join("snapshots").exists() {
+        let message = format!(
+            "`{}` is a repository; help: leave out `--plain`",
+            folder.display()
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
     let mut points = Vec::new();
     for name in names(folder)? {
         let Some(stem) = name.strip_suffix(".json") else {

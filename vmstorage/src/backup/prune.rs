@@ -58,7 +58,7 @@ pub struct Pruned {
 pub fn prune(repo: &Repository, plan: Plan, sink: impl FnMut(Progress)) -> Result<Pruned> {
     let _lock = repo.store.lock(!plan.dry_run)?;
     let mut disks: BTreeMap<String, Vec<Manifest>> = BTreeMap::new();
-    for manifest in repo.list()? {
+    for manifest in repo.points(|_, error| Err(error))? {
         disks
             .entry(manifest.disk.clone())
             .or_default()

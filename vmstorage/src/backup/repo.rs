@@ -85,7 +85,7 @@ impl Repository {
         chunk_bytes: u32,
     ) -> Result<Self> {
         // A store that does not answer is not an empty one.
-        match store.exists(CONFIG)? {
+        match store.exists(CONFIG)? || !store.list("snapshots")?.is_empty() {
             true => Self::open(store, key),
             false => Self::create(store, key, chunk_bytes),
         }
@@ -132,6 +132,13 @@ impl Repository {
     /// When none is there, it is damaged, or the key is not its key.
     pub fn open(store: Arc<dyn Store>, key: Option<Key>) -> Result<Self> {
         if !store.exists(CONFIG)? {
+            if store
+                .list("snapshots")
+                .is_ok_and(|points| !points.is_empty())
+            {
+                let message = "it is missing; help: bring it back from a copy of the repository";
+                return Err(corrupt(CONFIG, message));
+            }
             let message = "no repository is there; help: the first `vmstorage backup run` makes it";
             return Err(Error::new(ErrorKind::Io, message));
         }
@@ -166,14 +173,33 @@ impl Repository {
         self.store.list("snapshots")
     }
 
-    /// All points, the oldest first.
+    /// All points, the oldest first; of one that is damaged a warning says so.
     ///
     /// # Errors
-    /// Of the store, and when a point is damaged.
+    /// Of the store.
     pub fn list(&self) -> Result<Vec<Manifest>> {
+        self.points(|name, error| {
+            // It may have been pruned meanwhile.
+            if self.store.exists(name)? {
+                tracing::warn!(%error, "a point is left out");
+            }
+            Ok(())
+        })
+    }
+
+    /// All points, the oldest first; `damaged` is told of others.
+    pub(super) fn points(
+        &self,
+        damaged: impl Fn(&str, Error) -> Result<()>,
+    ) -> Result<Vec<Manifest>> {
         let (names, copies) = (self.snapshots()?, Copies::of(self));
-        let points = names.iter().map(|name| copies.manifest(self, name));
-        let mut points = points.collect::<Result<Vec<_>>>()?;
+        let mut points = Vec::new();
+        for name in &names {
+            match copies.manifest(self, name) {
+                Ok(point) => points.push(point),
+                Err(error) => damaged(name, error)?,
+            }
+        }
         points.sort_by(|a, b| (a.time_ms, &a.id).cmp(&(b.time_ms, &b.id)));
         Ok(points)
     }

@@ -224,6 +224,10 @@ pub fn open(address: &str, create: bool) -> Result<Arc<dyn Store>> {
     if let Some(rest) = address.strip_prefix("s3://") {
         return Ok(Arc::new(Remote::open(rest)?));
     }
+    if address.contains("://") {
+        let message = format!("`{address}` is no repository; help: a directory, or s3://BUCKET");
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
     let make = if create { Local::create } else { Local::open };
     Ok(Arc::new(make(Path::new(address))?))
 }

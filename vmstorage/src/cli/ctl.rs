@@ -123,7 +123,10 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     let answer = Client::connect(&control)?.ask(&request(&args.command))?;
     if args.json {
         say(&answer);
-        return Ok(());
+        return match list(&answer, "failed") {
+            [] => Ok(()),
+            _ => Err(Error::Negative),
+        };
     }
     match &args.command {
         Command::Status => show_status(&answer),

@@ -8,6 +8,7 @@ mod error;
 mod image;
 mod refpoint;
 mod serve;
+mod staged;
 pub mod units;
 
 use std::io::{self, IsTerminal as _, Write};

@@ -19,6 +19,7 @@ use super::message::{
     ProbeResponse, SNAPSHOT_METADATA_SERVICE,
 };
 use super::service::{Answers, SnapshotMetadata};
+use crate::serve::front;
 
 /// Name of the plugin.
 const PLUGIN: &str = "vmstorage.reeve";
@@ -43,12 +44,13 @@ struct Probe;
 /// folder's permissions.
 ///
 /// # Errors
-/// When there is a socket already, or it cannot be made.
+/// When somebody listens there already, or the socket cannot be made.
 pub async fn serve(
     service: SnapshotMetadata,
     socket: &Path,
     end: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    front::remove_stale(socket)?;
     let listener = UnixListener::bind(socket)?;
     tonic::transport::Server::builder()
         .add_service(Metadata(service))

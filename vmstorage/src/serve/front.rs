@@ -97,7 +97,7 @@ async fn listen(address: &Address, mode: u32) -> io::Result<(Listener, Address)>
 ///
 /// # Errors
 /// When something else is there, or somebody listens.
-pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
     wait_while_held(|| remove_unheard(path), is_taken)
 }
 

@@ -15,6 +15,8 @@ use super::report::DiskReport;
 use super::served::Served;
 use super::service::value;
 use super::worker::Worker;
+use crate::disk::Error;
+use crate::disk::open::Source;
 
 /// What is served.
 #[derive(Debug, Default)]
@@ -107,6 +109,11 @@ impl Group {
         new: DiskConfig,
         shared: &Shared,
     ) -> Result<(), Failure> {
+        // Its checkpoints end with it: not for a path that is wrong.
+        if let Source::File(path) = &new.source {
+            let opened = std::fs::File::open(path).map(drop);
+            opened.map_err(|error| Error::io(format!("open(`{}`)", path.display()), error))?;
+        }
         self.remove(&old.name).await?;
         let added = self.add(new, shared).await;
         if added.is_err() {

@@ -113,14 +113,14 @@ async fn serve(setup: Setup, config: Config) -> Result<(), ServeError> {
     });
     let begun = service.group.write().await.begin(config, shared).await;
     let mut result = Ok(());
+    let path = control.as_ref().map(|(_, path)| path.clone());
     match begun {
         Err(failure) => result = Err(failure),
         Ok(()) => {
-            let path = control.map(|(listener, path)| {
+            if let Some((listener, _)) = control {
                 let serving = socket::serve(listener, Rc::clone(&service));
                 tokio::task::spawn_local(serving);
-                path
-            });
+            }
             service.tell_ready().await;
             loop {
                 tokio::select! {
@@ -131,10 +131,10 @@ async fn serve(setup: Setup, config: Config) -> Result<(), ServeError> {
                 }
             }
             notify("STOPPING=1");
-            if let Some(path) = path {
-                let _ = std::fs::remove_file(path);
-            }
         }
+    }
+    if let Some(path) = path {
+        let _ = std::fs::remove_file(path);
     }
     let ended = service.group.write().await.end().await;
     Ok(result.and(ended)?)

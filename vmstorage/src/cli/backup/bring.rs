@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::super::staged::Staged;
 use super::super::units::show_size;
 use super::progress::{Reporter, Work};
 use super::{Error, Place, say};
@@ -23,7 +24,8 @@ pub(super) struct Restore {
     place: Place,
     /// An id, a unique beginning of one, `latest`, or `latest:DISK`
     point: String,
-    /// Path of the image; what exists is not touched
+    /// Path of the image; what exists is not touched. It has this name when it is whole, and
+    /// `.partial` behind it before
     target: PathBuf,
     /// raw, qcow2 or vhdx; otherwise what the extension says
     #[arg(long, value_parser = Format::parse)]
@@ -44,7 +46,8 @@ pub(super) async fn restore(args: Restore) -> Result<(), Error> {
     })?;
     let image = opened(&args.place, &args.point).await?;
     let point = image.manifest().clone();
-    let target = open::create(&args.target, format, point.size_bytes).await?;
+    let staged = Staged::new(&args.target).await?;
+    let target = open::create(staged.path(), format, point.size_bytes).await?;
     let mut reporter = Reporter::new(Work::Restore, args.json);
     let mut last = Progress::default();
     let show = |progress: Progress| {
@@ -52,11 +55,7 @@ pub(super) async fn restore(args: Restore) -> Result<(), Error> {
         reporter.show(&progress);
     };
     let done = backup::restore(image, &target.disk, true, show).await;
-    let done = done.and(target.close().await);
-    if done.is_err() {
-        // Half an image is of no use; the first error tells more than that of the removal.
-        let _ = std::fs::remove_file(&args.target);
-    }
+    let done = done.and(target.close().await).and_then(|()| staged.keep());
     let seconds = reporter.finish(&last);
     done?;
     if args.json {
@@ -120,7 +119,7 @@ pub(super) async fn mount(args: Mount) -> Result<(), Error> {
         front.map_err(|failure| disk::Error::new(disk::ErrorKind::Io, failure.to_string()))?;
     let added = front.server.add(export);
     added.map_err(|error| Error::Usage(error.to_string()))?;
-    tracing::info!(export = name, address = %front.address, "serving");
+    say(format!("ready: {name} ({})", front.address));
     unblock(ended).await;
     Ok(front.close().await?)
 }

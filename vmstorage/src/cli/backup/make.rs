@@ -59,7 +59,8 @@ pub(super) struct Run {
     #[arg(long, value_name = "FILE", requires = "parent")]
     changes: Option<PathBuf>,
     /// Level of zstd
-    #[arg(long, default_value_t = 3, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 3, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i32).range(-7..=22))]
     level: i32,
     /// Size of the chunks of a repository that is made: a power of two from 4K to 4M
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "64K")]
@@ -82,9 +83,17 @@ pub(super) async fn run(args: Run) -> Result<(), Error> {
     let source = Source::parse(&args.source).map_err(Error::Usage)?;
     let (name, checkpoint) = named(&source, &args.source);
     let chunk_bytes = u32::try_from(args.chunk_size)
-        .map_err(|_| Error::Usage("`--chunk-size` is 4M at most".into()))?;
+        .ok()
+        .filter(|bytes| bytes.is_power_of_two() && (4 << 10..=4 << 20).contains(bytes))
+        .ok_or_else(|| Error::Usage("`--chunk-size` is a power of two from 4K to 4M".into()))?;
     let reference = args.reference.clone().or_else(|| checkpoint.clone());
     let disk_name = args.disk.clone().unwrap_or(name);
+    if disk_name.is_empty() || disk_name.contains(char::is_control) {
+        let message =
+            format!("{disk_name:?} is no name of a disk; help: say another with `--disk`");
+        return Err(Error::Usage(message));
+    }
+    check_source(&source)?;
     let place = Target::open(&args, chunk_bytes)?;
     let mut plan = Plan {
         disk: disk_name,
@@ -213,6 +222,15 @@ fn now_ms() -> u64 {
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })
+}
+
+/// Nothing is made for a disk that is not there.
+fn check_source(source: &Source) -> disk::Result<()> {
+    let Source::File(path) = source else {
+        return Ok(());
+    };
+    let found = std::fs::metadata(path).map(drop);
+    found.map_err(|error| disk::Error::io(format!("open `{}`", path.display()), error))
 }
 
 fn read_changes(path: &PathBuf) -> Result<Vec<Extent>, Error> {

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::super::say;
+use super::super::staged::Staged;
 use super::super::units::show_size;
 use super::{Error, close, new_format, opened};
 use crate::disk;
@@ -27,7 +28,8 @@ Examples:
 pub(super) struct Convert {
     /// The disk to copy
     source: String,
-    /// The image to make; what exists is not touched, unless `--existing` is said
+    /// The image to make; what exists is not touched, unless `--existing` is said. It has this name
+    /// when it is whole, and `.partial` behind it before
     target: PathBuf,
     /// Format of the source; without it the extension decides
     #[arg(short, long, value_parser = Format::parse)]
@@ -50,7 +52,11 @@ pub(super) async fn convert(args: Convert) -> Result<(), Error> {
     let begin = Instant::now();
     let source = opened(&args.source, args.format, true).await?;
     let size = source.disk.geometry().size_bytes;
-    let target = target(&args, size).await?;
+    let staged = match args.existing {
+        true => None,
+        false => Some(Staged::new(&args.target).await?),
+    };
+    let target = target(&args, staged.as_ref().map(Staged::path), size).await?;
     let options = Options {
         requests: args.requests,
         target_is_zero: !args.existing,
@@ -59,13 +65,8 @@ pub(super) async fn convert(args: Convert) -> Result<(), Error> {
     let progress = Rc::new(Progress::default());
     let copying = copy::copy(&source.disk, &target.disk, options, &progress);
     let done = shown(size, &progress, args.json, copying).await;
-    let failed = done.is_err();
-    let closed = close(&target, done).await;
-    if failed && !args.existing {
-        // Half an image is of no use; the first error tells more than that of the removal.
-        let _ = std::fs::remove_file(&args.target);
-    }
-    closed?;
+    close(&target, done).await?;
+    staged.map_or(Ok(()), Staged::keep)?;
     let seconds = begin.elapsed().as_secs_f64();
     if args.json {
         say(json!({
@@ -85,13 +86,14 @@ pub(super) async fn convert(args: Convert) -> Result<(), Error> {
     Ok(())
 }
 
-async fn target(args: &Convert, size: u64) -> Result<Opened, Error> {
-    if args.existing {
+/// What is copied to: a new image at `made`, or one that exists.
+async fn target(args: &Convert, made: Option<&Path>, size: u64) -> Result<Opened, Error> {
+    let Some(made) = made else {
         let path = args.target.to_string_lossy();
         return opened(&format!("file:{path}"), args.target_format, false).await;
-    }
-    let format = new_format(Path::new(&args.target), args.target_format)?;
-    Ok(open::create(&args.target, format, size).await?)
+    };
+    let format = new_format(&args.target, args.target_format)?;
+    Ok(open::create(made, format, size).await?)
 }
 
 /// Shows how far something is until it ends.

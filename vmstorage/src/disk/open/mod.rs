@@ -19,8 +19,8 @@ pub use format::{Engine, Format};
 pub use image::{Opened, format_of};
 pub use source::{Address, NBD_PORT, Source};
 
-use super::Result;
 use super::memory::Memory;
+use super::{Error, Result};
 use crate::backup;
 use crate::engine::unblock;
 use crate::nbd::client::{self, Remote};
@@ -72,10 +72,14 @@ pub async fn open(source: &Source, options: Options) -> Result<Opened> {
 /// A point of a repository.
 async fn backup_point(repository: &str, point: &str, key: Option<&Path>) -> Result<Opened> {
     let (address, key) = (repository.to_owned(), key.map(Path::to_owned));
+    let point = point.to_owned();
     let opening = unblock(move || {
         let key = key.as_deref().map(backup::Key::from_file).transpose()?;
-        backup::Repository::open(backup::open_store(&address, false)?, key)
+        let repo = backup::Repository::open(backup::open_store(&address, false)?, key)?;
+        let found = repo.find(&point)?;
+        Ok::<_, Error>((repo, found.id))
     });
-    let image = backup::Image::open(&opening.await?, point).await?;
+    let (repo, id) = opening.await?;
+    let image = backup::Image::open(&repo, &id).await?;
     Ok(Opened::plain(Rc::new(image)))
 }
