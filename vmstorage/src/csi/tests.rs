@@ -140,6 +140,22 @@ fn offsets(messages: &[GetMetadataResponse]) -> Vec<Vec<i64>> {
 }
 
 #[test]
+fn a_socket_that_a_killed_process_left_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("csi.sock");
+    let held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let begin = || runtime.block_on(serve(SnapshotMetadata::new(Vec::new()), &socket, async {}));
+    let error = begin().unwrap_err().to_string();
+    assert!(error.contains("another process serves there"), "{error}");
+    drop(held);
+    begin().unwrap();
+}
+
+#[test]
 fn a_client_gets_its_snapshots_metadata() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("csi.sock");

@@ -56,6 +56,16 @@ fn the_configuration_is_read_again_without_harm_to_others() {
     assert_eq!(answer["failed"][0]["disk"], "x", "{answer}");
     assert_eq!(names(&service), ["comes", "stays"]);
     load.join().unwrap();
+    // A source that is not there ends no checkpoint of the one that is.
+    service.ask(json!({"command": "checkpoint-create", "name": "c", "disks": ["stays"]}));
+    world.write_config(&json!([{"name": "stays", "source": "typo.raw"}, memory("comes")]));
+    let control = world.path("control").display().to_string();
+    let reload = ["ctl", "--json", "--control", &control, "reload"];
+    let reloaded = output(env!("CARGO_BIN_EXE_vmstorage"), &reload);
+    assert_eq!(reloaded.status.code(), Some(1));
+    let answer: Value = serde_json::from_slice(&reloaded.stdout).unwrap();
+    assert_eq!(answer["failed"][0]["disk"], "stays", "{answer}");
+    service.ask(json!({"command": "checkpoint-delete", "name": "c"}));
     service.ask(json!({"command": "quit"}));
     service.wait();
 }
