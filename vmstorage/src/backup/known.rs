@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::damage::Damage;
 use super::envelope::Digest;
 use super::index::Chunk;
 use super::pack;
@@ -58,17 +59,17 @@ struct Footers {
 }
 
 impl Known {
-    /// Reads the footers of all packs.
+    /// Reads the footers of all packs; chunks that are damaged are not known.
     ///
     /// # Errors
     /// When the store cannot list.
-    pub(super) fn load(repo: &Repository) -> Result<Self> {
+    pub(super) fn load(repo: &Repository, damage: &Damage) -> Result<Self> {
         let known = Self::default();
         let packs = repo.store.entries("packs")?;
         let next = AtomicUsize::new(0);
         let read = || -> Result<()> {
             while let Some((name, len)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                known.read_pack(repo, name, *len)?;
+                known.read_pack(repo, (name, *len), damage)?;
             }
             Ok(())
         };
@@ -84,11 +85,12 @@ impl Known {
         Ok(known)
     }
 
-    fn read_pack(&self, repo: &Repository, name: &str, len_bytes: u64) -> Result<()> {
+    fn read_pack(&self, repo: &Repository, pack: (&str, u64), damage: &Damage) -> Result<()> {
+        let (name, len_bytes) = pack;
         let footer =
             pack::digest_of(name).and_then(|pack| Ok((pack, pack::footer(repo, name, len_bytes)?)));
         match footer {
-            Ok((pack, chunks)) => lock(&self.state).add_pack(pack, &chunks),
+            Ok((pack, chunks)) => lock(&self.state).add_pack(pack, &chunks, damage),
             // A damaged pack is nothing to build on; `verify` is what names it.
             Err(error) => {
                 tracing::warn!(%error, "a pack is not used for new points");
@@ -196,10 +198,12 @@ impl State {
         chunks.get(index).copied()
     }
 
-    fn add_pack(&mut self, pack: Digest, chunks: &[Chunk]) -> Result<()> {
+    fn add_pack(&mut self, pack: Digest, chunks: &[Chunk], damage: &Damage) -> Result<()> {
         let number = self.packs.len();
         for (index, chunk) in chunks.iter().enumerate() {
-            self.insert(number, index, &chunk.digest)?;
+            if !damage.has(chunk) {
+                self.insert(number, index, &chunk.digest)?;
+            }
         }
         self.packs.push(pack);
         Ok(())
@@ -286,7 +290,7 @@ mod tests {
             known.stored(filling.store(&repo).unwrap());
         }
         let pending = add(&known, digest(7, 6));
-        let loaded = Known::load(&repo).unwrap();
+        let loaded = Known::load(&repo, &Damage::default()).unwrap();
         for (known, have) in [(&known, 6), (&loaded, 5)] {
             for rest in 0..9 {
                 let wanted = digest(7, rest);
@@ -340,7 +344,9 @@ mod tests {
                 plain: 65_536,
             };
             let chunks: Vec<Chunk> = std::iter::repeat_with(chunk).take(each).collect();
-            lock(&known.state).add_pack([1; 32], &chunks).unwrap();
+            lock(&known.state)
+                .add_pack([1; 32], &chunks, &Damage::default())
+                .unwrap();
         }
         // The figures of the reference page.
         assert_eq!((size_of::<Chunk>(), size_of::<Run>()), (80, 24));
@@ -364,7 +370,7 @@ mod tests {
             }
             assert_eq!(filling.store(&repo).unwrap().len(), count);
         }
-        let known = Known::load(&repo).unwrap();
+        let known = Known::load(&repo, &Damage::default()).unwrap();
         assert_eq!(lock(&known.state).table.len(), digests.len());
         for digest in &digests {
             let found = known.find(&repo, digest).unwrap().unwrap();

@@ -9,6 +9,7 @@
 //! Repositories are hostile input: everything that is read is checked against a digest first, and
 //! no size in them is believed before it was compared with what is there.
 
+mod damage;
 mod draft;
 mod envelope;
 mod image;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use zstd::bulk::Compressor;
 
+use super::damage::Damage;
 use super::draft::Draft;
 use super::envelope::{self, Digest};
 use super::index::{Chunk, Index};
@@ -167,7 +168,11 @@ fn prepare(repo: &Repository, plan: &Plan) -> Result<(Option<Index>, Arc<Known>)
         let message = format!("the parent is not a point of disk `{}`", plan.disk);
         return Err(Error::new(ErrorKind::FullNeeded, message));
     }
-    let known = Known::load(repo)?;
+    let damage = Damage::load(repo)?;
+    if let Some(parent) = &parent {
+        damage.check_parent(parent)?;
+    }
+    let known = Known::load(repo, &damage)?;
     tracing::debug!(bytes = known.bytes(), "looked for known chunks");
     Ok((parent, Arc::new(known)))
 }

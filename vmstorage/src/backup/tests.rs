@@ -186,6 +186,39 @@ fn damage_is_named_and_never_restored() {
     }
 }
 
+#[test]
+fn nothing_new_is_built_on_what_is_known_to_be_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = repository(folder.path(), None);
+    let mut bytes = vec![0; SIZE];
+    StdRng::seed_from_u64(31).fill(&mut bytes[..]);
+    let first = back_up(&repo, &bytes, 1, None).unwrap();
+    let path = folder.path().join(&repo.store.list("packs").unwrap()[0]);
+    let mut content = std::fs::read(&path).unwrap();
+    content[100_000] ^= 1;
+    std::fs::write(&path, &content).unwrap();
+
+    assert_eq!(verify(&repo, false, |_| {}).unwrap().len(), 1);
+    // One that does not read the data does not forget it.
+    verify(&repo, true, |_| {}).unwrap();
+    let changed = vec![Extent::new(SIZE as u64 - 4096, 4096)];
+    let refused = back_up(&repo, &bytes, 2, Some((&first.id, changed))).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::FullNeeded);
+    let second = back_up(&repo, &bytes, 3, None).unwrap();
+    assert_eq!(second.deduplicated_bytes, SIZE as u64 - 65_536);
+    assert!(bring_back(&repo, &second.id).unwrap() == bytes);
+    assert!(bring_back(&repo, &first.id).is_err());
+
+    // Without the first, nothing of it is left.
+    let keep = Keep {
+        last: 1,
+        ..Keep::default()
+    };
+    prune(&repo, plan(keep), |_| {}).unwrap();
+    verify(&repo, false, |_| {}).unwrap();
+    assert!(bring_back(&repo, &second.id).unwrap() == bytes);
+}
+
 /// Fails every call after some.
 #[derive(Debug)]
 struct Dying {

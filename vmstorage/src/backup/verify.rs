@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::damage::Damage;
 use super::index::{Chunk, Index};
 use super::known::prefix;
 use super::lock::lock_to_read;
@@ -39,7 +40,7 @@ pub fn verify(
     quick: bool,
     mut sink: impl FnMut(Progress),
 ) -> Result<Vec<Problem>> {
-    let _lock = lock_to_read(&*repo.store)?;
+    let lock = lock_to_read(&*repo.store)?;
     let mut found = Found::default();
     let packs = repo.store.entries("packs")?;
     let mut progress = Progress {
@@ -73,6 +74,13 @@ pub fn verify(
     found
         .problems
         .sort_by(|a, b| (&a.object, a.bytes).cmp(&(&b.object, b.bytes)));
+    // A medium that cannot be written takes no new points either.
+    if !quick
+        && lock.is_some()
+        && let Err(error) = Damage::of(&found.problems).store(repo)
+    {
+        tracing::warn!(%error, "what is damaged is not noted for later runs");
+    }
     Ok(found.problems)
 }
 

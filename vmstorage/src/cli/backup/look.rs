@@ -155,6 +155,13 @@ pub(super) fn verify(args: &Verify) -> Result<(), Error> {
         say(json!({"event": "done", "seconds": seconds, "problems": problems}));
     } else {
         problems.iter().for_each(print);
+        if !args.quick
+            && problems
+                .iter()
+                .any(|problem| problem.object.starts_with("packs/"))
+        {
+            say("the next full backup stores what it needs of the damaged packs again");
+        }
     }
     if problems.is_empty() {
         if !args.json {
