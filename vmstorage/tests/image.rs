@@ -141,6 +141,7 @@ fn differences_are_found_and_mistakes_explained() {
     let answer: Value = serde_json::from_slice(&differs.stdout).unwrap();
     assert_eq!(answer["first_difference"], 30_000_001);
     world.qemu(&["create", "-q", "-f", "qcow2", "hidden.img", "1M"]);
+    std::fs::write(world.path("small.raw"), [0; 1000]).unwrap();
     for (args, code, expected) in [
         (
             &["info", "hidden.img"][..],
@@ -152,6 +153,16 @@ fn differences_are_found_and_mistakes_explained() {
         (&["create", "x.raw", "1Z"], 2, "is no size"),
         (&["info", "--format", "qcow2", "a.raw"], 4, "a.raw"),
         (&["info", "--format", "vhdx", "a.raw"], 4, "a.raw"),
+        (
+            &["convert", "a.raw", "small.raw", "--existing"],
+            2,
+            "fewer than",
+        ),
+        (
+            &["convert", "a.raw", "b.raw"],
+            4,
+            "what exists is not touched",
+        ),
     ] {
         let refused = world.image(args);
         let message = String::from_utf8_lossy(&refused.stderr);

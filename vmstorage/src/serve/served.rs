@@ -205,8 +205,8 @@ impl Served {
         let now = top.geometry().size_bytes;
         if size_bytes < now && !shrink {
             let why = format!(
-                "`{}` would shrink from {now} to {size_bytes} bytes and lose the rest; help: say \
-                 that it may",
+                "`{}` would shrink from {now} to {size_bytes} bytes and lose the rest; help: \
+                 `vmstorage ctl resize --shrink`, or `shrink` in the request, lets it",
                 self.config.name
             );
             return Err(Failure::new(Kind::Unsupported, why));

@@ -57,6 +57,12 @@ pub(super) async fn convert(args: Convert) -> Result<(), Error> {
         false => Some(Staged::new(&args.target).await?),
     };
     let target = target(&args, staged.as_ref().map(Staged::path), size).await?;
+    let room = target.disk.geometry().size_bytes;
+    if room < size {
+        let (from, to) = (&args.source, args.target.display());
+        let message = format!("`{to}` has {room} bytes, fewer than the {size} of `{from}`");
+        return Err(Error::Usage(message));
+    }
     let options = Options {
         requests: args.requests,
         target_is_zero: !args.existing,

@@ -93,7 +93,7 @@ fn conflict(name: &str, byte: i64) -> Error {
     };
     let message = format!(
         "{name} is in use: another process (or disk of this one) {what}; \
-         help: close it there, or open it without locks if you know better"
+         help: end what uses it, or ask it: a served disk is read by its address"
     );
     Error::new(ErrorKind::Io, message)
 }

@@ -57,8 +57,8 @@ impl FileDisk {
         Ok(Self::over(probed.await?))
     }
 
-    /// Takes a file that is open for reading and writing, and locked by whoever opened it; `path` is
-    /// for messages.
+    /// Takes a file that is open for reading and writing, and locked by who opened it; messages
+    /// name its `path`.
     ///
     /// # Errors
     /// As [`FileDisk::open`].
