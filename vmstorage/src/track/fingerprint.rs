@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::device;
 use super::root::{MARK, MAX_PRINTS, Print};
 use crate::disk::{Error, Result};
 
@@ -43,21 +44,22 @@ impl Fingerprint {
     }
 
     /// Of a file: inode and, where the file system has it, time of birth (lasting), size, mtime,
-    /// ctime, and its first and last 4 KiB. Of a block device: size and the same bytes.
+    /// ctime, and its first and last 4 KiB. Of a block device: what tells it from others (lasting),
+    /// size and the same bytes.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn of_file(file: &File) -> Result<Self> {
         let meta = file.metadata().map_err(|error| Error::io("fstat", error))?;
-        let device = meta.file_type().is_block_device();
-        let size = if device {
+        let is_device = meta.file_type().is_block_device();
+        let size = if is_device {
             rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))
                 .map_err(|error| Error::io("lseek", error.into()))?
         } else {
             meta.len()
         };
         let mut print = Self::new().with("size", &size.to_le_bytes(), false);
-        if !device {
+        if !is_device {
             let time = |s: i64, ns: i64| [s.to_le_bytes(), ns.to_le_bytes()].concat();
             print = print
                 .with("inode", &meta.ino().to_le_bytes(), true)
@@ -67,6 +69,8 @@ impl Fingerprint {
             if let Ok(born) = meta.created() {
                 print = print.with("born", &since_1970(born), true);
             }
+        } else if let Some(device) = device::identity(meta.rdev()) {
+            print = print.with("device", &device, true);
         }
         let last = size.saturating_sub(MARKER_BYTES);
         print = print.with("head", &marker(file, 0, size)?, false);
@@ -78,8 +82,8 @@ impl Fingerprint {
     }
 
     /// The first field in which the disk differs from what was stored; after a crash only the
-    /// lasting ones are looked at. Fields that only one side has are not compared, but one at least
-    /// must be, if any was stored.
+    /// lasting ones are looked at. Fields that only one side has are not compared, but one of those
+    /// that are looked at must be, if any was stored.
     pub(super) fn difference(&self, stored: &[Print], crashed: bool) -> Option<String> {
         let mut marks = stored.iter().filter(|print| print.is_mark()).peekable();
         if marks.peek().is_some() && !marks.any(|mark| self.fields.contains(mark)) {
@@ -94,8 +98,11 @@ impl Fingerprint {
             let Some(found) = self.fields.iter().find(|field| field.name == print.name) else {
                 continue;
             };
+            if crashed && !print.lasting {
+                continue;
+            }
             compared += 1;
-            if found.digest != print.digest && (print.lasting || !crashed) {
+            if found.digest != print.digest {
                 return Some(format!("its `{}` is another one", print.name));
             }
         }
@@ -181,6 +188,10 @@ mod tests {
                 .difference(&before.prints(), true)
                 .is_some()
         );
+        // What does not last says nothing after a crash, and nothing is not the same.
+        let fleeting = Fingerprint::new().with("size", b"8", false);
+        assert_eq!(fleeting.difference(&fleeting.prints(), false), None);
+        assert!(fleeting.difference(&fleeting.prints(), true).is_some());
         assert_eq!(Fingerprint::new().difference(&[], false), None);
     }
 }

@@ -14,6 +14,7 @@
 mod allocated;
 pub mod catalog;
 mod cut;
+mod device;
 mod fingerprint;
 mod flights;
 mod inner;
