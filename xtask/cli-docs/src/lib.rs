@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Arg, Command};
+use clap::{Arg, Command, Id};
 use clap_complete::Shell;
 
 /// Carries out the arguments of the process: `page` prints the page of `shown`, which begins with
@@ -51,13 +51,28 @@ fn page(command: &Command) -> String {
     if let Some(examples) = command.get_after_help() {
         after(&mut page, &examples.to_string());
     }
-    for below in command.get_subcommands() {
-        section(&mut page, below, 2);
+    for below in commands(command) {
+        section(&mut page, below, 2, &globals(command));
     }
     page
 }
 
-fn section(page: &mut String, command: &Command, depth: usize) {
+/// The commands below one, without clap's own `help`, which has all of them below it again.
+fn commands(command: &Command) -> impl Iterator<Item = &Command> {
+    let below = command.get_subcommands();
+    below.filter(|below| below.get_name() != "help" || !below.has_subcommands())
+}
+
+/// The options that commands below take, too; those that it takes itself from above among them.
+fn globals(command: &Command) -> Vec<&Id> {
+    let args = command.get_arguments();
+    args.filter(|arg| arg.is_global_set())
+        .map(Arg::get_id)
+        .collect()
+}
+
+/// `shown` are options that a command above has and that have been shown there.
+fn section(page: &mut String, command: &Command, depth: usize, shown: &[&Id]) {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let name = usage.split([' ', '\n']).skip(1);
@@ -72,7 +87,7 @@ fn section(page: &mut String, command: &Command, depth: usize) {
         name.join(" "),
         about.unwrap_or_default().trim_end()
     );
-    let local = |arg: &&Arg| !arg.is_global_set() && arg.get_id() != "help";
+    let local = |arg: &&Arg| !shown.contains(&arg.get_id()) && arg.get_id() != "help";
     if command.get_arguments().any(|arg| local(&arg)) {
         page.push('\n');
         options(page, command.get_arguments().filter(local));
@@ -80,11 +95,8 @@ fn section(page: &mut String, command: &Command, depth: usize) {
     if let Some(text) = command.get_after_help() {
         after(page, &text.to_string());
     }
-    for below in command
-        .get_subcommands()
-        .filter(|one| one.get_name() != "help")
-    {
-        section(page, below, depth + 1);
+    for below in commands(command) {
+        section(page, below, depth + 1, &globals(command));
     }
 }
 
