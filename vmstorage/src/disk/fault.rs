@@ -26,7 +26,16 @@ pub struct Fault {
     /// Changes and flushes until the power is cut.
     left: Cell<Option<u64>>,
     done: Cell<u64>,
-    fail_next: RefCell<Option<(Operation, i32)>>,
+    fail_next: Cell<Option<Failure>>,
+}
+
+/// An operation that is to fail.
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    operation: Operation,
+    /// How many of them succeed before.
+    after: u64,
+    errno: i32,
 }
 
 /// What a failure is asked for.
@@ -62,7 +71,7 @@ impl Fault {
             cached: RefCell::default(),
             left: Cell::new(None),
             done: Cell::new(0),
-            fail_next: RefCell::new(None),
+            fail_next: Cell::new(None),
         }
     }
 
@@ -79,7 +88,21 @@ impl Fault {
 
     /// Makes the next such operation fail with an errno.
     pub fn fail_next(&self, operation: Operation, errno: i32) {
-        *self.fail_next.borrow_mut() = Some((operation, errno));
+        self.fail_after(operation, 0, errno);
+    }
+
+    /// Makes such an operation fail with an errno, after some of them that succeed.
+    pub fn fail_after(&self, operation: Operation, after: u64, errno: i32) {
+        self.fail_next.set(Some(Failure {
+            operation,
+            after,
+            errno,
+        }));
+    }
+
+    /// Whether the operation that was to fail has not come yet.
+    pub fn is_to_fail(&self) -> bool {
+        self.fail_next.get().is_some()
     }
 
     /// What readers see now.
@@ -119,13 +142,15 @@ impl Fault {
     }
 
     fn fail(&self, operation: Operation, call: &str) -> Result<()> {
-        let wanted = self
-            .fail_next
-            .borrow()
-            .filter(|(wanted, _)| *wanted == operation);
-        if let Some((_, errno)) = wanted {
-            self.fail_next.borrow_mut().take();
-            return Err(Error::io(call, std::io::Error::from_raw_os_error(errno)));
+        if let Some(failure) = self.fail_next.get()
+            && failure.operation == operation
+        {
+            let Some(after) = failure.after.checked_sub(1) else {
+                self.fail_next.set(None);
+                let error = std::io::Error::from_raw_os_error(failure.errno);
+                return Err(Error::io(call, error));
+            };
+            self.fail_next.set(Some(Failure { after, ..failure }));
         }
         if self.left.get() == Some(0) {
             return Err(Error::new(

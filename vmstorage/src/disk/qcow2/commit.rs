@@ -125,14 +125,15 @@ impl Image {
     }
 
     async fn carry_out(&self, work: &Work) -> Result<()> {
+        work.table.check(&self.layout)?;
         self.write_slices(&work.counts).await?;
         if !work.table.sectors.is_empty() {
             self.file.flush().await?;
             self.write_all(&work.table.sectors).await?;
         }
-        if let Some(place) = work.table.moved_to {
+        if work.table.moved {
             self.file.flush().await?;
-            let bits = self.layout.cluster_bits;
+            let (place, bits) = (work.table.place, self.layout.cluster_bits);
             self.change_header(|header| {
                 header.reftable_offset = place.first << bits;
                 header.reftable_clusters = place.count as u32;

@@ -9,11 +9,12 @@
 //! tables are limited as in QEMU, and data is never written over tables.
 //!
 //! In reading order: [`layout`], [`header`] (the format), [`file`], [`cache`], [`refcount`],
-//! [`lock`], [`requests`], [`image`] (what is open), [`lookup`], [`read`], [`compress`], [`write`],
+//! [`blocks`], [`requests`], [`image`] (what is open), [`lookup`], [`read`], [`compress`], [`write`],
 //! [`zero`], [`status`] (requests), [`commit`] (how changes become durable), [`resize`],
 //! [`extend`], [`bitmap`], [`tracked`], [`snapshot`], [`check`], [`create`], [`chain`].
 
 mod bitmap;
+mod blocks;
 mod cache;
 mod chain;
 mod check;

@@ -10,10 +10,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::cache::Cache;
 use super::file::ImageFile;
-use super::header::{Header, MAX_REFTABLE_BYTES, SECTOR_BYTES};
+use super::header::{Header, SECTOR_BYTES};
 use super::layout::{BLOCK_MASK, Layout};
 use crate::disk::Ranges;
-use crate::disk::{Durability, Error, ErrorKind, Result};
+use crate::disk::{Error, ErrorKind, Result};
 use crate::engine::{IoBuf, IoBufMut};
 
 /// Memory for refcount blocks.
@@ -29,16 +29,16 @@ pub(super) struct Run {
 /// The reference counts.
 #[derive(Debug)]
 pub(super) struct Refcounts {
-    layout: Layout,
-    table: RefCell<Vec<u64>>,
-    place: Cell<Run>,
+    pub(super) layout: Layout,
+    pub(super) table: RefCell<Vec<u64>>,
+    pub(super) place: Cell<Run>,
     /// Sectors of the table that were changed.
-    changed: RefCell<BTreeSet<u64>>,
-    moved: Cell<bool>,
+    pub(super) changed: RefCell<BTreeSet<u64>>,
+    pub(super) moved: Cell<bool>,
     pub(super) cache: Cache,
     /// No cluster before this is free.
     hint: Cell<u64>,
-    alone: Ranges,
+    pub(super) alone: Ranges,
     /// Clusters of metadata, which no data may be written to.
     pub(super) metadata: RefCell<HashSet<u64>>,
     /// Tables that were replaced, for the commit to free.
@@ -46,11 +46,12 @@ pub(super) struct Refcounts {
 }
 
 /// What of the refcount table a commit has to write.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TableChange {
     pub(super) sectors: Vec<(u64, IoBuf)>,
-    /// Where the table is from now on.
-    pub(super) moved_to: Option<Run>,
+    pub(super) place: Run,
+    /// The table was elsewhere before.
+    pub(super) moved: bool,
     numbers: BTreeSet<u64>,
 }
 
@@ -84,7 +85,7 @@ impl Refcounts {
     }
 
     /// Where the count of a cluster is: offset of the block, and the number within.
-    fn find(&self, cluster: u64) -> Result<Option<(u64, u64)>> {
+    pub(super) fn find(&self, cluster: u64) -> Result<Option<(u64, u64)>> {
         let entries = self.layout.block_entries();
         let index = cluster / entries;
         let block = match self.table.borrow().get(index as usize) {
@@ -102,7 +103,7 @@ impl Refcounts {
         Ok(Some((block, cluster % entries)))
     }
 
-    fn byte_of(&self, block: u64, number: u64) -> u64 {
+    pub(super) fn byte_of(&self, block: u64, number: u64) -> u64 {
         block + ((number << self.layout.refcount_order) >> 3)
     }
 
@@ -116,17 +117,20 @@ impl Refcounts {
         Ok(slice.with(|bytes| count_in(bytes, number, self.layout.refcount_order)))
     }
 
+    /// Counts in a slice.
+    pub(super) fn per_slice(&self) -> u64 {
+        (self.layout.slice_bytes() * 8) >> self.layout.refcount_order
+    }
+
     /// The number of a count within its slice.
     fn in_slice(&self, number: u64) -> u64 {
-        number % ((self.layout.slice_bytes() * 8) >> self.layout.refcount_order)
+        number % self.per_slice()
     }
 
     /// Sets a count, whose block is there.
     pub(super) async fn set(&self, file: &ImageFile, cluster: u64, count: u64) -> Result<()> {
         let Some((block, number)) = self.find(cluster)? else {
-            return Err(Error::corrupt(format!(
-                "cluster {cluster:#x} has no reference count"
-            )));
+            return Err(uncounted(cluster));
         };
         if count > self.layout.max_refcount() {
             return Err(Error::new(
@@ -203,7 +207,7 @@ impl Refcounts {
             let (block, number) = self.block_for(file, cluster).await?;
             let slice = self.cache.get(file, self.byte_of(block, number)).await?;
             let order = self.layout.refcount_order;
-            let per_slice = (self.layout.slice_bytes() * 8) >> order;
+            let per_slice = self.per_slice();
             let from = number % per_slice;
             let found = slice.with(|bytes| free_in(bytes, from..per_slice, order, want));
             let Some((at, count)) = found else {
@@ -222,7 +226,7 @@ impl Refcounts {
         }
     }
 
-    fn refuse_metadata(&self, run: Run) -> Result<()> {
+    pub(super) fn refuse_metadata(&self, run: Run) -> Result<()> {
         let metadata = self.metadata.borrow();
         let used = (run.first..run.first + run.count).find(|cluster| metadata.contains(cluster));
         match used {
@@ -234,134 +238,6 @@ impl Refcounts {
         }
     }
 
-    /// The block with the count of a cluster, made when it is missing.
-    async fn block_for(&self, file: &ImageFile, cluster: u64) -> Result<(u64, u64)> {
-        if let Some(found) = self.find(cluster)? {
-            return Ok(found);
-        }
-        let entries = self.layout.block_entries();
-        let index = cluster / entries;
-        if index >= self.table.borrow().len() as u64 {
-            self.grow_table(file, index).await?;
-        }
-        if let Some(found) = self.find(cluster)? {
-            return Ok(found);
-        }
-        // The block describes itself: none of its clusters can be in use.
-        let place = index * entries;
-        self.add_block(file, index, place).await?;
-        self.set(file, place, 1).await?;
-        Ok((place << self.layout.cluster_bits, cluster % entries))
-    }
-
-    /// Makes cluster `place` block `index`. Its own count is the caller's to set.
-    async fn add_block(&self, file: &ImageFile, index: u64, place: u64) -> Result<()> {
-        self.refuse_metadata(Run {
-            first: place,
-            count: 1,
-        })?;
-        let (offset, len) = (
-            place << self.layout.cluster_bits,
-            self.layout.cluster_bytes(),
-        );
-        file.reserve(offset, len).await?;
-        if !file.claim(offset, len) {
-            let zeroes = IoBuf::zeroed(len as usize);
-            file.write(offset, zeroes, Durability::Volatile).await?;
-        }
-        self.cache.forget(offset, len);
-        self.metadata.borrow_mut().insert(place);
-        self.table.borrow_mut()[index as usize] = offset;
-        self.changed
-            .borrow_mut()
-            .insert(index * 8 / SECTOR_BYTES as u64);
-        Ok(())
-    }
-
-    /// Takes `count` neighbouring clusters at the end of the file.
-    pub(super) async fn allocate_exact(&self, file: &ImageFile, count: u64) -> Result<Run> {
-        let _alone = self.alone.enter_all().await;
-        self.take_exact(file, count).await
-    }
-
-    async fn take_exact(&self, file: &ImageFile, count: u64) -> Result<Run> {
-        let entries = self.layout.block_entries();
-        let start = self.end_of_counts(file).await?;
-        // Blocks that are missing for the run come before it, and may need further ones.
-        let mut blocks = 0;
-        loop {
-            let last = start + blocks + count - 1;
-            if last / entries >= self.table.borrow().len() as u64 {
-                Box::pin(self.grow_table(file, last / entries)).await?;
-                return Box::pin(self.take_exact(file, count)).await;
-            }
-            let missing = (start / entries..=last / entries)
-                .filter(|index| self.table.borrow()[*index as usize] & BLOCK_MASK == 0)
-                .count() as u64;
-            if missing == blocks {
-                break;
-            }
-            blocks = missing;
-        }
-        let last = start + blocks + count - 1;
-        let mut place = start;
-        for index in start / entries..=last / entries {
-            if self.table.borrow()[index as usize] & BLOCK_MASK == 0 {
-                self.add_block(file, index, place).await?;
-                place += 1;
-            }
-        }
-        let run = Run {
-            first: start + blocks,
-            count,
-        };
-        self.refuse_metadata(run)?;
-        for cluster in start..=last {
-            self.set(file, cluster, 1).await?;
-        }
-        Ok(run)
-    }
-
-    /// The first cluster from which on all are free.
-    async fn end_of_counts(&self, file: &ImageFile) -> Result<u64> {
-        let entries = self.layout.block_entries();
-        let last = self
-            .table
-            .borrow()
-            .iter()
-            .rposition(|w| w & BLOCK_MASK != 0);
-        let Some(last) = last else { return Ok(0) };
-        let first = last as u64 * entries;
-        for cluster in (first..first + entries).rev() {
-            if self.count(file, cluster).await? != 0 {
-                return Ok(cluster + 1);
-            }
-        }
-        Ok(first)
-    }
-
-    /// Makes the table long enough for entry `index`, in another place.
-    async fn grow_table(&self, file: &ImageFile, index: u64) -> Result<()> {
-        let per_cluster = self.layout.cluster_bytes() / 8;
-        let old = self.table.borrow().len() as u64;
-        let len = (index + 1 + (old / 2).max(per_cluster)).next_multiple_of(per_cluster);
-        let limit = MAX_REFTABLE_BYTES.max(self.layout.cluster_bytes()) / 8;
-        let len = len.min(limit);
-        if len <= index {
-            return Err(Error::new(
-                ErrorKind::NoSpace,
-                "the refcount table cannot grow any more; help: use larger clusters",
-            ));
-        }
-        self.table.borrow_mut().resize(len as usize, 0);
-        let place = Box::pin(self.take_exact(file, len / per_cluster)).await?;
-        let mut metadata = self.metadata.borrow_mut();
-        metadata.extend(place.first..place.first + place.count);
-        self.replaced.borrow_mut().push(self.place.replace(place));
-        self.moved.set(true);
-        Ok(())
-    }
-
     /// Whether anything is to be written.
     pub(super) fn is_changed(&self) -> bool {
         self.cache.is_dirty() || self.moved.get() || !self.changed.borrow().is_empty()
@@ -370,36 +246,57 @@ impl Refcounts {
     /// Takes what a commit has to write of the table.
     pub(super) fn take_table(&self) -> TableChange {
         let table = self.table.borrow();
-        let start = self.place.get().first << self.layout.cluster_bits;
+        let place = self.place.get();
+        let start = place.first << self.layout.cluster_bits;
         let numbers = std::mem::take(&mut *self.changed.borrow_mut());
-        if self.moved.replace(false) {
-            return TableChange {
-                sectors: vec![(start, IoBuf::copy_of(&bytes_of(&table)))],
-                moved_to: Some(self.place.get()),
-                numbers,
-            };
-        }
-        let per_sector = SECTOR_BYTES / 8;
-        let sectors = numbers.iter().map(|number| {
-            let from = *number as usize * per_sector;
-            let upto = (from + per_sector).min(table.len());
-            let bytes = bytes_of(&table[from..upto]);
-            (start + number * SECTOR_BYTES as u64, IoBuf::copy_of(&bytes))
-        });
+        let moved = self.moved.replace(false);
+        let sectors = if moved {
+            vec![(start, IoBuf::copy_of(&bytes_of(&table)))]
+        } else {
+            let per_sector = SECTOR_BYTES / 8;
+            let sectors = numbers.iter().map(|number| {
+                let from = *number as usize * per_sector;
+                let upto = (from + per_sector).min(table.len());
+                let bytes = bytes_of(&table[from..upto]);
+                (start + number * SECTOR_BYTES as u64, IoBuf::copy_of(&bytes))
+            });
+            sectors.collect()
+        };
         TableChange {
-            sectors: sectors.collect(),
-            moved_to: None,
+            sectors,
+            place,
+            moved,
             numbers,
         }
     }
 
     /// Notes that what was taken was not written.
     pub(super) fn restore_table(&self, change: &TableChange) {
-        if change.moved_to.is_some() {
+        if change.moved {
             self.moved.set(true);
         }
         self.changed.borrow_mut().extend(&change.numbers);
     }
+}
+
+impl TableChange {
+    /// Refuses to write anywhere but where the table is.
+    pub(super) fn check(&self, layout: &Layout) -> Result<()> {
+        let start = self.place.first << layout.cluster_bits;
+        let end = start + (self.place.count << layout.cluster_bits);
+        let is_outside = |(at, bytes): &&(u64, IoBuf)| *at < start || at + bytes.len() as u64 > end;
+        match self.sectors.iter().find(is_outside) {
+            None => Ok(()),
+            Some((at, _)) => Err(Error::corrupt(format!(
+                "the refcount table at {start:#x} would be written to {at:#x}, beyond its end; \
+                 help: `qemu-img check`"
+            ))),
+        }
+    }
+}
+
+pub(super) fn uncounted(cluster: u64) -> Error {
+    Error::corrupt(format!("cluster {cluster:#x} has no reference count"))
 }
 
 /// Big-endian words.

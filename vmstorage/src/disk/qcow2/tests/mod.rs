@@ -1,6 +1,7 @@
 //! Images beside a model, through power cuts, and wrong on purpose.
 
 mod crash;
+mod growth;
 mod hostile;
 mod model;
 mod races;

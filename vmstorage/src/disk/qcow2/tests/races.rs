@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 /// A disk that lets others run before and after each operation, as long as a seed decides.
 #[derive(Debug)]
-struct Late {
+pub(super) struct Late {
     below: Rc<dyn Disk>,
     rng: RefCell<StdRng>,
     under_way: Cell<usize>,
@@ -25,7 +25,7 @@ struct Late {
 }
 
 impl Late {
-    fn new(below: Rc<dyn Disk>, seed: u64) -> Self {
+    pub(super) fn new(below: Rc<dyn Disk>, seed: u64) -> Self {
         Self {
             below,
             rng: RefCell::new(StdRng::seed_from_u64(seed)),
