@@ -139,14 +139,16 @@ impl Image {
         let layout = &self.layout;
         let index = (guest / layout.l2_span_bytes()) as usize;
         let entry = self.l1.borrow().get(index).copied().unwrap_or(0);
-        // A table of a snapshot's too keeps its clusters; all have a reference for each.
+        let mut dropped = Vec::new();
         let mut at = guest;
         while at < guest + layout.l2_span_bytes() {
             let count = self.clusters_in_slice(at);
-            let entries = self.entries(at, count).await?;
-            entries.iter().for_each(|entry| self.free_entry(*entry));
+            dropped.append(&mut self.entries(at, count).await?);
             at += count * layout.cluster_bytes();
         }
+        // Nothing waits from here on: a commit must not free what the table still leads to. A table
+        // of a snapshot's too keeps its clusters; all have a reference for each.
+        dropped.iter().for_each(|entry| self.free_entry(*entry));
         if let Some(slot) = self.l1.borrow_mut().get_mut(index) {
             *slot = 0;
         }

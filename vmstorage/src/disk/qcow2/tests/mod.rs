@@ -5,6 +5,7 @@ mod growth;
 mod hostile;
 mod model;
 mod races;
+mod sizes;
 mod structure;
 
 use std::rc::Rc;

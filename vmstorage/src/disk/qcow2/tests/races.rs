@@ -22,6 +22,8 @@ pub(super) struct Late {
     most: Cell<usize>,
     /// The next operation waits for long.
     stall: Cell<bool>,
+    /// So does every read.
+    pub(super) slow_reads: Cell<bool>,
 }
 
 impl Late {
@@ -32,6 +34,7 @@ impl Late {
             under_way: Cell::new(0),
             most: Cell::new(0),
             stall: Cell::new(false),
+            slow_reads: Cell::new(false),
         }
     }
 
@@ -70,7 +73,13 @@ impl Disk for Late {
     }
 
     fn read(&self, offset_bytes: u64, buf: IoBufMut) -> Answer<'_, IoBufMut> {
-        self.late(self.below.read(offset_bytes, buf))
+        let answer = self.late(self.below.read(offset_bytes, buf));
+        Box::pin(async move {
+            if self.slow_reads.get() {
+                self.stall.set(true);
+            }
+            answer.await
+        })
     }
 
     fn write(&self, offset_bytes: u64, data: IoBuf, durability: Durability) -> Answer<'_, ()> {
