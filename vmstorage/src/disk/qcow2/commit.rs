@@ -65,7 +65,10 @@ impl Image {
 
     /// Whether the way to any data is not durable yet.
     pub(super) fn has_changes(&self) -> bool {
-        self.l2.is_dirty() || !self.l1_changed.borrow().is_empty() || self.commits.lock.is_busy()
+        self.l2.is_dirty()
+            || !self.l1_changed.borrow().is_empty()
+            || !self.header_undo.borrow().is_empty()
+            || self.commits.lock.is_busy()
     }
 
     /// Commits when there is much to do, so that memory is bounded.
@@ -126,6 +129,7 @@ impl Image {
 
     async fn carry_out(&self, work: &Work) -> Result<()> {
         work.table.check(&self.layout)?;
+        self.secure_header().await?;
         self.write_slices(&work.counts).await?;
         if !work.table.sectors.is_empty() {
             self.file.flush().await?;

@@ -3,6 +3,9 @@
 //! Only one sector is written atomically, and extensions need more than one. So new extensions are
 //! written to a free part of the cluster, and then the first sector is changed to skip what is
 //! between: it names that a padding extension, which others keep as one that they do not know.
+//!
+//! When a write fails, the file may hold the old header or the new one. The image goes on with the
+//! old one, which is written again before anything else that builds on it.
 
 use super::header::{Header, PADDING, SECTOR_BYTES};
 use super::image::Image;
@@ -10,9 +13,50 @@ use crate::disk::{Durability, Error, ErrorKind, Result};
 use crate::engine::{IoBuf, IoBufMut};
 
 impl Image {
+    /// Changes fields of the header, durably.
+    pub(super) async fn change_header(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
+        let _alone = self.header_lock.enter_all().await;
+        self.undo_header().await?;
+        let mut header = self.header.borrow().clone();
+        change(&mut header);
+        let old = self.sector.borrow().clone();
+        let mut new = old.clone();
+        let fields = header.fields(Header::name_at(&old));
+        let len = fields.len().min(SECTOR_BYTES);
+        new[..len].copy_from_slice(&fields[..len]);
+        self.write_sectors(&old, &new, &[0]).await?;
+        self.header.replace(header);
+        self.sector.replace(new);
+        Ok(())
+    }
+
+    /// Makes sure that the file has the header that the image goes by.
+    pub(super) async fn secure_header(&self) -> Result<()> {
+        if self.header_undo.borrow().is_empty() {
+            return Ok(());
+        }
+        let _alone = self.header_lock.enter_all().await;
+        self.undo_header().await
+    }
+
+    /// Takes back what may have been written of the header; with its lock.
+    async fn undo_header(&self) -> Result<()> {
+        let parts = self.header_undo.borrow().clone();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        for (at, bytes) in parts {
+            self.file.write(at, bytes, Durability::Volatile).await?;
+        }
+        self.file.flush().await?;
+        self.header_undo.take();
+        Ok(())
+    }
+
     /// Changes the header and its extensions, durably.
     pub(super) async fn rewrite_header(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
         let _alone = self.header_lock.enter_all().await;
+        self.undo_header().await?;
         let mut header = self.header.borrow().clone();
         change(&mut header);
         let cluster = self.layout.cluster_bytes() as usize;
@@ -28,7 +72,7 @@ impl Image {
             };
             let changed: Vec<usize> = (0..cluster / SECTOR_BYTES).filter(differs).collect();
             if changed.len() <= 1 || cluster < 4096 {
-                self.write_sectors(&new, &changed).await?;
+                self.write_sectors(&old, &new, &changed).await?;
                 return self.adopt(header, &new, tail_at);
             }
         }
@@ -48,20 +92,27 @@ impl Image {
         };
         let last = (tail_at + tail.len()).div_ceil(SECTOR_BYTES);
         let sectors: Vec<usize> = (tail_at / SECTOR_BYTES..last).collect();
-        self.write_sectors(&new, &sectors).await?;
-        self.write_sectors(&new, &[0]).await?;
+        self.write_sectors(&old, &new, &sectors).await?;
+        self.write_sectors(&old, &new, &[0]).await?;
         self.adopt(header, &new, tail_at)
     }
 
-    async fn write_sectors(&self, bytes: &[u8], sectors: &[usize]) -> Result<()> {
-        for sector in sectors {
-            let at = sector * SECTOR_BYTES;
-            let data = IoBuf::copy_of(&bytes[at..at + SECTOR_BYTES]);
-            self.file
-                .write(at as u64, data, Durability::Volatile)
-                .await?;
+    /// Writes sectors durably that are other ones in `old`.
+    async fn write_sectors(&self, old: &[u8], new: &[u8], sectors: &[usize]) -> Result<()> {
+        let parts = |bytes: &[u8]| -> Vec<(u64, IoBuf)> {
+            let part = |sector: &usize| {
+                let at = sector * SECTOR_BYTES;
+                (at as u64, IoBuf::copy_of(&bytes[at..at + SECTOR_BYTES]))
+            };
+            sectors.iter().map(part).collect()
+        };
+        self.header_undo.replace(parts(old));
+        for (at, bytes) in parts(new) {
+            self.file.write(at, bytes, Durability::Volatile).await?;
         }
-        self.file.flush().await
+        self.file.flush().await?;
+        self.header_undo.take();
+        Ok(())
     }
 
     fn adopt(&self, mut header: Header, bytes: &[u8], tail_at: usize) -> Result<()> {

@@ -16,7 +16,7 @@ use super::snapshot::{self, Snapshot};
 use super::tracked::Tracked;
 use super::{OpenOptions, check};
 use crate::disk::Ranges;
-use crate::disk::{Disk, Durability, Error, ErrorKind, Extent, Geometry, Result};
+use crate::disk::{Disk, Error, ErrorKind, Extent, Geometry, Result};
 use crate::engine::{IoBuf, IoBufMut};
 
 /// Memory for L2 tables: enough for 256 GiB of disk with clusters of 64 KiB.
@@ -32,6 +32,8 @@ pub(super) struct Image {
     /// The first sector as it is in the file.
     pub(super) sector: RefCell<Vec<u8>>,
     pub(super) header_lock: Ranges,
+    /// What a part of the first cluster was before a write of it that may not have succeeded.
+    pub(super) header_undo: RefCell<Vec<(u64, IoBuf)>>,
     pub(super) size_bytes: Cell<u64>,
     pub(super) read_only: bool,
     pub(super) l1: RefCell<Vec<u64>>,
@@ -109,6 +111,7 @@ impl Image {
             header: RefCell::new(header),
             sector: RefCell::new(sector),
             header_lock: Ranges::default(),
+            header_undo: RefCell::default(),
             file,
         };
         let metadata = image.metadata_clusters();
@@ -175,26 +178,6 @@ impl Image {
             Some(disk) => disk.geometry().size_bytes.min(self.size_bytes.get()),
             None => 0,
         }
-    }
-
-    /// Changes fields of the header, durably.
-    pub(super) async fn change_header(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
-        let _alone = self.header_lock.enter_all().await;
-        change(&mut self.header.borrow_mut());
-        self.write_fields().await?;
-        self.file.flush().await
-    }
-
-    /// Writes the header's fields, which are in one sector; with the header's lock.
-    pub(super) async fn write_fields(&self) -> Result<()> {
-        let sector = {
-            let mut sector = self.sector.borrow_mut();
-            let fields = self.header.borrow().fields(Header::name_at(&sector));
-            let len = fields.len().min(SECTOR_BYTES);
-            sector[..len].copy_from_slice(&fields[..len]);
-            IoBuf::copy_of(&sector)
-        };
-        self.file.write(0, sector, Durability::Volatile).await
     }
 
     /// Refuses a write of the file that would destroy metadata, or grow the file.

@@ -66,7 +66,6 @@ impl Image {
         };
         if done.is_err() {
             self.size_bytes.set(old);
-            self.header.borrow_mut().size_bytes = old;
         }
         done
     }
@@ -83,17 +82,10 @@ impl Image {
         let mut table = self.l1.borrow().clone();
         let (old_offset, old_len) = (self.l1_offset.get(), table.len() as u64 * 8);
         table.resize(len as usize, 0);
-        let mut bytes = bytes_of(&table);
-        bytes.resize((clusters << bits) as usize, 0);
-        self.file.claim(offset, clusters << bits);
-        let bytes = IoBuf::copy_of(&bytes);
-        self.file.write(offset, bytes, Durability::Volatile).await?;
-        self.commit().await?;
-        self.change_header(|header| {
-            header.l1_offset = offset;
-            header.l1_entries = len as u32;
-        })
-        .await?;
+        if let Err(error) = self.move_l1(offset, &table).await {
+            self.free(offset, clusters);
+            return Err(error);
+        }
         let mut metadata = self.refcounts.metadata.borrow_mut();
         metadata.extend(run.first..run.first + run.count);
         self.l1.replace(table);
@@ -102,6 +94,24 @@ impl Image {
             self.free(old_offset, self.layout.clusters(old_len));
         }
         Ok(())
+    }
+
+    /// Writes an L1 table that is the image's from then on.
+    async fn move_l1(&self, offset: u64, table: &[u64]) -> Result<()> {
+        let mut bytes = bytes_of(table);
+        let len = bytes
+            .len()
+            .next_multiple_of(self.layout.cluster_bytes() as usize);
+        bytes.resize(len, 0);
+        self.file.claim(offset, len as u64);
+        let bytes = IoBuf::copy_of(&bytes);
+        self.file.write(offset, bytes, Durability::Volatile).await?;
+        self.commit().await?;
+        self.change_header(|header| {
+            header.l1_offset = offset;
+            header.l1_entries = table.len() as u32;
+        })
+        .await
     }
 
     async fn shrink(self: &Rc<Self>, new: u64) -> Result<()> {

@@ -7,6 +7,7 @@ use super::races::Late;
 use super::{Shape, content, pattern, shape};
 use crate::disk::fault::{Fault, Operation, SECTOR_BYTES};
 use crate::disk::memory::Memory;
+use crate::disk::qcow2::{Qcow2, TRACKING_EXTENSION};
 use crate::disk::{Disk, Durability, Extent, Result};
 use crate::engine::{IoBuf, run, yield_now};
 
@@ -127,6 +128,68 @@ fn a_disk_shrinks_beside_flushes_and_through_power_cuts() {
             cut += 1 + cut / 16;
         }
         assert!(cut > 5, "power was cut {cut} times only");
+    })
+    .unwrap();
+}
+
+/// What the file would hold after a power cut is the disk as it is.
+async fn is_as_live(file: &Fault, shape: &Shape, live: &Qcow2, seed: u64, what: &str) {
+    let cut = Rc::new(Memory::with_content(file.after_power_cut(seed)));
+    let disk = shape.open(cut).await.unwrap();
+    let found = disk.check().await.unwrap();
+    assert_eq!(found.corruptions, 0, "{what}: {found:?}");
+    let sizes = (disk.geometry().size_bytes, live.geometry().size_bytes);
+    assert_eq!(sizes.0, sizes.1, "{what}");
+    assert!(content(&disk).await == content(live).await, "{what}");
+}
+
+#[test]
+fn a_header_that_could_not_be_written_is_as_it_was() {
+    run(async {
+        // Its L1 table moves when it grows.
+        let shape = shape(1 << 20, 512, 16);
+        let before = shape.create().await.content();
+        let id = TRACKING_EXTENSION;
+        for size in [200_000, 9 << 20] {
+            for operation in [Operation::Change, Operation::Flush] {
+                for after in 0.. {
+                    let what = format!("{size}: {operation:?} {after}");
+                    let file = Rc::new(Fault::new(before.clone()));
+                    let disk = shape.open(file.clone()).await.unwrap();
+                    disk.write(0, IoBuf::copy_of(&[1; 9000]), Durability::Volatile)
+                        .await
+                        .unwrap();
+                    file.fail_after(operation, after, libc::EIO);
+                    let done = disk.resize(size).await;
+                    let was_reached = !file.is_to_fail();
+                    let now = disk.geometry().size_bytes;
+                    assert_eq!(now, if done.is_ok() { size } else { 1 << 20 }, "{what}");
+                    file.fail_after(operation, u64::MAX, libc::EIO);
+                    // In place; and in a part of the disk that had no table yet.
+                    for (at, how) in [(0, Durability::Durable), (now - 5000, Durability::Volatile)]
+                    {
+                        let data = IoBuf::copy_of(&[2; 5000]);
+                        disk.write(at, data, how).await.unwrap();
+                        if how == Durability::Volatile {
+                            disk.flush().await.unwrap();
+                        }
+                        is_as_live(&file, &shape, &disk, after, &what).await;
+                    }
+                    let mark = Some(vec![7; 30]);
+                    disk.set_header_extension(id, mark.clone()).await.unwrap();
+                    is_as_live(&file, &shape, &disk, after, &what).await;
+                    assert_eq!(disk.header_extension(id), mark);
+                    disk.resize(size).await.unwrap();
+                    disk.close().await.unwrap();
+                    is_as_live(&file, &shape, &disk, after, &what).await;
+                    let found = disk.check().await.unwrap();
+                    assert!(found.is_clean(), "{what}: {found:?}");
+                    if !was_reached {
+                        break;
+                    }
+                }
+            }
+        }
     })
     .unwrap();
 }
