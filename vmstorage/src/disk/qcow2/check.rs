@@ -1,5 +1,7 @@
 //! Whether an image's tables agree with each other; and repair of reference counts.
 
+use std::collections::BTreeMap;
+
 use super::bitmap::MAX_TABLE_BYTES;
 use super::header::Header;
 use super::image::Image;
@@ -30,7 +32,22 @@ pub struct Check {
 struct Walk<'a> {
     image: &'a Image,
     references: Vec<u32>,
+    /// L2 tables by their offset: each is read once, however many lead to it.
+    tables: BTreeMap<u64, Uses>,
+    /// Flags that say that there is one reference are compared with the counts.
+    flags: bool,
     found: Check,
+}
+
+/// What leads to an L2 table.
+#[derive(Debug, Clone, Copy)]
+struct Uses {
+    /// L1 entries, those of snapshots too.
+    all: u32,
+    /// Those of the disk.
+    active: u32,
+    /// The first entry's number.
+    index: u64,
 }
 
 impl Check {
@@ -53,7 +70,7 @@ impl Check {
 
 /// Compares the references in an image with its reference counts; nothing is changed.
 pub(super) async fn check(image: &Image) -> Result<Check> {
-    let mut walk = Walk::new(image)?;
+    let mut walk = Walk::new(image, true)?;
     walk.everything().await?;
     for cluster in 0..walk.references.len() as u64 {
         let count = image.refcounts.count(&image.file, cluster).await;
@@ -78,9 +95,16 @@ pub(super) async fn check(image: &Image) -> Result<Check> {
 
 /// Makes all reference counts what they should be.
 pub(super) async fn repair(image: &Image) -> Result<()> {
-    let mut walk = Walk::new(image)?;
-    walk.everything().await?;
     // Flags may disagree with counts that are wrong; offsets must not be.
+    let mut walk = Walk::new(image, false)?;
+    walk.everything().await?;
+    if walk.found.corruptions > 0 {
+        let what = walk.found.messages.first().map_or("", String::as_str);
+        return Err(Error::corrupt(format!(
+            "it is marked dirty, and more is wrong than its reference counts: {what}\n\
+             help: `qemu-img convert` makes a new image of what can be read"
+        )));
+    }
     for cluster in 0..walk.references.len() as u64 {
         let references = u64::from(walk.references[cluster as usize]);
         if image.refcounts.count(&image.file, cluster).await? != references {
@@ -101,7 +125,7 @@ pub(super) async fn repair(image: &Image) -> Result<()> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(image: &'a Image) -> Result<Self> {
+    fn new(image: &'a Image, flags: bool) -> Result<Self> {
         let clusters = image.layout.clusters(image.file.size_bytes());
         if clusters > MAX_CLUSTERS {
             return Err(Error::new(
@@ -112,11 +136,17 @@ impl<'a> Walk<'a> {
         Ok(Self {
             image,
             references: vec![0; clusters as usize],
+            tables: BTreeMap::new(),
+            flags,
             found: Check::default(),
         })
     }
 
     fn refer(&mut self, offset: u64, len: u64, what: &str) {
+        self.refer_often(offset, len, 1, what);
+    }
+
+    fn refer_often(&mut self, offset: u64, len: u64, times: u32, what: &str) {
         let bits = self.image.layout.cluster_bits;
         let last = offset.saturating_add(len.max(1) - 1) >> bits;
         for cluster in offset >> bits..=last {
@@ -126,7 +156,7 @@ impl<'a> Walk<'a> {
                 ));
                 return;
             };
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(times);
         }
     }
 
@@ -153,7 +183,7 @@ impl<'a> Walk<'a> {
             }
         }
         let active = image.l1.borrow().clone();
-        self.table(&active, true).await?;
+        self.table(&active, true).await;
         let mut snapshots_bytes = 0;
         for snapshot in &image.snapshots {
             snapshots_bytes += snapshot.entry_bytes;
@@ -164,8 +194,9 @@ impl<'a> Walk<'a> {
             self.refer(snapshot.l1_offset, len, "a snapshot's L1 table");
             let buf = IoBufMut::zeroed(len as usize);
             let table = image.file.read_table(snapshot.l1_offset, buf).await?;
-            self.table(&words(&table), false).await?;
+            self.table(&words(&table), false).await;
         }
+        self.l2_tables().await?;
         if snapshots_bytes > 0 {
             self.refer(
                 header.snapshots_offset,
@@ -182,12 +213,17 @@ impl<'a> Walk<'a> {
         if let (Some((offset, len)), false) = (image.directory_place(), entries.is_empty()) {
             self.refer(offset, len, "the bitmap directory");
         }
+        // Tables that are apart are in the file together.
+        let mut left = image.file.size_bytes();
         for entry in entries {
             let len = u64::from(entry.table_entries) * 8;
+            let Some(rest) = left.checked_sub(len).filter(|_| len <= MAX_TABLE_BYTES) else {
+                let message = format!("the bitmap tables up to `{}` are too large", entry.name);
+                self.found.corrupt(message);
+                break;
+            };
+            left = rest;
             self.refer(entry.table_offset, len, "a bitmap table");
-            if len > image.file.size_bytes().min(MAX_TABLE_BYTES) {
-                continue;
-            }
             let buf = IoBufMut::zeroed(len as usize);
             let table = image.file.read_table(entry.table_offset, buf).await?;
             for word in words(&table) {
@@ -203,7 +239,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    async fn table(&mut self, l1: &[u64], active: bool) -> Result<()> {
+    /// Notes which L2 tables an L1 table leads to.
+    async fn table(&mut self, l1: &[u64], active: bool) {
         let image = self.image;
         let layout = image.layout;
         for (index, word) in l1.iter().enumerate() {
@@ -223,23 +260,35 @@ impl<'a> Walk<'a> {
             if active {
                 self.flag(offset, word & COPIED != 0, "L1").await;
             }
+            let uses = self.tables.entry(offset).or_insert(Uses {
+                all: 0,
+                active: 0,
+                index: index as u64,
+            });
+            uses.all = uses.all.saturating_add(1);
+            uses.active = uses.active.saturating_add(u32::from(active));
+        }
+    }
+
+    async fn l2_tables(&mut self) -> Result<()> {
+        let layout = self.image.layout;
+        for (offset, uses) in std::mem::take(&mut self.tables) {
             let buf = IoBufMut::zeroed(layout.cluster_bytes() as usize);
-            let table = words(&image.file.read_table(offset, buf).await?);
+            let table = words(&self.image.file.read_table(offset, buf).await?);
             let step = layout.entry_bytes() as usize / 8;
             for (number, entry) in table.chunks_exact(step).enumerate() {
                 let entry = Entry {
                     word: entry[0],
                     bitmap: entry.get(1).copied().unwrap_or(0),
                 };
-                let number = index as u64 * layout.l2_entries() + number as u64;
-                self.entry(entry, number << layout.cluster_bits, active)
-                    .await;
+                let number = uses.index * layout.l2_entries() + number as u64;
+                self.entry(entry, number << layout.cluster_bits, uses).await;
             }
         }
         Ok(())
     }
 
-    async fn entry(&mut self, entry: Entry, guest: u64, active: bool) {
+    async fn entry(&mut self, entry: Entry, guest: u64, uses: Uses) {
         let layout = self.image.layout;
         if let Err(error) = entry.check(&layout, guest) {
             self.found.corrupt(error.to_string());
@@ -247,12 +296,12 @@ impl<'a> Walk<'a> {
         }
         if entry.is_compressed() {
             let place = layout.compressed(entry.word);
-            self.refer_compressed(place.offset_bytes, place.len_bytes);
-            self.found.allocated_clusters += u64::from(active);
+            self.refer_compressed(place.offset_bytes, place.len_bytes, uses.all);
+            self.found.allocated_clusters += u64::from(uses.active);
         } else if entry.host() != 0 {
-            self.refer(entry.host(), layout.cluster_bytes(), "data");
-            self.found.allocated_clusters += u64::from(active);
-            if active {
+            self.refer_often(entry.host(), layout.cluster_bytes(), uses.all, "data");
+            self.found.allocated_clusters += u64::from(uses.active);
+            if uses.active > 0 {
                 let copied = entry.word & COPIED != 0;
                 self.flag(entry.host(), copied, "L2").await;
             }
@@ -260,7 +309,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A compressed cluster may state sectors beyond the end of the file.
-    fn refer_compressed(&mut self, offset: u64, len: u64) {
+    fn refer_compressed(&mut self, offset: u64, len: u64, times: u32) {
         let end = self.image.file.size_bytes();
         let inside = len.min(end.saturating_sub(offset)).max(1);
         let bits = self.image.layout.cluster_bits;
@@ -269,10 +318,13 @@ impl<'a> Walk<'a> {
             let message = format!("compressed data at {offset:#x} is beyond the end of the file");
             self.found.corrupt(message);
         }
-        self.refer(offset, inside, "compressed data");
+        self.refer_often(offset, inside, times, "compressed data");
     }
 
     async fn flag(&mut self, offset: u64, copied: bool, table: &str) {
+        if !self.flags {
+            return;
+        }
         let cluster = offset >> self.image.layout.cluster_bits;
         let count = self.image.refcounts.count(&self.image.file, cluster).await;
         let Ok(count) = count else { return };

@@ -1,6 +1,7 @@
 //! Images that are wrong: errors, no panic, no endless work.
 
 use super::{Change, content, shape, shapes};
+use crate::disk::fault::{Fault, Operation};
 use crate::disk::memory::Memory;
 use crate::disk::qcow2::{Bitmap, OpenOptions, Qcow2};
 use crate::disk::{
@@ -210,6 +211,64 @@ fn a_dirty_image_is_repaired() {
         let found = disk.check().await.unwrap();
         assert!(found.is_clean(), "{found:?}");
         assert_eq!(content(&disk).await[..70_000], [9; 70_000]);
+    })
+    .unwrap();
+}
+
+/// Where the first L2 table of an image is.
+fn first_table(bytes: &[u8]) -> usize {
+    let word = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+    (word(word(40) as usize) & 0x00ff_ffff_ffff_fe00) as usize
+}
+
+#[test]
+fn a_dirty_image_that_leads_beyond_its_file_is_not_repaired() {
+    run(async {
+        for entry in [1 << 63 | 1 << 30, 1 << 62 | 1 << 30, 1 << 63 | 1 << 21] {
+            let error = image_with(|bytes| {
+                put64(bytes, 72, 1);
+                let place = first_table(bytes) + 20 * 8;
+                put64(bytes, place, entry);
+                bytes.truncate(4096 * 512);
+            })
+            .await
+            .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            let text = error.to_string();
+            assert!(
+                text.contains("beyond the end") && text.contains("help:"),
+                "{text}"
+            );
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_table_that_many_lead_to_is_read_once() {
+    run(async {
+        let shape = shape(32 << 20, 512, 32);
+        let file = shape.create().await;
+        let disk = shape.open(file.clone()).await.unwrap();
+        let data = IoBuf::copy_of(&[9; 5000]);
+        disk.write(0, data, Durability::Volatile).await.unwrap();
+        disk.close().await.unwrap();
+        let mut bytes = file.content();
+        put64(&mut bytes, 72, 1);
+        let l1 = u64::from_be_bytes(bytes[40..48].try_into().unwrap()) as usize;
+        let first = bytes[l1..l1 + 8].to_vec();
+        for entry in bytes[l1..l1 + 1000 * 8].chunks_mut(8) {
+            entry.copy_from_slice(&first);
+        }
+        let file = Rc::new(Fault::new(bytes));
+        file.fail_after(Operation::Read, 300, libc::EIO);
+        let disk = shape.open(file.clone()).await.unwrap();
+        assert!(file.is_to_fail());
+        file.fail_after(Operation::Read, u64::MAX, libc::EIO);
+        let found = content(&disk).await;
+        for span in found[..1000 * 64 * 512].chunks(64 * 512) {
+            assert_eq!(span[..5000], [9; 5000]);
+        }
     })
     .unwrap();
 }
