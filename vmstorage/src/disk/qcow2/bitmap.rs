@@ -409,13 +409,16 @@ pub(super) fn mark(bits: &mut [u8], granularity_bits: u8, offset: u64, len: u64)
 /// The parts of the disk whose bits are set.
 fn extents_of(bits: &[u8], granularity_bits: u8, size_bytes: u64) -> Vec<Extent> {
     let mut extents: Vec<Extent> = Vec::new();
+    let granularity = 1_u64 << granularity_bits;
+    let count = size_bytes.div_ceil(granularity);
     for (index, byte) in bits.iter().enumerate().filter(|(_, byte)| **byte != 0) {
         for bit in (0..8).filter(|bit| byte >> bit & 1 != 0) {
-            let start = (index as u64 * 8 + bit) << granularity_bits;
-            let end = (start + (1 << granularity_bits)).min(size_bytes);
-            if start >= end {
+            let number = index as u64 * 8 + bit;
+            if number >= count {
                 break;
             }
+            let start = number << granularity_bits;
+            let end = start.saturating_add(granularity).min(size_bytes);
             match extents.last_mut() {
                 Some(last) if last.end_bytes() == start => last.len_bytes += end - start,
                 _ => extents.push(Extent::new(start, end - start)),
@@ -423,4 +426,21 @@ fn extents_of(bits: &[u8], granularity_bits: u8, size_bytes: u64) -> Vec<Extent>
         }
     }
     extents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_that_stand_for_more_than_there_is_end_with_the_disk() {
+        for size_bytes in [1, 1 << 40, 1 << 56] {
+            let whole = [Extent::new(0, size_bytes)];
+            for granularity_bits in 57..64 {
+                assert_eq!(extents_of(&[0xff], granularity_bits, size_bytes), whole);
+            }
+        }
+        let parts = [Extent::new(0, 512), Extent::new(1024, 76)];
+        assert_eq!(extents_of(&[0b1111_1101], 9, 1100), parts);
+    }
 }
