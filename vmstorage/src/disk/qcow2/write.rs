@@ -76,6 +76,8 @@ impl Image {
         let bits = self.layout.cluster_bits;
         let last = (offset + data.len() as u64 - 1) >> bits;
         let _alone = self.changing.enter(offset >> bits, last + 1, true).await;
+        // The disk may have shrunk meanwhile.
+        self.extent_check(Extent::new(offset, data.len() as u64))?;
         let _ticket = self.requests.start();
         self.write_parts(offset, data).await
     }

@@ -58,6 +58,8 @@ impl Image {
             let last = (extent.end_bytes() - 1) >> bits;
             let range = extent.offset_bytes >> bits..last + 1;
             let _alone = image.changing.enter(range.start, range.end, true).await;
+            // The disk may have shrunk meanwhile.
+            image.extent_check(extent)?;
             image.zero(extent, unmap).await
         })
         .await

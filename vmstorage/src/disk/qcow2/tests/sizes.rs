@@ -8,7 +8,7 @@ use super::{Shape, content, pattern, shape};
 use crate::disk::fault::{Fault, Operation, SECTOR_BYTES};
 use crate::disk::memory::Memory;
 use crate::disk::qcow2::{Qcow2, TRACKING_EXTENSION};
-use crate::disk::{Disk, Durability, Extent, Result};
+use crate::disk::{Disk, Durability, ErrorKind, Extent, Result, Zeroes};
 use crate::engine::{IoBuf, run, yield_now};
 
 /// Bytes of the disk that an L2 table of [`large`] describes: it has two slices.
@@ -190,6 +190,35 @@ fn a_header_that_could_not_be_written_is_as_it_was() {
                 }
             }
         }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_request_that_waits_for_a_shrink_finds_itself_beyond_the_end() {
+    run(async {
+        let shape = shape(1 << 20, 4096, 16);
+        let file = Rc::new(Late::new(shape.create().await, 1));
+        let disk = shape.open(file).await.unwrap();
+        let (at, len) = (1 << 19, 1 << 16);
+        let zeroes = Zeroes {
+            durability: Durability::Volatile,
+            may_unmap: false,
+            fast_only: false,
+        };
+        let data = IoBuf::copy_of(&vec![1; len as usize]);
+        let (shrunk, written, zeroed, discarded) = futures_util::join!(
+            disk.resize(at),
+            disk.write(at, data, Durability::Volatile),
+            disk.write_zeroes(Extent::new(at, len), zeroes),
+            disk.discard(Extent::new(at, len)),
+        );
+        shrunk.unwrap();
+        for done in [written, zeroed, discarded] {
+            assert_eq!(done.unwrap_err().kind(), ErrorKind::OutOfRange);
+        }
+        disk.resize(1 << 20).await.unwrap();
+        assert!(content(&disk).await.iter().all(|byte| *byte == 0));
     })
     .unwrap();
 }
