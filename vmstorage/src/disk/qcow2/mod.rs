@@ -9,8 +9,8 @@
 //! tables are limited as in QEMU, and data is never written over tables.
 //!
 //! In reading order: [`layout`], [`header`] (the format), [`file`], [`cache`], [`refcount`],
-//! [`blocks`], [`requests`], [`image`] (what is open), [`lookup`], [`read`], [`compress`], [`write`],
-//! [`zero`], [`status`] (requests), [`commit`] (how changes become durable), [`resize`],
+//! [`blocks`], [`requests`], [`image`] (what is open), [`lookup`], [`read`], [`compress`],
+//! [`write`], [`zero`], [`status`] (requests), [`commit`] (how changes become durable), [`resize`],
 //! [`extend`], [`bitmap`], [`tracked`], [`snapshot`], [`check`], [`create`], [`chain`].
 
 mod bitmap;
@@ -144,8 +144,8 @@ impl Qcow2 {
     }
 
     /// Opens an image. Opened for writing, reference counts of one that is marked dirty are
-    /// repaired, and features that the image says are to be cleared by others who write are
-    /// cleared.
+    /// repaired (if nothing else is wrong), and features that the image says are to be cleared by
+    /// others who write are cleared.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the offset of what is wrong, [`ErrorKind::Unsupported`] for what
