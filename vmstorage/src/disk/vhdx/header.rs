@@ -137,20 +137,20 @@ impl Headers {
         Ok((Self { current, slot }, HEADER_OFFSETS[slot]))
     }
 
-    /// Writes a change to both headers, one after the other, each durable before the next.
+    /// Writes a change to both headers, one after the other, each durable before the next. If that
+    /// fails, the last one that is durable stays the current one.
     pub(super) async fn update(
-        self,
+        &mut self,
         image: &dyn Disk,
         change: impl Fn(&mut Header),
-    ) -> Result<Self> {
-        let mut headers = self;
+    ) -> Result<()> {
         for _ in 0..2 {
-            let (next, offset) = headers.next(&change)?;
+            let (next, offset) = self.next(&change)?;
             let bytes = next.current.encode();
             image.write(offset, bytes, Durability::Volatile).await?;
             image.flush().await?;
-            headers = next;
+            *self = next;
         }
-        Ok(headers)
+        Ok(())
     }
 }

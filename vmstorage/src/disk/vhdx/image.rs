@@ -76,7 +76,7 @@ impl Parts {
         if signature[..] != SIGNATURE[..] {
             return Err(Error::corrupt("the file does not begin with `vhdxfile`"));
         }
-        let headers = Headers::load(&*file).await?;
+        let mut headers = Headers::load(&*file).await?;
         let Header {
             log, log_region, ..
         } = headers.current;
@@ -90,11 +90,11 @@ impl Parts {
                 headers,
             });
         }
-        let headers = headers
+        headers
             .update(&*file, |next| next.file_write = session)
             .await?;
         replay.apply(&*file).await?;
-        let headers = headers
+        headers
             .update(&*file, |next| next.log = Uuid::nil())
             .await?;
         Ok(Self { file, headers })
@@ -186,15 +186,14 @@ impl Image {
 
     /// Changes both headers; the caller holds the commit lock.
     pub(super) async fn update_headers(&self, change: impl Fn(&mut Header)) -> Result<()> {
-        let headers = self.headers.borrow().clone();
-        let headers = headers
-            .update(&*self.file, |next| {
-                next.file_write = self.session;
-                change(next);
-            })
-            .await?;
+        let mut headers = self.headers.borrow().clone();
+        let done = headers.update(&*self.file, |next| {
+            next.file_write = self.session;
+            change(next);
+        });
+        let done = done.await;
         *self.headers.borrow_mut() = headers;
-        Ok(())
+        done
     }
 
     /// Refuses to change an image whose metadata could not be written.

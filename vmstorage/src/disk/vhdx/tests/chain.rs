@@ -140,7 +140,7 @@ fn a_loop_is_an_error() {
             .add("/b.vhdx", &small(2 * MIB, Kind::Differencing(back)))
             .await;
         let b = files.open(Path::new("/b.vhdx")).await.unwrap();
-        let headers = super::super::header::Headers::load(&*b).await.unwrap();
+        let mut headers = super::super::header::Headers::load(&*b).await.unwrap();
         let named = |next: &mut super::super::header::Header| {
             next.data_write = uuid::Uuid::from_u128(9);
         };

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 
+use super::super::header::Headers;
+use super::super::layout::PAGE_BYTES;
 use super::{
     CreateOptions, Disk, Durability, Extent, Fault, IoBuf, IoBufMut, Kind, MIB, Memory,
     OpenOptions, Parent, Rc, Vhdx, image, open, outcomes, parent, read_all, small,
 };
-use crate::disk::fault::SECTOR_BYTES;
+use crate::disk::fault::{Operation, SECTOR_BYTES};
 use crate::engine::{run, spawn};
 
 async fn fault(options: &CreateOptions, below: Option<&Parent>) -> (Rc<Fault>, Vhdx) {
@@ -203,6 +205,29 @@ fn a_full_log_is_left_only_when_all_it_holds_is_in_place() {
                 let again = open(&after).await.unwrap();
                 let data = again.read(0, IoBufMut::zeroed(512)).await.unwrap();
                 assert_eq!(data[..], [5; 512], "cut after {cut}, seed {seed}");
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_change_of_the_headers_that_failed_goes_on_with_the_one_that_may_be_torn() {
+    run(async {
+        let bytes = image(&small(4 * MIB, Kind::Dynamic)).await;
+        for operation in [Operation::Change, Operation::Flush] {
+            for after in 0..2 {
+                let file = Fault::new(bytes.clone());
+                let mut headers = Headers::load(&file).await.unwrap();
+                let wanted = headers.current.sequence + after;
+                file.fail_after(operation, after, libc::EIO);
+                headers.update(&file, |_| ()).await.unwrap_err();
+                // The power goes while the next one is written.
+                let (_, offset) = headers.next(|_| ()).unwrap();
+                let mut torn = file.content();
+                torn[offset as usize..offset as usize + PAGE_BYTES].fill(0xff);
+                let found = Headers::load(&Memory::with_content(torn)).await.unwrap();
+                assert_eq!(found.current.sequence, wanted, "{operation:?} {after}");
             }
         }
     })
