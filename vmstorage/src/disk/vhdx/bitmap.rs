@@ -9,17 +9,21 @@ use std::rc::Rc;
 use super::image::Image;
 use super::layout::{self, MIB, PAGE_BYTES};
 use super::metadata::Metadata;
+use crate::disk::Ranges;
 use crate::disk::{Error, Result};
 use crate::engine::{IoBuf, IoBufMut};
 
-/// Pages that are kept (8 MiB); each tells of 16 MiB of a disk of 512-byte sectors.
-const MAX_PAGES: usize = 2048;
+/// Pages that are kept (8 MiB); each tells of 16 MiB of a disk of 512-byte sectors. Tests have few,
+/// so that they go and come back.
+const MAX_PAGES: usize = if cfg!(test) { 3 } else { 2048 };
 const PAGE_BITS: u64 = PAGE_BYTES as u64 * 8;
 
 /// The pages in memory.
 #[derive(Debug)]
 pub(super) struct Bitmaps {
     pages: RefCell<HashMap<u64, Page>>,
+    /// One task at a time reads a page, so that none puts an old one in the place of a newer.
+    loading: Ranges,
     sector_bytes: u64,
     block_sectors: u64,
 }
@@ -39,6 +43,7 @@ impl Bitmaps {
         let sector_bytes = u64::from(metadata.logical_bytes);
         Self {
             pages: RefCell::default(),
+            loading: Ranges::default(),
             sector_bytes,
             block_sectors: metadata.block_bytes / sector_bytes,
         }
@@ -125,8 +130,13 @@ impl Image {
     }
 
     async fn bitmap_page(&self, offset: u64) -> Result<Page> {
-        if let Some(page) = self.bitmaps.pages.borrow().get(&offset) {
-            return Ok(Rc::clone(page));
+        let known = || self.bitmaps.pages.borrow().get(&offset).map(Rc::clone);
+        if let Some(page) = known() {
+            return Ok(page);
+        }
+        let _alone = self.bitmaps.loading.enter(offset, offset + 1, true).await;
+        if let Some(page) = known() {
+            return Ok(page);
         }
         let page = layout::read_at(&*self.file, "a sector bitmap", offset, PAGE_BYTES).await?;
         let mut pages = self.bitmaps.pages.borrow_mut();

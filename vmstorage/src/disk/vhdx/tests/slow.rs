@@ -1,7 +1,7 @@
 //! Many requests at once over a disk whose requests take their time, in an order that a seed
 //! decides.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::{
     Change, CreateOptions, Disk, Durability, Extent, Fault, IoBuf, IoBufMut, Kind, MIB, Memory,
@@ -16,17 +16,27 @@ use crate::engine::{run, spawn, yield_now};
 struct Slow {
     disk: Rc<dyn Disk>,
     rng: RefCell<StdRng>,
+    /// The answer to the next request comes very late.
+    stall: Cell<bool>,
 }
 
 impl Slow {
     fn new(disk: Rc<dyn Disk>, seed: u64) -> Rc<Self> {
         let rng = RefCell::new(StdRng::seed_from_u64(seed));
-        Rc::new(Self { disk, rng })
+        Rc::new(Self {
+            disk,
+            rng,
+            stall: Cell::new(false),
+        })
     }
 
     async fn take<T>(&self, request: Answer<'_, T>) -> Result<T> {
+        let stall = self.stall.take();
         self.wait().await;
         let answer = request.await;
+        for _ in 0..if stall { 20_000 } else { 0 } {
+            yield_now().await;
+        }
         self.wait().await;
         answer
     }
@@ -265,6 +275,49 @@ fn writes_beyond_an_end_that_moves_are_refused_or_gone() {
             let read = read_all(&*disk).await;
             assert!(read.iter().all(|&byte| byte == 0), "seed {seed}");
         }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_page_that_was_read_slowly_is_not_older_than_what_was_written() {
+    run(async {
+        let (below, _, options) = parent(80 * MIB, 7).await;
+        let file = Rc::new(Memory::with_content(image(&options).await));
+        let options = OpenOptions {
+            read_only: false,
+            parent: Some(below),
+        };
+        let data = |byte: u8| IoBuf::copy_of(&[byte; 512]);
+        let how = Durability::Volatile;
+        // Blocks that are partly in the file: two of one page of the bitmap, and more pages than
+        // are kept.
+        let disk = Vhdx::open(file.clone(), options.clone()).await.unwrap();
+        for block in [0, 1, 16, 32, 48, 64] {
+            disk.write(block * MIB, data(1), how).await.unwrap();
+        }
+        disk.close().await.unwrap();
+        let slow = Slow::new(file.clone(), 1);
+        let disk = Vhdx::open(slow.clone(), options.clone()).await.unwrap();
+        let read = async |offset| disk.read(offset, IoBufMut::zeroed(512)).await.unwrap();
+        slow.stall.set(true);
+        let others = async {
+            while slow.stall.get() {
+                yield_now().await;
+            }
+            disk.write(MIB + 4096, data(2), how).await.unwrap();
+            disk.flush().await.unwrap();
+            for block in [16, 32, 48, 64] {
+                read(block * MIB).await;
+            }
+        };
+        futures_util::join!(read(0), others);
+        assert_eq!(read(MIB + 4096).await[..], [2; 512]);
+        disk.write(MIB + 8192, data(3), how).await.unwrap();
+        disk.flush().await.unwrap();
+        let again = Vhdx::open(file, options).await.unwrap();
+        let buf = IoBufMut::zeroed(512);
+        assert_eq!(again.read(MIB + 4096, buf).await.unwrap()[..], [2; 512]);
     })
     .unwrap();
 }
