@@ -16,7 +16,8 @@ use crate::engine::IoBuf;
 struct Taking {
     run: Run,
     blocks: Vec<Block>,
-    /// The slices of the run's counts, in order.
+    /// The slices of the run's counts, in order. They stay in memory while they are held, as only
+    /// who makes blocks forgets any.
     slices: Vec<Rc<Slice>>,
 }
 
