@@ -1,8 +1,12 @@
 //! Lines put into the text of a policy: everything else of it, comments above all, stays byte for
 //! byte.
 
+mod line;
+
+pub(crate) use line::grants;
+
 use crate::compose::merge::{KEYED, identity, plain_key};
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostics, printable};
 use crate::model::HostPath;
 use crate::source::Source;
 use crate::yaml::{self, Kind, Node, render};
@@ -15,10 +19,18 @@ pub enum EditError {
     Syntax(Diagnostics),
     /// The line is not of the form that `reeve audit` prints.
     #[error(
-        "`{0}` is not a line of policy\n\
-         help: write it as `files: - {{ path: /srv, allow: [read] }}`"
+        "`{}` is not a line of policy\n\
+         help: write it as `files: - {{ path: /srv, allow: [read] }}`",
+        printable(.0)
     )]
     Form(String),
+    /// The line has a key that grants nothing, such as `mode`.
+    #[error(
+        "`{}` is no grant: a line that is added only allows something\n\
+         help: to change what else a policy says, edit its file",
+        printable(.0)
+    )]
+    NoGrant(String),
     /// The text says something that the line contradicts.
     #[error(
         "line {line} says `{said}`, which the new line contradicts\n\
@@ -57,7 +69,7 @@ const COMMENT: &str = "  # ";
 /// # Errors
 /// See [`EditError`]; the result is read again, and is what it should be.
 pub fn add_line(text: &str, line: &str, why: Option<&str>) -> Result<String, EditError> {
-    let new = read("line", &spread(line))?;
+    let new = grants(line)?;
     let Kind::Map(sections) = &new.kind else {
         return Err(EditError::Form(line.to_owned()));
     };
@@ -121,14 +133,6 @@ pub(crate) fn file_paths(text: &str) -> Result<Vec<HostPath>, EditError> {
         _ => None,
     });
     Ok(paths.collect())
-}
-
-/// `files: - {…}` as YAML takes it.
-pub(crate) fn spread(line: &str) -> String {
-    match line.split_once(": - ") {
-        Some((section, item)) => format!("{section}:\n  - {item}\n"),
-        None => line.to_owned(),
-    }
 }
 
 fn read(name: &str, text: &str) -> Result<Node, EditError> {

@@ -136,7 +136,7 @@ fn what_the_text_takes_out_is_not_put_back_in() {
         Err(EditError::Form(_))
     ));
     assert!(matches!(
-        add_line("a: [", "b: - c", None),
+        add_line("a: [", "files: - c", None),
         Err(EditError::Syntax(_))
     ));
 }
@@ -224,4 +224,30 @@ fn a_type_of_mounts_has_one_line_and_actions_have_theirs() {
         "mounts: - { allow: [umount], target: /srv/a }",
         &at(&format!("{any}  - {{ allow: [umount], target: /srv/a }}\n")),
     );
+}
+
+#[test]
+fn what_is_no_grant_is_not_added() {
+    for (line, key) in [
+        ("mode: audit", "mode"),
+        ("include: [/etc/shadow]", "include"),
+        ("name: b", "name"),
+        (
+            "files: - { path: /srv, allow: [read] }\nmode: audit",
+            "mode",
+        ),
+        ("kernel: { clock: true }\nextends: [host]", "extends"),
+        (
+            "{ kernel: { \"clock: true\\nmode: audit #\": true } }",
+            "clock: true?mode: audit #",
+        ),
+    ] {
+        let error = add_line(HEAD, line, None).expect_err(line).to_string();
+        assert!(
+            error.starts_with(&format!("`{key}` is no grant")),
+            "{error}"
+        );
+    }
+    let error = add_line(HEAD, "\u{1b}[2J", None).expect_err("no line");
+    assert!(!error.to_string().contains('\u{1b}'), "{error}");
 }

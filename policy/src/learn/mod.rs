@@ -13,13 +13,12 @@ pub use generalise::{Rule, RuleError};
 
 use crate::compile::compile;
 use crate::compose::merge::{KEYED, TYPE, is_about};
-use crate::diagnostic::Diagnostics;
 use crate::edit::{self, EditError};
 use crate::explain::{Question, explain};
 use crate::facts::Facts;
 use crate::model::parse;
 use crate::source::Source;
-use crate::yaml::{self, Kind, Node, render};
+use crate::yaml::{Kind, Node, render};
 
 /// Most programs and actions that a line's comment names.
 const NAMED: usize = 4;
@@ -69,7 +68,7 @@ pub struct Line {
 pub struct Learned {
     /// Its lines.
     pub lines: Vec<Line>,
-    /// Lines that could not be read, and how often each was there.
+    /// Lines that are no grants and are left out, and how often each was there.
     pub unread: BTreeMap<String, usize>,
     #[serde(skip)]
     entries: Vec<(Entry, Line)>,
@@ -99,10 +98,14 @@ pub(crate) struct Entry {
 pub fn learn(seen: &[Seen], options: &Options<'_>) -> Learned {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     let mut unread = BTreeMap::new();
+    let mut known: BTreeMap<&str, Option<Vec<Entry>>> = BTreeMap::new();
     for one in seen {
-        match entries_of(&one.line) {
+        let found = known
+            .entry(&one.line)
+            .or_insert_with(|| entries_of(&one.line));
+        match found {
             Some(found) => {
-                for mut entry in found {
+                for mut entry in found.iter().cloned() {
                     entry.count = 1;
                     entry.actions.insert(shown(&one.action));
                     entry.programs.insert(shown(&one.program));
@@ -167,12 +170,12 @@ fn shown(name: &str) -> String {
         .collect()
 }
 
-/// The parts of a suggested line.
+/// The parts of a suggested line; nothing of one that is anything but grants. Entries may have been
+/// written by others.
 fn entries_of(line: &str) -> Option<Vec<Entry>> {
-    let mut source = Source::default();
-    let text = source.add("line", &edit::spread(line));
-    let mut out = Diagnostics::new(source);
-    let root = yaml::read(&text, &mut out).filter(|_| !out.has_errors())?;
+    let root = edit::grants(line).ok()?;
+    let alone = render::document(&root, &Source::default());
+    parse("line", &format!("reeve: v1\nname: a\n{alone}")).ok()?;
     let mut found = Vec::new();
     take(&root, &mut Vec::new(), &mut found);
     (!found.is_empty()).then_some(found)

@@ -1,6 +1,6 @@
 //! What is learned allows all that was seen; with no rule, nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -9,7 +9,7 @@ use super::*;
 use crate::compile::compile;
 use crate::explain::{Question, explain};
 use crate::facts::Facts;
-use crate::model::{Policy, parse};
+use crate::model::{Mode, Policy, parse};
 
 mod meant;
 
@@ -199,6 +199,48 @@ fn what_is_no_line_is_counted() {
     }];
     let learned = learn(&seen, &options(&[]));
     assert!(learned.lines.is_empty() && learned.unread.len() == 1);
+}
+
+#[test]
+fn an_entry_adds_grants_and_says_nothing_else_of_a_policy() {
+    for line in [
+        "mode: audit",
+        "modes: { files: audit }",
+        "include: [/etc/shadow]",
+        "extends: [x]",
+        "vars: { a: b }",
+        "name: b",
+        "description: b",
+        "reeve: v2",
+        "kernel: { clock: true }\nmode: audit",
+        "files: - { path: /srv, allow: [read] }\nmode: audit",
+        "{ files: [{ path: /srv, allow: [read] }], mode: audit }",
+        "files: - { path: /srv, \"allow: [read] }\\nmode: audit  #\": [x] }",
+        "kernel: { \"clock: true\\nmode: audit #\": true }",
+        "files: { mode: audit }",
+        "files: - { path: srv, allow: [read] }",
+        "files: - { path: '${a}', allow: [read] }",
+        "{}",
+    ] {
+        let seen = [
+            Seen {
+                line: line.to_owned(),
+                action: "x".to_owned(),
+                program: "x".to_owned(),
+            },
+            file("/srv/b", "write"),
+        ];
+        let learned = learn(&seen, &options(&[]));
+        assert_eq!(learned.unread, BTreeMap::from([(line.to_owned(), 1)]));
+        let policy = learned.policy("a", "");
+        let (added, left) = learned.put_into(NOTHING, &options(&[])).expect("a policy");
+        assert!(left.is_empty(), "{left:?}");
+        for text in [policy, added] {
+            let read = parse("p.yaml", &text).unwrap_or_else(|found| panic!("{text}\n{found}"));
+            assert_eq!((read.mode, read.files.len()), (Mode::Enforce, 1), "{text}");
+            assert!(!text.contains("audit"), "{line}\n{text}");
+        }
+    }
 }
 
 #[test]

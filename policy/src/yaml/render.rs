@@ -23,8 +23,7 @@ pub(crate) fn flow(node: &Node) -> String {
 }
 
 fn scalar(text: &str, plain: bool) -> String {
-    let fits = |c: char| c.is_alphanumeric() || "/._+@-".contains(c);
-    let word = !text.is_empty() && text.chars().all(fits) && !text.starts_with(['-', '.', '@']);
+    let word = is_word(text);
     let as_plain = Node {
         span: Default::default(),
         kind: Kind::Scalar {
@@ -43,6 +42,12 @@ fn scalar(text: &str, plain: bool) -> String {
         return serde_json::Value::from(text).to_string();
     }
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Whether a text is a word that needs no quotes, unless it means something else.
+pub(crate) fn is_word(text: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || "/._+@-".contains(c);
+    !text.is_empty() && text.chars().all(fits) && !text.starts_with(['-', '.', '@'])
 }
 
 /// A whole policy, one line for each grant. A line that is not of the first file says whose it is.
@@ -72,7 +77,7 @@ fn block(out: &mut String, indent: usize, node: &Node, source: &Source) {
             for (key, value) in entries {
                 let head = format!("{}: ", key.value);
                 match &value.kind {
-                    Kind::List(items) if items.iter().any(|item| !is_word(item)) => {
+                    Kind::List(items) if items.iter().any(|item| !is_scalar(item)) => {
                         let _ = writeln!(out, "{:indent$}{}:", "", key.value);
                         block(out, indent + 2, value, source);
                     }
@@ -84,7 +89,7 @@ fn block(out: &mut String, indent: usize, node: &Node, source: &Source) {
     }
 }
 
-fn is_word(node: &Node) -> bool {
+fn is_scalar(node: &Node) -> bool {
     matches!(node.kind, Kind::Scalar { .. })
 }
 

@@ -183,7 +183,7 @@ fn report(learned: &Learned, beyond: &std::collections::BTreeMap<String, usize>)
     }
     for (line, count) in &learned.unread {
         let shown = policy::diagnostic::printable(line);
-        eprintln!("{count}×, and not understood: {shown}");
+        eprintln!("{count}×, and left out, since it is no line that grants: {shown}");
     }
 }
 

@@ -96,3 +96,26 @@ fn names_of_containers_become_names_of_policies() {
     assert_eq!(name_of("Web_1.prod"), "web-1-prod");
     assert_eq!(name_of("__"), "learned");
 }
+
+#[test]
+fn an_entry_does_not_switch_enforcement_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.yaml");
+    let log = [
+        record("web", "read", Some("mode: audit")),
+        record("web", "read", Some("include: [/etc/shadow]")),
+        record("web", "read", Some(FILE)),
+    ];
+    fs::write(dir.path().join("log"), log.concat()).unwrap();
+    fs::write(&file, "reeve: v1\nname: a\n").unwrap();
+    let into = file.display().to_string();
+    run(&args(dir.path(), &["--into", &into]), dir.path()).unwrap();
+    let found = fs::read_to_string(&file).unwrap();
+    assert!(found.contains("path: /srv/a"), "{found}");
+    assert!(!found.contains("audit") && !found.contains("include"));
+    let error = add_line(&file, "mode: audit", &Vars::default()).unwrap_err();
+    assert!(
+        error.to_string().starts_with("`mode` is no grant"),
+        "{error}"
+    );
+}
