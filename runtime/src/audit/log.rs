@@ -1,17 +1,19 @@
-//! The log: emptied into from the ring buffer under a lock, read by line.
+//! The log as it is written: emptied into from the ring buffer under a lock, a line a record.
+//!
+//! A write may stop in the middle (a full file system, a writer that is killed): what is left of its
+//! last line is cut off, or ended, so that no other line is lost with it.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ebpf_common::event::Event;
 use ebpf_loader::events::Events;
 use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
-use serde::Deserialize;
 
 use super::counted::Counted;
 use super::place::Mounts;
@@ -20,9 +22,6 @@ use super::{Error, registry};
 
 /// Size at which the log is set aside as `audit.jsonl.1`, in bytes.
 pub const LOG_BYTES_MAX: u64 = 16 << 20;
-
-/// Most of the log that is held in memory at a time, in bytes.
-const PART_BYTES_MAX: u64 = 4 << 20;
 
 /// Bytes after which lines are written rather than held.
 const LINES_BYTES_MAX: usize = 1 << 20;
@@ -33,8 +32,14 @@ const EVENTS_MAX: usize = 1 << 14;
 
 const _: () = assert!(EVENTS_MAX * size_of::<Event>() > 1 << 20);
 
-fn path(root: &Path) -> PathBuf {
+/// The log that is written.
+pub(super) fn path(root: &Path) -> PathBuf {
     root.join("audit.jsonl")
+}
+
+/// The one that was set aside last.
+pub(super) fn older(root: &Path) -> PathBuf {
+    root.join("audit.jsonl.1")
 }
 
 /// Moves what waits in the ring buffer to the log; answers how many records. Nothing loaded is
@@ -75,11 +80,11 @@ pub fn drain(root: &Path) -> Result<usize, Error> {
         lines.push(b'\n');
         count += 1;
         if lines.len() > LINES_BYTES_MAX {
-            log.write_all(&lines).map_err(Error::file("write", &path))?;
+            append_lines(&mut log, &lines).map_err(Error::file("write", &path))?;
             lines.clear();
         }
     }
-    log.write_all(&lines).map_err(Error::file("write", path))?;
+    append_lines(&mut log, &lines).map_err(Error::file("write", path))?;
     Ok(count)
 }
 
@@ -91,8 +96,27 @@ pub(super) fn append(root: &Path, line: &Counted) -> Result<(), Error> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     let mut log = open_locked(root)?;
-    log.write_all(&text)
-        .map_err(Error::file("write", path(root)))
+    append_lines(&mut log, &text).map_err(Error::file("write", path(root)))
+}
+
+/// Appends lines. If not all of them can be written, what is left of the last one is cut off.
+fn append_lines(log: &mut File, lines: &[u8]) -> io::Result<()> {
+    let before = log.metadata()?.len();
+    let written = log.write_all(lines);
+    if written.is_err() {
+        // Where that fails as well, the next writer ends the line.
+        let _ = keep_whole(log, before, lines);
+    }
+    written
+}
+
+/// Cuts the log, of `before` bytes until `lines` were begun, behind the last whole one.
+fn keep_whole(log: &File, before: u64, lines: &[u8]) -> io::Result<()> {
+    let there = log.metadata()?.len().saturating_sub(before);
+    let there = usize::try_from(there).unwrap_or(usize::MAX);
+    let there = lines.get(..there).unwrap_or(lines);
+    let whole = there.iter().rposition(|byte| *byte == b'\n');
+    log.set_len(before + whole.map_or(0, |at| at as u64 + 1))
 }
 
 /// The log, locked; a long one is set aside first, so that followers miss no line of it.
@@ -103,21 +127,36 @@ fn open_with_room(root: &Path) -> Result<File, Error> {
     if length <= LOG_BYTES_MAX {
         return Ok(log);
     }
-    fs::rename(&path, path.with_extension("jsonl.1")).map_err(Error::file("rename", &path))?;
+    fs::rename(&path, older(root)).map_err(Error::file("rename", &path))?;
     open_locked(root)
 }
 
 fn open_locked(root: &Path) -> Result<File, Error> {
     let path = path(root);
-    let log = OpenOptions::new()
+    let mut log = OpenOptions::new()
         .create(true)
         .append(true)
+        .read(true)
         .mode(0o600)
         .open(&path)
         .map_err(Error::file("open", &path))?;
     flock(&log, FlockOperation::LockExclusive)
         .map_err(|error| Error::file("flock", &path)(error.into()))?;
+    end_line(&mut log).map_err(Error::file("write", &path))?;
     Ok(log)
+}
+
+/// Ends a line that whoever wrote it did not come to end.
+fn end_line(log: &mut File) -> io::Result<()> {
+    let Some(last) = log.metadata()?.len().checked_sub(1) else {
+        return Ok(());
+    };
+    let mut byte = [0];
+    log.read_exact_at(&mut byte, last)?;
+    match byte {
+        [b'\n'] => Ok(()),
+        _ => log.write_all(b"\n"),
+    }
 }
 
 /// Microseconds since the epoch at which the boot clock read zero.
@@ -129,117 +168,37 @@ fn boot_time_us() -> u64 {
     micros(ClockId::Realtime).saturating_sub(micros(ClockId::Boottime))
 }
 
-/// What a part of the log says.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Part {
-    /// Its records.
-    pub records: Vec<Record>,
-    /// What was counted of containers that have ended.
-    pub counted: Vec<Counted>,
-    /// Where the next read should begin.
-    pub end: Position,
-}
-
-/// A place in the log, for as long as it is the same file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    inode: u64,
-    byte: u64,
-}
-
-/// A line of the log.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Record(Box<Record>),
-    Counted(Counted),
-}
-
-/// Where the next line will be.
-///
-/// # Errors
-/// A log that cannot be looked at; one that is not there is empty.
-pub fn end(root: &Path) -> Result<Position, Error> {
-    let path = path(root);
-    match fs::metadata(&path) {
-        Ok(found) => Ok(Position {
-            inode: found.ino(),
-            byte: found.len(),
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Position::default()),
-        Err(error) => Err(Error::file("stat", path)(error)),
-    }
-}
-
-/// The log from a place on, at most [`PART_BYTES_MAX`] and a line of it. One that was set aside, or
-/// cut, since that place was had is read from its start. Lines that cannot be understood are passed
-/// over.
-///
-/// # Errors
-/// A log that cannot be read; one that is not there is empty.
-pub fn read(root: &Path, from: Position) -> Result<Part, Error> {
-    let path = path(root);
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Part::default()),
-        Err(error) => return Err(Error::file("open", path)(error)),
-    };
-    let found = file.metadata().map_err(Error::file("fstat", &path))?;
-    let (inode, length) = (found.ino(), found.len());
-    let begin = match from.inode == inode && from.byte <= length {
-        true => from.byte,
-        false => 0,
-    };
-    file.seek(SeekFrom::Start(begin))
-        .map_err(Error::file("lseek", &path))?;
-    let mut part = Part {
-        end: Position { inode, byte: begin },
-        ..Part::default()
-    };
-    let mut lines = BufReader::new(file);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        let bytes = lines
-            .read_line(&mut line)
-            .map_err(Error::file("read", &path))?;
-        // A line without its end is being written.
-        if !line.ends_with('\n') || part.end.byte - begin > PART_BYTES_MAX {
-            return Ok(part);
-        }
-        part.end.byte += bytes as u64;
-        match serde_json::from_str(&line) {
-            Ok(Line::Record(record)) => part.records.push(*record),
-            Ok(Line::Counted(counted)) => part.counted.push(counted),
-            Err(_) => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    //! Reading what others write at the same time.
+    //! Writes that stop in the middle.
 
     use super::*;
-    use crate::audit::sample;
 
     #[test]
-    fn a_half_written_line_waits_and_junk_is_passed_over() {
+    fn a_write_that_fails_leaves_whole_lines() {
         let root = tempfile::tempdir().expect("a directory");
-        let part = read(root.path(), Position::default()).expect("no log is empty");
-        assert_eq!(part, Part::default());
-        let whole = serde_json::to_string(&sample("c", "/x")).expect("plain data");
-        fs::write(path(root.path()), format!("{whole}\njunk\n{{\"half")).expect("writable");
-        let part = read(root.path(), Position::default()).expect("readable");
-        assert_eq!(part.records, [sample("c", "/x")]);
-        assert_eq!(part.end.byte, whole.len() as u64 + 1 + 5);
-        fs::write(path(root.path()), "").expect("writable");
-        let part = read(root.path(), part.end).expect("readable");
-        assert_eq!((part.records, part.end.byte), (vec![], 0));
+        let path = path(root.path());
+        let lines = "{\"a\":1}\n{\"é\":2}\n".as_bytes();
+        for (there, whole) in [(0, 0), (3, 0), (8, 8), (11, 8), (lines.len(), lines.len())] {
+            fs::write(&path, "before\n").expect("writable");
+            let mut log = open_locked(root.path()).expect("a log");
+            log.write_all(&lines[..there]).expect("writable");
+            keep_whole(&log, 7, lines).expect("writable");
+            let found = fs::read(&path).expect("readable");
+            assert_eq!(found, [b"before\n", &lines[..whole]].concat());
+        }
     }
 
     #[test]
-    fn control_characters_of_a_container_do_not_reach_the_terminal() {
-        assert!(!sample("c", "\u{1b}[2J").to_string().contains('\u{1b}'));
+    fn a_torn_line_does_not_take_the_next_one_with_it() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = path(root.path());
+        fs::write(&path, b"{\"a\":\"\xc3").expect("writable");
+        let mut log = open_locked(root.path()).expect("a log");
+        append_lines(&mut log, b"next\n").expect("writable");
+        drop(log);
+        drop(open_locked(root.path()).expect("a log"));
+        let found = fs::read(&path).expect("readable");
+        assert_eq!(found, b"{\"a\":\"\xc3\nnext\n");
     }
 }

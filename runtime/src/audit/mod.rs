@@ -8,12 +8,14 @@
 mod counted;
 mod log;
 mod place;
+mod read;
 mod record;
 mod registry;
 mod what;
 
 pub use counted::{Counted, close, living};
-pub use log::{LOG_BYTES_MAX, Part, Position, drain, end, read};
+pub use log::{LOG_BYTES_MAX, drain};
+pub use read::{Part, Position, end, read, read_file};
 pub(crate) use record::printable;
 #[cfg(test)]
 pub(crate) use record::sample;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use ebpf_loader::events::Events;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::audit::{self, Counted, Position, Record};
+use crate::audit::{self, Counted, Part, Position, Record};
 use server::Server;
 use sink::{AppendedFile, Journal};
 use view::View;
@@ -132,6 +132,8 @@ struct Teller<'a> {
     server: Option<Server>,
     /// What is missing in the log, of containers that have ended.
     gaps: Vec<Counted>,
+    /// Lines of the log that cannot be read.
+    unread: usize,
 }
 
 impl<'a> Teller<'a> {
@@ -151,6 +153,7 @@ impl<'a> Teller<'a> {
             journal: args.journald.then(Journal::open).transpose()?,
             server: args.serve.map(Server::bind).transpose()?,
             gaps: Vec::new(),
+            unread: 0,
         })
     }
 
@@ -169,6 +172,7 @@ impl<'a> Teller<'a> {
             let part = audit::read(root, *at)?;
             let is_all = part.end == *at;
             *at = part.end;
+            self.tell_unread(&part);
             let wanted = part.records.into_iter();
             let wanted: Vec<_> = wanted.filter(|one| self.wants(&one.container)).collect();
             self.tell(&wanted)?;
@@ -180,6 +184,16 @@ impl<'a> Teller<'a> {
             if is_all {
                 return self.refresh(root);
             }
+        }
+    }
+
+    /// Says on stderr how much of the log cannot be read; in a view it has a place of its own.
+    fn tell_unread(&mut self, part: &Part) {
+        self.unread += part.unread;
+        match (&mut self.output, part.torn()) {
+            (_, None) => {}
+            (Output::View(view), _) => view.set_unread(self.unread),
+            (_, Some(said)) => eprintln!("{said}"),
         }
     }
 

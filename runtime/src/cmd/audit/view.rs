@@ -37,6 +37,7 @@ pub(super) struct View {
     groups: Vec<Group>,
     entries: u64,
     missing: u64,
+    unread: usize,
     changed: bool,
     drawn: bool,
 }
@@ -64,6 +65,12 @@ impl View {
         self.missing = missing;
     }
 
+    /// Says how many lines of the log cannot be read.
+    pub(super) fn set_unread(&mut self, unread: usize) {
+        self.changed |= unread != self.unread;
+        self.unread = unread;
+    }
+
     /// What to write to the terminal; nothing if it would be the same as before.
     pub(super) fn draw_if_changed(&mut self) -> String {
         if self.drawn && !self.changed {
@@ -79,10 +86,15 @@ impl View {
 
     /// The screen's lines, the newest groups first, as many as there is room for.
     fn draw(&self, rows: usize, columns: usize) -> String {
-        let mut lines = vec![match self.missing {
-            0 => format!("{} entries", self.entries),
-            missing => format!("{} entries; {missing} more were not recorded", self.entries),
-        }];
+        let mut head = format!("{} entries", self.entries);
+        // Writing to a string cannot fail.
+        if self.missing > 0 {
+            let _ = write!(head, "; {} more were not recorded", self.missing);
+        }
+        if self.unread > 0 {
+            let _ = write!(head, "; {} cannot be read", self.unread);
+        }
+        let mut lines = vec![head];
         for group in self.groups.iter().rev() {
             let more = of_group(group);
             // The last line is the cursor's.
@@ -136,6 +148,11 @@ mod tests {
         let text = view.draw(24, 200);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "5 entries");
+        view.set_unread(2);
+        assert!(
+            view.draw(24, 200)
+                .starts_with("5 entries; 2 cannot be read\n")
+        );
         assert!(lines[1].contains("1×") && lines[1].contains("db"), "{text}");
         assert!(lines[4].contains("3×") && lines[4].contains("/a"), "{text}");
         assert_eq!(lines.len(), 1 + 3 * 3);

@@ -12,7 +12,7 @@ use policy::learn::{self, Learned, Options, Rule, Seen};
 use serde_json::json;
 
 use super::{Vars, counted, print_findings, say, status};
-use crate::audit::{self, Counted, Position, Record};
+use crate::audit::{self, Counted, Part, Position, Record};
 use crate::failure::{Called, Failure};
 use crate::policy_source;
 
@@ -45,7 +45,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let (records, gaps) = match &args.from {
-        Some(file) => (from_file(file)?, Vec::new()),
+        Some(file) => from_file(file)?,
         None => from_log(root)?,
     };
     let wanted = |record: &&Record| {
@@ -124,15 +124,12 @@ fn directory(path: &str) -> Option<bool> {
 /// What was recorded of all containers, and of which of them something is missing.
 fn from_log(root: &Path) -> Result<(Vec<Record>, Vec<Counted>), Box<dyn Error>> {
     audit::drain(root)?;
-    let older = root.join("audit.jsonl.1");
-    let mut records = match older.exists() {
-        true => from_file(&older)?,
-        false => Vec::new(),
-    };
+    let mut records = Vec::new();
     let mut at = Position::default();
     let mut gaps = Vec::new();
     loop {
         let part = audit::read(root, at)?;
+        tell_torn(&part);
         records.extend(part.records);
         gaps.extend(part.counted);
         if part.end == at {
@@ -145,14 +142,19 @@ fn from_log(root: &Path) -> Result<(Vec<Record>, Vec<Counted>), Box<dyn Error>> 
     Ok((records, gaps))
 }
 
-fn from_file(file: &Path) -> Result<Vec<Record>, Failure> {
+/// What a file says that `reeve audit --json` or `--append` wrote.
+fn from_file(file: &Path) -> Result<(Vec<Record>, Vec<Counted>), Failure> {
     let call = || format!("open(\"{}\", O_RDONLY)", file.display());
-    let text = fs::read(file).called(call)?;
-    let text = String::from_utf8_lossy(&text);
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
+    let part = audit::read_file(file).called(call)?;
+    tell_torn(&part);
+    let gaps = part.counted.into_iter();
+    Ok((part.records, gaps.filter(Counted::has_gaps).collect()))
+}
+
+fn tell_torn(part: &Part) {
+    if let Some(said) = part.torn() {
+        eprintln!("{said}");
+    }
 }
 
 /// What a line would allow, and what none would, by action and reason.

@@ -1,0 +1,95 @@
+//! `reeve policy` and `reeve audit` as a script sees them: what is on standard output, what on
+//! standard error, and exit statuses. Needs no privilege.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is a failure, in its helpers too"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A directory with files, and a state directory in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(place.path("state")).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> &Self {
+        fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    /// `reeve` in this directory: its status, standard output and standard error.
+    fn reeve(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reeve"));
+        command.args(["--root", "state"]).args(args);
+        command.current_dir(self.0.path()).stdin(Stdio::null());
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code().unwrap(), text(stdout), text(stderr))
+    }
+}
+
+fn entry(object: &str) -> String {
+    let record = json!({
+        "time_us": 1, "container": "web", "policy": "p", "pid": 1, "tid": 1, "uid": 0,
+        "comm": "cp", "hook": "file_open", "action": "read", "object": object,
+        "verdict": "refused", "errno": "EACCES", "reason": "no grant names it",
+        "rule": null, "allow": format!("files: - {{ path: {object}, allow: [read] }}"),
+    });
+    format!("{record}\n")
+}
+
+#[test]
+fn a_torn_line_of_the_log_is_told_and_costs_no_other() {
+    let place = Place::new();
+    let torn = [
+        entry("/a").as_bytes(),
+        b"{\"x\":\"\xc3\n",
+        entry("/b").as_bytes(),
+    ]
+    .concat();
+    place
+        .file("state/audit.jsonl.1", torn)
+        .file("state/audit.jsonl", entry("/c"));
+    let wanted = "state/audit.jsonl.1: a line cannot be read and is left out\n";
+    for args in [
+        &["audit", "--json"][..],
+        &["audit", "web"],
+        &["policy", "learn", "web"],
+    ] {
+        let (status, out, err) = place.reeve(args);
+        assert_eq!(status, 0, "{err}");
+        for path in ["/a", "/b", "/c"] {
+            assert!(out.contains(path), "{args:?}: {path}\n{out}");
+        }
+        assert!(err.ends_with(wanted), "{args:?}: {err}");
+    }
+    let (status, out, err) = place.reeve(&["policy", "learn", "--from", "state/audit.jsonl.1"]);
+    assert_eq!(status, 0, "{err}");
+    assert!(
+        out.contains("path: /a") && out.contains("path: /b"),
+        "{out}"
+    );
+    assert_eq!(
+        err,
+        "state/audit.jsonl.1: a line cannot be read and is left out\n"
+    );
+}
