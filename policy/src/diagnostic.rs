@@ -145,6 +145,15 @@ impl Diagnostics {
             .count()
     }
 
+    /// The first finding in a line, without the name of the file.
+    pub fn in_a_line(&self) -> String {
+        let first = self.list.first().map(|found| {
+            let Span { line, column, .. } = found.span;
+            format!("line {line}, column {column}: {}", found.message)
+        });
+        first.unwrap_or_default()
+    }
+
     /// The findings as JSON: an array of `{severity, file, line, column, message, help}`.
     pub fn to_json(&self) -> serde_json::Value {
         let row = |found: &Diagnostic| {

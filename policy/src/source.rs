@@ -178,6 +178,16 @@ impl Text {
         }
     }
 
+    /// The span of the character that begins at a byte.
+    pub(crate) fn span_of_byte(&self, byte: usize) -> Span {
+        let lines = &self.0.lines;
+        let line = lines.partition_point(|start| *start <= byte);
+        let start = lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let before = self.0.text.get(start..byte).unwrap_or("");
+        let column = before.chars().count();
+        self.span((line, column), (line, column + 1))
+    }
+
     fn offset(&self, (line, column): (usize, usize)) -> usize {
         let inner = &*self.0;
         let index = line.saturating_sub(1);

@@ -9,7 +9,7 @@ pub(crate) mod render;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::source::{Span, Spanned, Text};
+use crate::source::{Source, Span, Spanned, Text};
 
 /// Longest policy, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -72,6 +72,33 @@ enum Open {
         entries: Vec<(Spanned<String>, Node)>,
         key: Option<Spanned<String>>,
     },
+}
+
+/// The text of a file: of one that is no text nothing is guessed, since what was guessed would name
+/// other paths. One that is too long comes back as what [`read`] says so of.
+///
+/// # Errors
+/// It is not UTF-8.
+pub fn decode(name: &str, bytes: Vec<u8>) -> Result<String, Diagnostics> {
+    let error = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    if error.as_bytes().len() > MAX_BYTES {
+        return Ok(text);
+    }
+    let at = error.utf8_error().valid_up_to();
+    let mut source = Source::default();
+    let span = source.add(name, &text).span_of_byte(at);
+    let byte = error.as_bytes().get(at).copied().unwrap_or_default();
+    let found = Diagnostic::error(span, format!("byte 0x{byte:02x} is not UTF-8"));
+    let mut out = Diagnostics::new(source);
+    out.push(found.help(
+        "save the file as UTF-8 (`iconv -f latin1 -t utf-8`); of a path that is not UTF-8, name a \
+         directory above it",
+    ));
+    Err(out)
 }
 
 /// Reads the one document of `source`; `None` if it cannot be told what its nodes are. Findings go

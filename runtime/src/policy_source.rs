@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use policy::{Diagnostics, Files, Policy, Variables, parse_with};
+use policy::{Diagnostics, Files, Policy, Variables, parse_with, yaml};
 
 use crate::failure::{Called, Failure};
 
@@ -37,7 +37,10 @@ impl Files for Included {
     fn read(&mut self, from: &str, path: &str) -> Result<(String, String), String> {
         let folder = Path::new(from).parent().unwrap_or(Path::new(""));
         let path = plain(&folder.join(path));
-        let text = read(&path).map_err(|failure| crate::report::in_a_line(&failure))?;
+        let text = read(&path).map_err(|error| match error {
+            Error::Call(failure) => crate::report::in_a_line(&failure),
+            Error::Policy(found) => found.in_a_line(),
+        })?;
         Ok((path.display().to_string(), text))
     }
 }
@@ -51,14 +54,14 @@ fn plain(path: &Path) -> PathBuf {
 /// longer one.
 ///
 /// # Errors
-/// The file cannot be opened or read.
-pub fn read(path: &Path) -> Result<String, Failure> {
+/// The file cannot be opened or read, or is not UTF-8.
+pub fn read(path: &Path) -> Result<String, Error> {
     let call = || format!("open(\"{}\", O_RDONLY)", path.display());
-    let most = policy::yaml::MAX_BYTES as u64 + 1;
+    let most = yaml::MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     let opened = File::open(path).called(call)?;
     opened.take(most).read_to_end(&mut bytes).called(call)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    yaml::decode(&path.display().to_string(), bytes).map_err(Error::Policy)
 }
 
 #[cfg(test)]
@@ -108,5 +111,34 @@ mod tests {
             error.contains("`none.yaml` cannot be included: open("),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_told_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("p.yaml");
+        let line = b"files:\n  - { path: /srv/\xc3\xa9caf\xe9, allow: none }\n";
+        for (text, place) in [
+            (&line[..], "p.yaml:2:22: error: byte 0xe9 is not UTF-8\n"),
+            (b"\xff\xfen", "p.yaml:1:1: error: byte 0xff is not UTF-8\n"),
+            (b"a: b\n\xc3", "p.yaml:2:1: error: byte 0xc3 is not UTF-8\n"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let error = load(&file, &Variables::default()).unwrap_err().to_string();
+            assert!(error.contains(place), "{error}");
+            assert!(error.contains("help: save the file as UTF-8"), "{error}");
+        }
+        let outer = dir.path().join("outer.yaml");
+        fs::write(&file, line).unwrap();
+        fs::write(&outer, "reeve: v1\nname: a\ninclude: [p.yaml]\n").unwrap();
+        let error = load(&outer, &Variables::default()).unwrap_err().to_string();
+        let told = "`p.yaml` cannot be included: line 2, column 22: byte 0xe9 is not UTF-8";
+        assert!(error.contains(told), "{error}");
+        // Too long is all that is said of what is cut in a character.
+        let mut long = vec![b'#'; yaml::MAX_BYTES];
+        long.extend("éé".as_bytes());
+        fs::write(&file, long).unwrap();
+        let error = load(&file, &Variables::default()).unwrap_err().to_string();
+        assert!(error.contains("longer than"), "{error}");
     }
 }

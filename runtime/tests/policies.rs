@@ -93,3 +93,25 @@ fn a_torn_line_of_the_log_is_told_and_costs_no_other() {
         "state/audit.jsonl.1: a line cannot be read and is left out\n"
     );
 }
+
+#[test]
+fn a_policy_that_is_not_utf_8_is_refused_and_stays_as_it_is() {
+    let place = Place::new();
+    let text = b"reeve: v1\nname: a\nfiles:\n  - { path: /srv/caf\xe9, allow: none }\n";
+    place.file("p.yaml", text).file("log", entry("/a"));
+    let line = "files: - { path: /b, allow: [read] }";
+    for args in [
+        &["policy", "check", "p.yaml"][..],
+        &["policy", "add-line", "p.yaml", line],
+        &["policy", "learn", "--from", "log", "--into", "p.yaml"],
+        &["policy", "show", "p.yaml"],
+        &["policy", "test", "p.yaml"],
+    ] {
+        let (status, out, err) = place.reeve(args);
+        assert_eq!(status, 1, "{args:?}: {err}");
+        let all = out + &err;
+        let told = "p.yaml:4:21: error: byte 0xe9 is not UTF-8";
+        assert!(all.contains(told), "{args:?}: {all}");
+        assert_eq!(fs::read(place.path("p.yaml")).unwrap(), text);
+    }
+}

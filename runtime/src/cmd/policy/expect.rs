@@ -11,8 +11,12 @@ use super::{Known, Output, counted, look_up, print_findings, say, status};
 use crate::policy_source;
 
 pub(super) fn run(file: &Path, output: &Output, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
-    let text = policy_source::read(file)?;
-    let expected = match expect::parse(&file.display().to_string(), &text) {
+    let text = match policy_source::read(file) {
+        Err(policy_source::Error::Policy(found)) => Err(found),
+        other => Ok(other?),
+    };
+    let name = file.display().to_string();
+    let expected = match text.and_then(|text| expect::parse(&name, &text)) {
         Ok(expected) => expected,
         Err(found) => {
             print_findings(&found)?;

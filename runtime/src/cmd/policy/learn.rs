@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::{Vars, counted, print_findings, say, status};
 use crate::audit::{self, Counted, Part, Position, Record};
+use crate::cmd;
 use crate::failure::{Called, Failure};
 use crate::policy_source;
 
@@ -195,7 +196,7 @@ fn put_into(
     options: &Options<'_>,
     vars: &Vars,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let text = policy_source::read(file)?;
+    let text = policy_source::read(file).map_err(cmd::Error::from)?;
     let (added, left) = learned.put_into(&text, options)?;
     for (line, why) in &left {
         let shown = policy::diagnostic::printable(&line.line);
@@ -215,7 +216,7 @@ fn put_into(
 
 /// Adds one line.
 pub(super) fn add_line(file: &Path, line: &str, vars: &Vars) -> Result<ExitCode, Box<dyn Error>> {
-    let text = policy_source::read(file)?;
+    let text = policy_source::read(file).map_err(cmd::Error::from)?;
     let added = edit::add_line(&text, line, None)?;
     write(file, &text, &added, vars)
 }
