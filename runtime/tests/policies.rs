@@ -115,3 +115,37 @@ fn a_policy_that_is_not_utf_8_is_refused_and_stays_as_it_is() {
         assert_eq!(fs::read(place.path("p.yaml")).unwrap(), text);
     }
 }
+
+const GOOD: &str = "reeve: v1\nname: a\nkernel: { clock: true }\n";
+
+#[test]
+fn a_diff_that_cannot_be_made_is_no_difference() {
+    let place = Place::new();
+    place
+        .file("a.yaml", GOOD)
+        .file("b.yaml", "reeve: v1\nname: a\n")
+        .file("bad.yaml", "- 1\n");
+    for (args, wanted) in [
+        (&["a.yaml", "a.yaml"][..], 0),
+        (&["a.yaml", "b.yaml"], 1),
+        (&["a.yaml", "none.yaml"], 2),
+        (&["bad.yaml", "a.yaml"], 2),
+        (&["a.yaml", "b.yaml", "--var", "x"], 2),
+        (&["a.yaml", "b.yaml", "--nope"], 2),
+        (&["a.yaml"], 2),
+        (&["a.yaml", "b.yaml", "--help"], 0),
+    ] {
+        let (status, _, err) = place.reeve(&[&["policy", "diff"], args].concat());
+        assert_eq!(status, wanted, "{args:?}: {err}");
+    }
+    let others = [
+        "--log",
+        "/nowhere/log",
+        "policy",
+        "diff",
+        "a.yaml",
+        "a.yaml",
+    ];
+    assert_eq!(place.reeve(&others).0, 2);
+    assert_eq!(place.reeve(&["policy", "explain", "--nope"]).0, 1);
+}

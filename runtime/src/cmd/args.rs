@@ -60,10 +60,22 @@ fn explain(error: &clap::Error, command: &mut Command, args: &[OsString]) -> Exi
             let what: Vec<&str> = what.map(str::trim).collect();
             let line = what.join(" ");
             log::error(text, line.strip_prefix("error: ").unwrap_or(&line));
-            // Not the 2 of clap: other runtimes answer 1.
-            ExitCode::FAILURE
+            // Not the 2 of clap: other runtimes answer 1, which of two policies says that they
+            // differ.
+            match compares(args) {
+                true => super::policy::NOT_COMPARED.into(),
+                false => ExitCode::FAILURE,
+            }
         }
     }
+}
+
+/// Whether a command line that could not be parsed is one of `policy diff`.
+fn compares(args: &[OsString]) -> bool {
+    let read = lean().ignore_errors(true).try_get_matches_from(args);
+    let read = read.unwrap_or_default();
+    let inner = read.subcommand_matches("policy");
+    inner.and_then(clap::ArgMatches::subcommand_name) == Some("diff")
 }
 
 /// The value of an option on a command line that could not be parsed.

@@ -164,9 +164,13 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    let compares = matches!(&cli.command, Command::Policy(args) if args.compares());
     cli.run().unwrap_or_else(|error| {
         log::error(&error.report(), &error.line());
-        error.code()
+        match compares {
+            true => policy::NOT_COMPARED.into(),
+            false => error.code(),
+        }
     })
 }
 

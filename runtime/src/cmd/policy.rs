@@ -36,6 +36,16 @@ pub struct Args {
     command: Command,
 }
 
+/// Exit status of a `reeve policy diff` that could not compare: 1 is that of a difference.
+pub(super) const NOT_COMPARED: u8 = 2;
+
+impl Args {
+    /// Whether it is `diff`.
+    pub(super) fn compares(&self) -> bool {
+        matches!(self.command, Command::Diff { .. })
+    }
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Report everything that is wrong with a policy; exit status 1 if there is an error

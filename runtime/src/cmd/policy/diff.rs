@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use policy::diff::{Side, diff};
 use policy::{Policy, Question};
 
-use super::{Known, Output, load, look_up, print_findings, say, status};
+use super::{Known, NOT_COMPARED, Output, load, look_up, print_findings, say, status};
 
-/// Exit status 0 if the two mean the same, 1 if not, 2 if one of them is no policy.
+/// Exit status 0 if the two mean the same, 1 if not, [`NOT_COMPARED`] if one of them is no
+/// policy; so is any error.
 pub(super) fn run(
     first: &Path,
     second: &Path,
@@ -22,7 +23,7 @@ pub(super) fn run(
             for found in [first.err(), second.err()].into_iter().flatten() {
                 print_findings(&found)?;
             }
-            return Ok(ExitCode::from(2));
+            return Ok(NOT_COMPARED.into());
         }
     };
     let asked = policy::universe(&[&first, &second]);
@@ -31,7 +32,7 @@ pub(super) fn run(
         known(second, &asked, output, root)?,
     ) {
         (Some(first), Some(second)) => (first, second),
-        _ => return Ok(ExitCode::from(2)),
+        _ => return Ok(NOT_COMPARED.into()),
     };
     let found = diff(side(&first), side(&second), &asked);
     match output.json {
