@@ -149,3 +149,54 @@ fn a_diff_that_cannot_be_made_is_no_difference() {
     assert_eq!(place.reeve(&others).0, 2);
     assert_eq!(place.reeve(&["policy", "explain", "--nope"]).0, 1);
 }
+
+#[test]
+fn what_is_wrong_is_told_on_standard_error_and_as_json_if_that_is_asked_for() {
+    let place = Place::new();
+    place
+        .file("bad.yaml", "reeve: v1\nname: a\nmood: b\n")
+        .file("a.yaml", GOOD);
+    place.file(
+        "t.yaml",
+        "policy: bad.yaml\ncases: [{ action: set-clock, expect: allow }]\n",
+    );
+    place.file(
+        "wrong.yaml",
+        "policy: a.yaml\ncases: [{ action: raed /a, expect: allow }]\n",
+    );
+    for args in [
+        &["explain", "bad.yaml", "--action", "set-clock"][..],
+        &["diff", "a.yaml", "bad.yaml"],
+        &["diff", "bad.yaml", "bad.yaml"],
+        &["test", "t.yaml"],
+        &["test", "wrong.yaml"],
+        &["show", "bad.yaml"],
+        &["show", "bad.yaml", "--compiled"],
+    ] {
+        let args = [&["policy"], args].concat();
+        let (status, out, err) = place.reeve(&args);
+        assert_ne!(status, 0);
+        assert_eq!(out, "", "{args:?}");
+        assert!(
+            err.contains(".yaml:") && err.contains(": error: "),
+            "{args:?}: {err}"
+        );
+        let (status, out, err) = place.reeve(&[&args[..], &["--json"]].concat());
+        assert_ne!(status, 0);
+        assert_eq!(out, "", "{args:?}");
+        let rows: serde_json::Value = serde_json::from_str(&err).unwrap();
+        let rows = rows.as_array().unwrap();
+        assert!(!rows.is_empty(), "{args:?}");
+        assert!(
+            rows.iter()
+                .all(|row| row["severity"] == "error" && row["line"].is_u64())
+        );
+    }
+    // What is wrong is what `check` is asked for.
+    let (_, out, err) = place.reeve(&["policy", "check", "bad.yaml", "--json"]);
+    assert!(out.contains("unknown key `mood`"), "{out}{err}");
+    let line = "files: - { path: b, allow: [read] }";
+    let (status, out, err) = place.reeve(&["policy", "add-line", "a.yaml", line]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.contains("`b` is not an absolute path"), "{err}");
+}

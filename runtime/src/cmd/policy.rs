@@ -3,7 +3,7 @@
 //! `learn --into` are given, and the container that `update` is.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -235,7 +235,7 @@ fn explain(
     let known = match knowledge(file, &questions, output, root)? {
         Ok(known) => known,
         Err(found) => {
-            print_findings(&found)?;
+            tell_findings(&[&found], output.json)?;
             return Ok(status(false));
         }
     };
@@ -324,9 +324,14 @@ fn status(good: bool) -> ExitCode {
     ExitCode::from(u8::from(!good))
 }
 
-fn print_findings(found: &Diagnostics) -> io::Result<()> {
-    if found.is_empty() {
-        return Ok(());
+/// Says on standard error what is wrong with policies, as JSON if that is asked for: standard output
+/// holds what was asked, or nothing.
+fn tell_findings(found: &[&Diagnostics], json: bool) -> io::Result<()> {
+    let mut out = io::stderr().lock();
+    if !json {
+        return found.iter().try_for_each(|one| write!(out, "{one}"));
     }
-    say(found.to_string().trim_end())
+    let rows = found.iter().map(|one| one.to_json());
+    let rows = rows.flat_map(|rows| rows.as_array().cloned().unwrap_or_default());
+    writeln!(out, "{:#}", rows.collect::<serde_json::Value>())
 }

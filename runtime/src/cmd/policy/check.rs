@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use policy::{Severity, lint};
 
-use super::{Known, Output, counted, load, look_up, print_findings, say, status};
+use super::{Known, Output, counted, load, look_up, say, status};
 
 pub(super) fn run(
     file: &Path,
@@ -42,7 +42,9 @@ pub(super) fn run(
         say(serde_json::to_string_pretty(&found.to_json())?)?;
         return Ok(status(!found.has_errors()));
     }
-    print_findings(&found)?;
+    if !found.is_empty() {
+        say(found.to_string().trim_end())?;
+    }
     let name = file.display();
     let errors = counted(found.count(Severity::Error), "error");
     let warnings = counted(found.count(Severity::Warning), "warning");

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use policy::diff::{Side, diff};
-use policy::{Policy, Question};
+use policy::{Diagnostics, Policy, Question};
 
-use super::{Known, NOT_COMPARED, Output, load, look_up, print_findings, say, status};
+use super::{Known, NOT_COMPARED, Output, load, look_up, say, status, tell_findings};
 
 /// Exit status 0 if the two mean the same, 1 if not, [`NOT_COMPARED`] if one of them is no
 /// policy; so is any error.
@@ -19,20 +19,13 @@ pub(super) fn run(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let (first, second) = match (load(first, output)?, load(second, output)?) {
         (Ok(first), Ok(second)) => (first, second),
-        (first, second) => {
-            for found in [first.err(), second.err()].into_iter().flatten() {
-                print_findings(&found)?;
-            }
-            return Ok(NOT_COMPARED.into());
-        }
+        (first, second) => return cannot(&[first.err(), second.err()], output),
     };
     let asked = policy::universe(&[&first, &second]);
-    let (first, second) = match (
-        known(first, &asked, output, root)?,
-        known(second, &asked, output, root)?,
-    ) {
-        (Some(first), Some(second)) => (first, second),
-        _ => return Ok(NOT_COMPARED.into()),
+    let known = |policy| known(policy, &asked, output, root);
+    let (first, second) = match (known(first)?, known(second)?) {
+        (Ok(first), Ok(second)) => (first, second),
+        (first, second) => return cannot(&[first.err(), second.err()], output),
     };
     let found = diff(side(&first), side(&second), &asked);
     match output.json {
@@ -56,17 +49,18 @@ fn known(
     asked: &[Question],
     output: &Output,
     root: &Path,
-) -> Result<Option<Known>, Box<dyn Error>> {
+) -> Result<Result<Known, Diagnostics>, Box<dyn Error>> {
     let facts = look_up(&policy, asked, output, root)?;
-    match policy::compile(&policy, &facts) {
-        Ok(compiled) => Ok(Some(Known {
-            policy,
-            compiled,
-            facts,
-        })),
-        Err(found) => {
-            print_findings(&found)?;
-            Ok(None)
-        }
-    }
+    let compiled = policy::compile(&policy, &facts);
+    Ok(compiled.map(|compiled| Known {
+        policy,
+        compiled,
+        facts,
+    }))
+}
+
+fn cannot(found: &[Option<Diagnostics>], output: &Output) -> Result<ExitCode, Box<dyn Error>> {
+    let found: Vec<&Diagnostics> = found.iter().flatten().collect();
+    tell_findings(&found, output.json)?;
+    Ok(NOT_COMPARED.into())
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use policy::Question;
 use policy::expect::{self, Outcome};
 
-use super::{Known, Output, counted, look_up, print_findings, say, status};
+use super::{Known, Output, counted, look_up, say, status, tell_findings};
 use crate::policy_source;
 
 pub(super) fn run(file: &Path, output: &Output, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
@@ -19,7 +19,7 @@ pub(super) fn run(file: &Path, output: &Output, root: &Path) -> Result<ExitCode,
     let expected = match text.and_then(|text| expect::parse(&name, &text)) {
         Ok(expected) => expected,
         Err(found) => {
-            print_findings(&found)?;
+            tell_findings(&[&found], output.json)?;
             return Ok(status(false));
         }
     };
@@ -29,7 +29,7 @@ pub(super) fn run(file: &Path, output: &Output, root: &Path) -> Result<ExitCode,
     let policy = match policy_source::load(&folder.join(&expected.policy), &vars) {
         Ok(policy) => policy,
         Err(policy_source::Error::Policy(found)) => {
-            print_findings(&found)?;
+            tell_findings(&[&found], output.json)?;
             return Ok(status(false));
         }
         Err(error) => return Err(error.into()),
@@ -44,7 +44,7 @@ pub(super) fn run(file: &Path, output: &Output, root: &Path) -> Result<ExitCode,
             facts,
         },
         Err(found) => {
-            print_findings(&found)?;
+            tell_findings(&[&found], output.json)?;
             return Ok(status(false));
         }
     };

@@ -11,7 +11,7 @@ use policy::edit;
 use policy::learn::{self, Learned, Options, Rule, Seen};
 use serde_json::json;
 
-use super::{Vars, counted, print_findings, say, status};
+use super::{Vars, counted, say, status, tell_findings};
 use crate::audit::{self, Counted, Part, Position, Record};
 use crate::cmd;
 use crate::failure::{Called, Failure};
@@ -230,7 +230,7 @@ fn write(file: &Path, old: &str, new: &str, vars: &Vars) -> Result<ExitCode, Box
     let variables = vars.variables()?;
     let read = policy::parse_with(&name, new, &variables, &mut policy_source::Included);
     if let Err(found) = read {
-        print_findings(&found)?;
+        tell_findings(&[&found], false)?;
         return Err("with the new line this is no policy; nothing was written".into());
     }
     // The file behind a link, with the mode that it has.

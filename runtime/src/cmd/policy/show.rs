@@ -10,7 +10,7 @@ use policy::compose::presets;
 use policy::diagnostic::printable;
 use serde_json::{Value, json};
 
-use super::{Known, Output, knowledge, load, print_findings, say, status};
+use super::{Known, Output, knowledge, load, say, status, tell_findings};
 
 pub(super) fn run(
     file: &Path,
@@ -28,7 +28,7 @@ pub(super) fn run(
                 Ok(ExitCode::SUCCESS)
             }
             Err(found) => {
-                print_findings(&found)?;
+                tell_findings(&[&found], output.json)?;
                 Ok(status(false))
             }
         };
@@ -36,7 +36,7 @@ pub(super) fn run(
     let policy = match load(file, output)? {
         Ok(policy) => policy,
         Err(found) => {
-            print_findings(&found)?;
+            tell_findings(&[&found], output.json)?;
             return Ok(status(false));
         }
     };
