@@ -200,3 +200,47 @@ fn what_is_wrong_is_told_on_standard_error_and_as_json_if_that_is_asked_for() {
     assert_eq!((status, out.as_str()), (1, ""));
     assert!(err.contains("`b` is not an absolute path"), "{err}");
 }
+
+#[test]
+fn names_do_not_speak_to_a_terminal() {
+    let place = Place::new();
+    let name = "a\u{1b}[2J\u{9b}.yaml";
+    place.file(name, GOOD).file("bad\u{1b}.yaml", "- 1\n");
+    let counted = json!({
+        "time_us": 1, "container": "w\u{1b}", "recorded": 1, "suppressed": 1, "lost": 0,
+    });
+    let one = entry("/a").replace("\"web\"", "\"w\\u001b\"");
+    let log = format!("{one}{counted}\n");
+    place
+        .file("state/audit.jsonl", log + &entry("/b"))
+        .file("junk\u{1b}", "junk\n");
+    for args in [
+        &["policy", "check", name][..],
+        &["policy", "check", "bad\u{1b}.yaml"],
+        &["policy", "check", "none\u{1b}"],
+        &["policy", "show", "bad\u{1b}.yaml"],
+        &["policy", "learn"],
+        &["policy", "learn", "--from", "state/audit.jsonl"],
+        &["policy", "learn", "--from", "junk\u{1b}"],
+        &[
+            "policy",
+            "learn",
+            "web",
+            "--from",
+            "state/audit.jsonl",
+            "--into",
+            name,
+        ],
+        &["policy", "add-line", name, "\u{1b}: 1"],
+        &["policy", "explain", name, "--action", "\u{1b}"],
+        &["audit"],
+        &["state", "\u{1b}"],
+    ] {
+        let (_, out, err) = place.reeve(args);
+        let all = out + &err;
+        assert!(
+            !all.is_empty() && !all.contains(['\u{1b}', '\u{9b}']),
+            "{args:?}: {all:?}"
+        );
+    }
+}

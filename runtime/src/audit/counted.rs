@@ -56,6 +56,7 @@ impl fmt::Display for Counted {
             lost,
             ..
         } = self;
+        let container = super::printable(container);
         write!(
             f,
             "{container}: {recorded} entries were recorded; {suppressed} came too fast and were \

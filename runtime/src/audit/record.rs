@@ -149,17 +149,15 @@ fn errno_name(errno: i32) -> &'static str {
     }
 }
 
-/// Control characters in names come from the container: they must not reach a terminal.
+/// Control characters in names, and marks that turn text around, come from the container: they must
+/// not reach a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            if letter.is_control() {
-                '\u{fffd}'
-            } else {
-                letter
-            }
-        })
-        .collect()
+    let shown = |c: char| match c {
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(shown).collect()
 }
 
 impl Record {
@@ -170,11 +168,14 @@ impl Record {
         format!("{hour:02}:{minute:02}:{second:02}")
     }
 
-    /// The line of the policy that decided, or the reason why none did.
+    /// The line of the policy that decided, or the reason why none did, for a terminal.
     pub(crate) fn why(&self) -> String {
         match &self.rule {
-            Some(rule) => format!("by policy line {}: {}", rule.line, rule.text.trim()),
-            None => self.reason.clone(),
+            Some(rule) => {
+                let text = printable(rule.text.trim());
+                format!("by policy line {}: {text}", rule.line)
+            }
+            None => printable(&self.reason),
         }
     }
 }
@@ -182,18 +183,18 @@ impl Record {
 impl fmt::Display for Record {
     /// Two or three lines: what happened, why, and what would allow it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
+        let what = format!(
             "{} {}  {}  {} {} ({})  pid {} {}  ",
             self.time(),
             self.container,
             self.verdict,
             self.action,
-            printable(&self.object),
+            self.object,
             self.errno,
             self.pid,
-            printable(&self.comm)
-        )?;
+            self.comm
+        );
+        f.write_str(&printable(&what))?;
         f.write_str(&self.why())?;
         if let Some(allow) = &self.allow {
             write!(f, "\n         to allow: {}", printable(allow))?;

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use policy::diagnostic::printable;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -96,8 +97,14 @@ pub(super) fn error(text: &str, line: &str) {
         });
     }
     if to_people {
-        let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
+        let _ = writeln!(io::stderr().lock(), "{}", lines(text.trim_end()));
     }
+}
+
+/// Lines that a terminal does not obey: names in them come from whoever made a file.
+fn lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    lines.join("\n")
 }
 
 /// A message with its fields.
@@ -115,7 +122,7 @@ impl Message {
             // Writing to a string cannot fail.
             let _ = write!(text, ", {name}: {value}");
         }
-        text + "\n"
+        lines(&text) + "\n"
     }
 
     fn logfmt(&self, now_ms: u64) -> String {

@@ -58,17 +58,18 @@ fn row(record: &Record) -> [String; 8] {
         printable(&record.container),
         record.pid.to_string(),
         printable(&record.comm),
-        record.verdict.clone(),
-        record.errno.clone(),
-        record.action.clone(),
+        printable(&record.verdict),
+        printable(&record.errno),
+        printable(&record.action),
         printable(&record.object),
     ]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::view::View;
     use super::*;
-    use crate::audit::sample;
+    use crate::audit::{RuleText, sample};
 
     #[test]
     fn one_head_and_nothing_that_a_terminal_would_obey() {
@@ -85,5 +86,19 @@ mod tests {
              \x20 to allow: files: []\n"
         );
         assert!(!table.rows(&[sample("web", "/x")]).contains("TIME"));
+        let mut record = sample("w\u{1b}", "/x\u{202e}");
+        record.rule = Some(RuleText {
+            line: 1,
+            text: "a\u{1b}[2J".to_owned(),
+        });
+        (record.verdict, record.errno) = ("\u{1b}".to_owned(), "\u{1b}".to_owned());
+        (record.action, record.comm) = ("\u{1b}".to_owned(), "\u{9b}".to_owned());
+        record.allow = Some("\u{1b}".to_owned());
+        let mut view = View::default();
+        view.add(&record);
+        let shown = record.to_string() + &table.rows(std::slice::from_ref(&record));
+        for text in [shown, view.draw(24, 200)] {
+            assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text:?}");
+        }
     }
 }

@@ -85,7 +85,7 @@ impl View {
     }
 
     /// The screen's lines, the newest groups first, as many as there is room for.
-    fn draw(&self, rows: usize, columns: usize) -> String {
+    pub(super) fn draw(&self, rows: usize, columns: usize) -> String {
         let mut head = format!("{} entries", self.entries);
         // Writing to a string cannot fail.
         if self.missing > 0 {
@@ -119,13 +119,9 @@ fn of_group(group: &Group) -> Vec<String> {
     let _ = write!(
         line,
         "{}  {}  {} {} ({})  {}",
-        printable(&last.container),
-        last.verdict,
-        last.action,
-        printable(&last.object),
-        last.errno,
-        printable(&last.comm)
+        last.container, last.verdict, last.action, last.object, last.errno, last.comm
     );
+    let line = printable(&line);
     let mut lines = vec![line, format!("                  {}", last.why())];
     if let Some(allow) = &last.allow {
         lines.push(format!("                  to allow: {}", printable(allow)));

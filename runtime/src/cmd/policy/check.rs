@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
+use policy::diagnostic::printable;
 use policy::{Severity, lint};
 
 use super::{Known, Output, counted, load, look_up, say, status};
@@ -45,7 +46,7 @@ pub(super) fn run(
     if !found.is_empty() {
         say(found.to_string().trim_end())?;
     }
-    let name = file.display();
+    let name = printable(&file.display().to_string());
     let errors = counted(found.count(Severity::Error), "error");
     let warnings = counted(found.count(Severity::Warning), "warning");
     match found.has_errors() {

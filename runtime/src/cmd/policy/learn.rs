@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use policy::diagnostic::printable;
 use policy::edit;
 use policy::learn::{self, Learned, Options, Rule, Seen};
 use serde_json::json;
@@ -59,7 +60,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<ExitCode, Box<dyn Error>> 
     others.dedup();
     if others.len() > 1 {
         let help = "name the container that the policy is for";
-        let names = others.join(", ");
+        let names = printable(&others.join(", "));
         return Err(format!("entries of several containers: {names}\nhelp: {help}").into());
     }
     let (seen, beyond) = split(&records);
@@ -181,11 +182,11 @@ fn split(records: &[Record]) -> (Vec<Seen>, std::collections::BTreeMap<String, u
 /// What of the record is in no line, on standard error: standard output is the policy.
 fn report(learned: &Learned, beyond: &std::collections::BTreeMap<String, usize>) {
     for (what, count) in beyond {
-        let shown = policy::diagnostic::printable(what);
+        let shown = printable(what);
         eprintln!("{count}×, and no line can allow it: {shown}");
     }
     for (line, count) in &learned.unread {
-        let shown = policy::diagnostic::printable(line);
+        let shown = printable(line);
         eprintln!("{count}×, and left out, since it is no line that grants: {shown}");
     }
 }
@@ -199,8 +200,10 @@ fn put_into(
     let text = policy_source::read(file).map_err(cmd::Error::from)?;
     let (added, left) = learned.put_into(&text, options)?;
     for (line, why) in &left {
-        let shown = policy::diagnostic::printable(&line.line);
-        eprintln!("not put in: {shown}\n  {why}");
+        let shown = printable(&line.line);
+        let why = why.to_string();
+        let why: Vec<String> = why.lines().map(printable).collect();
+        eprintln!("not put in: {shown}\n  {}", why.join("\n"));
     }
     write(file, &text, &added, vars)?;
     let many = counted(
@@ -209,7 +212,7 @@ fn put_into(
     );
     say(format!(
         "{}: holds {many} of what was learned",
-        file.display()
+        printable(&file.display().to_string())
     ))?;
     Ok(status(left.is_empty()))
 }
