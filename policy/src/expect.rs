@@ -124,6 +124,11 @@ pub fn parse(name: &str, text: &str) -> Result<Expectations, Diagnostics> {
     let mut source = Source::default();
     let text = source.add(name, text);
     let mut out = Diagnostics::new(source);
+    if text.text().trim().is_empty() {
+        let found = Diagnostic::error(text.span((1, 0), (1, 0)), "there are no expectations");
+        out.push(found.help("begin with `policy: policy.yaml`"));
+        return Err(out);
+    }
     let root = yaml::read(&text, &mut out);
     let mut reader = Reader { out };
     let found = root.and_then(|root| read(&mut reader, &root));
@@ -155,8 +160,12 @@ fn read(reader: &mut Reader, root: &Node) -> Option<Expectations> {
         "cases",
         "[ { action: read /etc/hosts, expect: allow } ]",
     );
-    let cases = cases.and_then(|node| reader.list(node, "cases"))?;
-    let cases = cases.iter().filter_map(|node| read_case(reader, node));
+    let listed = cases.and_then(|node| reader.list(node, "cases"))?;
+    if let (Some(node), []) = (cases, listed) {
+        let help = "add one, such as `{ action: read /etc/hosts, expect: refuse }`";
+        finding(reader, node.span, "there is no case", Some(help.to_owned()));
+    }
+    let cases = listed.iter().filter_map(|node| read_case(reader, node));
     let cases = cases.collect();
     Some(Expectations {
         policy: policy?,
@@ -292,6 +301,25 @@ mod tests {
             "t.yaml:5:5: error: `action` is missing",
         ] {
             assert!(found.contains(line), "{line}\n{found}");
+        }
+    }
+
+    #[test]
+    fn nothing_expected_is_an_error() {
+        for (text, told) in [
+            (
+                "policy: p.yaml\ncases: []\n",
+                "t.yaml:2:8: error: there is no case",
+            ),
+            (
+                "policy: p.yaml\ncases:\n",
+                "expected a list of cases, found nothing",
+            ),
+            (" \n", "error: there are no expectations"),
+            ("- 1\n", "expected the expectations, a mapping"),
+        ] {
+            let found = parse("t.yaml", text).expect_err(text).to_string();
+            assert!(found.contains(told), "{found}");
         }
     }
 }

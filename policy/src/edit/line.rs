@@ -10,6 +10,9 @@ use crate::yaml::{Kind, Node, render};
 /// # Errors
 /// It is no YAML of ours, holds no section, or something that is no grant.
 pub(crate) fn grants(line: &str) -> Result<Node, EditError> {
+    if line.trim().is_empty() {
+        return Err(EditError::Form(line.to_owned()));
+    }
     let node = read("line", &spread(line))?;
     let Kind::Map(sections) = &node.kind else {
         return Err(EditError::Form(line.to_owned()));

@@ -248,6 +248,10 @@ fn what_is_no_grant_is_not_added() {
             "{error}"
         );
     }
+    for line in ["", "\n", "{}", "x"] {
+        let error = add_line(HEAD, line, None).expect_err("no line");
+        assert!(matches!(error, EditError::Form(_)), "{error}");
+    }
     let error = add_line(HEAD, "\u{1b}[2J", None).expect_err("no line");
     assert!(!error.to_string().contains('\u{1b}'), "{error}");
 }
