@@ -37,6 +37,7 @@ pub mod mountinfo;
 mod net_device;
 mod netlink;
 mod outside;
+mod plain_file;
 pub mod plan;
 pub mod policy_source;
 pub mod rdt;

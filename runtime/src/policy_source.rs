@@ -1,12 +1,12 @@
 //! Policies from files: the policy itself and what it includes. The policy crate does no I/O.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use policy::{Diagnostics, Files, Policy, Variables, parse_with, yaml};
 
 use crate::failure::{Called, Failure};
+use crate::plain_file;
 
 /// Why there is no policy.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,14 @@ pub enum Error {
     /// Its file cannot be read.
     #[error(transparent)]
     Call(#[from] Failure),
+    /// It is no file to be read to its end.
+    #[error("`{path}` cannot be read: {why}")]
+    Irregular {
+        /// Its path.
+        path: PathBuf,
+        /// What it is.
+        why: std::io::Error,
+    },
     /// What it says is not right.
     #[error("{0}")]
     Policy(Diagnostics),
@@ -40,6 +48,7 @@ impl Files for Included {
         let text = read(&path).map_err(|error| match error {
             Error::Call(failure) => crate::report::in_a_line(&failure),
             Error::Policy(found) => found.in_a_line(),
+            Error::Irregular { why, .. } => why.to_string(),
         })?;
         Ok((path.display().to_string(), text))
     }
@@ -59,7 +68,13 @@ pub fn read(path: &Path) -> Result<String, Error> {
     let call = || format!("open(\"{}\", O_RDONLY)", path.display());
     let most = yaml::MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();
-    let opened = File::open(path).called(call)?;
+    let opened = match plain_file::open(path) {
+        Err(why) if why.raw_os_error().is_none() => {
+            let path = path.to_owned();
+            return Err(Error::Irregular { path, why });
+        }
+        other => other.called(call)?,
+    };
     opened.take(most).read_to_end(&mut bytes).called(call)?;
     yaml::decode(&path.display().to_string(), bytes).map_err(Error::Policy)
 }

@@ -244,3 +244,36 @@ fn names_do_not_speak_to_a_terminal() {
         );
     }
 }
+
+#[test]
+fn a_named_pipe_keeps_nobody_waiting() {
+    let place = Place::new();
+    let pipe = |name: &str| {
+        let made = Command::new("mkfifo").arg(place.path(name)).status();
+        assert!(made.unwrap().success());
+    };
+    pipe("fifo");
+    pipe("state/audit.jsonl.1");
+    place
+        .file("outer.yaml", "reeve: v1\nname: a\ninclude: [fifo]\n")
+        .file("a.yaml", GOOD);
+    for args in [
+        &["policy", "check", "fifo"][..],
+        &["policy", "check", "outer.yaml"],
+        &["policy", "test", "fifo"],
+        &["policy", "add-line", "fifo", "kernel: { clock: true }"],
+        &["policy", "learn", "--from", "fifo"],
+        &["policy", "learn", "web"],
+        &["audit"],
+    ] {
+        let (status, out, err) = place.reeve(args);
+        assert_eq!(status, 1, "{args:?}");
+        let all = out + &err;
+        assert!(all.contains("it is no regular file"), "{args:?}: {all}");
+    }
+    let reeve = env!("CARGO_BIN_EXE_reeve");
+    let script = format!("cat a.yaml | {reeve} policy check /proc/self/fd/0");
+    let mut shell = Command::new("sh");
+    let shell = shell.args(["-c", &script]).current_dir(place.0.path());
+    assert!(shell.stdout(Stdio::null()).status().unwrap().success());
+}

@@ -2,7 +2,7 @@
 //! as what is left of a write that failed, is counted and passed over.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use super::Error;
 use super::counted::Counted;
 use super::log::{older, path};
 use super::record::Record;
+use crate::plain_file;
 
 /// Most of the log that is held in memory at a time, in bytes.
 const PART_BYTES_MAX: u64 = 4 << 20;
@@ -129,18 +130,21 @@ pub fn read(root: &Path, from: Position) -> Result<Part, Error> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn read_file(path: &Path) -> io::Result<Part> {
+pub fn read_file(path: &Path) -> Result<Part, Error> {
     let mut part = Part {
         file: path.to_owned(),
         ..Part::default()
     };
-    let mut lines = BufReader::new(File::open(path)?);
+    let mut lines = BufReader::new(plain_file::open(path).map_err(Error::file("open", path))?);
     let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
+    loop {
+        let read = lines.read_until(b'\n', &mut line);
+        if read.map_err(Error::file("read", path))? == 0 {
+            return Ok(part);
+        }
         part.take(&line);
         line.clear();
     }
-    Ok(part)
 }
 
 /// A file of the log.
@@ -154,7 +158,7 @@ struct Opened<'a> {
 impl<'a> Opened<'a> {
     /// The file, if it is there.
     fn new(path: &'a Path) -> Result<Option<Self>, Error> {
-        let file = match File::open(path) {
+        let file = match plain_file::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::file("open", path)(error)),

@@ -118,6 +118,7 @@ impl From<policy_source::Error> for Error {
         match error {
             policy_source::Error::Call(failure) => Self::Call(failure),
             policy_source::Error::Policy(found) => Self::Policy(found),
+            error @ policy_source::Error::Irregular { .. } => Self::Command(Box::new(error)),
         }
     }
 }

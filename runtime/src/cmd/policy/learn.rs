@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Vars, counted, say, status, tell_findings};
 use crate::audit::{self, Counted, Part, Position, Record};
 use crate::cmd;
-use crate::failure::{Called, Failure};
+use crate::failure::Called;
 use crate::policy_source;
 
 /// Arguments of `learn`.
@@ -145,9 +145,8 @@ fn from_log(root: &Path) -> Result<(Vec<Record>, Vec<Counted>), Box<dyn Error>> 
 }
 
 /// What a file says that `reeve audit --json` or `--append` wrote.
-fn from_file(file: &Path) -> Result<(Vec<Record>, Vec<Counted>), Failure> {
-    let call = || format!("open(\"{}\", O_RDONLY)", file.display());
-    let part = audit::read_file(file).called(call)?;
+fn from_file(file: &Path) -> Result<(Vec<Record>, Vec<Counted>), audit::Error> {
+    let part = audit::read_file(file)?;
     tell_torn(&part);
     let gaps = part.counted.into_iter();
     Ok((part.records, gaps.filter(Counted::has_gaps).collect()))
