@@ -11,7 +11,7 @@
 //! - [`lsm`]: security modules with labels
 //! - [`state`]: what is remembered of a container
 //! - [`cgroup`]: where its processes are held and counted
-//! - [`policy_source`]: policies from files, with what they include
+//! - [`policy_source`]: policies from files, with what they include; `plain_file` opens those
 //! - [`resolve`]: a policy's paths, looked up on the host
 //! - [`launch`]: from plan to running process, as a chain of types
 //! - [`hooks`]: programs that the configuration has run at moments of a container's life

@@ -5,13 +5,13 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstatfs};
+use rustix::fs::{FsWord, OFlags, fcntl_getfl, fcntl_setfl, fstatfs};
 
 /// `PIPEFS_MAGIC` of `linux/magic.h`: what pipes without a name are of.
-const PIPEFS_MAGIC: i64 = 0x5049_5045;
+const PIPEFS_MAGIC: FsWord = 0x5049_5045;
 
-/// Opens a regular file, or the reading end of a pipe that a shell made (`<(…)`, `/dev/stdin`): that
-/// has a writer.
+/// Opens a regular file, or the reading end of a pipe that a shell made (`<(…)`, `/dev/stdin`):
+/// that has a writer.
 ///
 /// # Errors
 /// It cannot be opened, or is something else, such as a named pipe or a device.
@@ -20,7 +20,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = options.read(true).custom_flags(flags).open(path)?;
     let kind = file.metadata()?.file_type();
-    let of_shell = kind.is_fifo() && i64::from(fstatfs(&file)?.f_type) == PIPEFS_MAGIC;
+    let of_shell = kind.is_fifo() && fstatfs(&file)?.f_type == PIPEFS_MAGIC;
     if !kind.is_file() && !of_shell {
         return Err(io::Error::other("it is no regular file"));
     }

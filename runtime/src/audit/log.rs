@@ -1,7 +1,7 @@
 //! The log as it is written: emptied into from the ring buffer under a lock, a line a record.
 //!
-//! A write may stop in the middle (a full file system, a writer that is killed): what is left of its
-//! last line is cut off, or ended, so that no other line is lost with it.
+//! A write may stop in the middle (a full file system, a writer that is killed): what is left of
+//! its last line is cut off, or ended, so that no other line is lost with it.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! The log as it is read: by line, the file that was set aside first. What cannot be understood, such
-//! as what is left of a write that failed, is counted and passed over.
+//! The log as it is read: by line, the file that was set aside first. What cannot be understood,
+//! such as what is left of a write that failed, is counted and passed over.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
@@ -95,8 +95,8 @@ pub fn end(root: &Path) -> Result<Position, Error> {
 }
 
 /// The log from a place on, at most [`PART_BYTES_MAX`] and a line of it. It begins with the file
-/// that was set aside, and the place may be in that. A log that was cut since, or is another one, is
-/// read from its start. All is read when the end is the place where it began.
+/// that was set aside, and the place may be in that. A log that was cut since, or is another one,
+/// is read from its start. All is read when the end is the place where it began.
 ///
 /// # Errors
 /// A log that cannot be read; one that is not there is empty.

@@ -324,8 +324,8 @@ fn status(good: bool) -> ExitCode {
     ExitCode::from(u8::from(!good))
 }
 
-/// Says on standard error what is wrong with policies, as JSON if that is asked for: standard output
-/// holds what was asked, or nothing.
+/// Says on standard error what is wrong with policies, as JSON if that is asked for: standard
+/// output holds what was asked, or nothing.
 fn tell_findings(found: &[&Diagnostics], json: bool) -> io::Result<()> {
     let mut out = io::stderr().lock();
     if !json {
