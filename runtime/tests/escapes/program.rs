@@ -51,14 +51,14 @@ fn scene() -> Scene {
     scene
 }
 
-/// Makes two pipes that a `reeve` in the container waits for, so that it stays.
+/// Makes two pipes for whose reader a `reeve` in the container waits, so that it stays.
 const PIPES: &str = "mkfifo $B/rootfs/one $B/rootfs/two\n";
 
 #[test]
 fn the_program_cannot_be_written_through_the_entry_process() {
     for entry in [
-        &["/proc/self/exe", "policy", "check", "/one"][..],
-        &["/evil", "policy", "check", "/one"],
+        &["/proc/self/exe", "audit", "--append", "/one"][..],
+        &["/evil", "audit", "--append", "/one"],
     ] {
         let mut scene = scene();
         scene.config["process"]["args"] = json!(entry);
@@ -76,10 +76,10 @@ fn the_program_cannot_be_written_through_an_exec() {
         scene.shell("sleep 100");
         let found = scene.said(&format!(
             "{PIPES} $R run -d -b $B $ID < /dev/null
-             $R exec -d $ID {program} policy check /two < /dev/null
+             $R exec -d $ID {program} audit --append /two < /dev/null
              $R exec $ID sh -c '
                  for dir in /proc/[0-9]*; do
-                     grep -q policy $dir/cmdline 2> /dev/null && grep -vq sh.-c $dir/cmdline &&
+                     grep -q audit $dir/cmdline 2> /dev/null && grep -vq sh.-c $dir/cmdline &&
                      exec /attack ${{dir#/proc/}}
                  done; echo not found'"
         ));
